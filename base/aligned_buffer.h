@@ -1,0 +1,38 @@
+// Memory that a device can transfer to and from (device.h, io_alignment).
+#pragma once
+
+#include <cstddef>
+#include <cstdlib>
+#include <memory>
+#include <new>
+#include <span>
+
+#include "base/assert.h"
+#include "base/device.h"
+
+namespace dmcache {
+
+// Not initialised: the pages cost nothing until something is read into them.
+class aligned_buffer {
+ public:
+  explicit aligned_buffer(std::size_t size) : size_{size} {
+    require(size % io_alignment == 0, "an I/O buffer is a whole number of aligned units");
+    memory_.reset(static_cast<std::byte *>(std::aligned_alloc(io_alignment, size)));
+    if (!memory_ && size != 0) {
+      throw std::bad_alloc{};
+    }
+  }
+
+  std::span<std::byte> span() { return {memory_.get(), size_}; }
+  std::span<const std::byte> span() const { return {memory_.get(), size_}; }
+
+ private:
+  struct release {
+    void operator()(std::byte *memory) const { std::free(memory); } // NOLINT(*-no-malloc)
+  };
+
+  std::size_t size_;
+  std::unique_ptr<std::byte, release> memory_;
+};
+
+} // namespace dmcache

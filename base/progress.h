@@ -1,0 +1,39 @@
+// How far a long piece of work has come, for somebody who watches a terminal.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <string>
+
+namespace dmcache {
+
+// Shows nothing where standard error is no terminal, when told to be quiet, and in the first half
+// second of a piece of work.
+class progress {
+ public:
+  explicit progress(bool quiet);
+  progress(const progress &) = delete;
+  progress &operator=(const progress &) = delete;
+  ~progress() { clear(); }
+
+  // A new piece of work that will take `total` steps.
+  void begin(std::string work, std::uint64_t total);
+  void advance(std::uint64_t steps);
+
+  // Wipes the line, so that something else can be printed.
+  void clear();
+
+ private:
+  using clock = std::chrono::steady_clock;
+
+  void show();
+
+  bool enabled_;
+  bool shown_ = false;
+  std::string work_;
+  std::uint64_t total_ = 0;
+  std::uint64_t done_ = 0;
+  clock::time_point next_;
+};
+
+} // namespace dmcache

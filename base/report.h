@@ -1,0 +1,41 @@
+// What a command tells its user while it works.
+#pragma once
+
+#include <cstdio>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "base/progress.h"
+
+namespace dmcache {
+
+class report {
+ public:
+  // `command` stands before each message. A quiet report swallows everything.
+  report(std::string command, bool quiet)
+      : command_{std::move(command)}, quiet_{quiet}, watcher_{quiet} {}
+
+  // What went wrong, or needs the user's attention: to standard error.
+  void problem(std::string_view text) { print(stderr, fmt::format("{}: {}\n", command_, text)); }
+  // What the command was asked for: to standard output.
+  void answer(std::string_view text) { print(stdout, fmt::format("{}\n", text)); }
+
+  progress &watcher() { return watcher_; }
+
+ private:
+  void print(std::FILE *to, const std::string &text) {
+    if (!quiet_) {
+      watcher_.clear();
+      fmt::print(to, "{}", text);
+    }
+  }
+
+  std::string command_;
+  bool quiet_;
+  progress watcher_;
+};
+
+} // namespace dmcache

@@ -1,0 +1,104 @@
+#include <charconv>
+#include <cmath>
+
+#include "base/report.h"
+#include "bin/command.h"
+#include "caching/tools/metadata_size.h"
+#include "caching/tools/size_text.h"
+
+namespace dmcache {
+namespace {
+
+template <typename Integer> std::optional<Integer> whole_number(std::string_view text) {
+  Integer value{};
+  const auto [end, failed] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (failed != std::errc{} || end != text.data() + text.size()) {
+    return {};
+  }
+  return value;
+}
+
+result<std::uint64_t> number_of_blocks(const command_line &line) {
+  const bool by_size = line.has("block-size") || line.has("device-size");
+  if (line.has("nr-blocks") == by_size) {
+    return fail(failure::usage, "give either --nr-blocks, or --block-size and --device-size");
+  }
+  if (!by_size) {
+    if (const auto number = whole_number<std::uint64_t>(line.text("nr-blocks"))) {
+      return *number;
+    }
+    return fail(failure::usage,
+                fmt::format("'{}' is no number of blocks", line.text("nr-blocks")));
+  }
+  if (!line.has("block-size") || !line.has("device-size")) {
+    return fail(failure::usage, "--block-size and --device-size go together");
+  }
+  const auto block_size = parse_size(line.text("block-size"));
+  if (!block_size) {
+    return std::unexpected{block_size.error()};
+  }
+  const auto device_size = parse_size(line.text("device-size"));
+  if (!device_size) {
+    return std::unexpected{device_size.error()};
+  }
+  return count_cache_blocks(*device_size, *block_size);
+}
+
+// Two digits after the point where the size is not a whole number of units.
+std::string in_units(bytes size, const size_unit &unit) {
+  const auto whole = size.value() / unit.in_bytes;
+  if (size.value() % unit.in_bytes == 0) {
+    return fmt::format("{}", whole);
+  }
+  return fmt::format("{:.2f}",
+                     static_cast<double>(size.value()) / static_cast<double>(unit.in_bytes));
+}
+
+} // namespace
+
+int run_cache_metadata_size(std::span<const std::string> arguments) {
+  command_line line{"cache_metadata_size",
+                    "[OPTION...] (--nr-blocks N | --block-size SIZE --device-size SIZE)",
+                    "cache_metadata_size --block-size 64k --device-size 100g -u m"};
+  const auto text = [](const char *called) {
+    return options::value<std::string>()->value_name(called);
+  };
+  line.add()("nr-blocks", text("N"), "number of cache blocks")(
+      "block-size", text("SIZE"), "size of a cache block")("device-size", text("SIZE"),
+                                                           "size of the fast device")(
+      "max-hint-width", text("BYTES")->default_value("4"), "bytes of a policy hint")(
+      "unit,u", text("UNIT")->default_value("s"), "of the answer: one of b s k K m M g G")(
+      "numeric-only,n", text("[short|long]")->implicit_value(""),
+      "print just the number; with short or long, its unit too");
+  if (const auto done = line.parse(arguments)) {
+    return *done;
+  }
+  const auto nr_blocks = number_of_blocks(line);
+  if (!nr_blocks) {
+    return line.refuse(nr_blocks.error().message);
+  }
+  const auto hint_width = whole_number<std::uint32_t>(line.text("max-hint-width"));
+  if (!hint_width) {
+    return line.refuse(fmt::format("'{}' is no hint width", line.text("max-hint-width")));
+  }
+  const size_unit *unit = find_size_unit(line.text("unit"));
+  if (unit == nullptr) {
+    return line.refuse(fmt::format("'{}' is no unit", line.text("unit")));
+  }
+  const std::string style = line.has("numeric-only") ? line.text("numeric-only") : "plain";
+  if (style != "plain" && style != "" && style != "short" && style != "long") {
+    return line.refuse(fmt::format("'{}' is neither short nor long", style));
+  }
+  std::string answer = in_units(to_bytes(estimate_metadata_size(*nr_blocks, *hint_width)), *unit);
+  if (style == "plain") {
+    answer += fmt::format(" {}s", unit->name);
+  } else if (style == "short") {
+    answer += unit->letter;
+  } else if (style == "long") {
+    answer += fmt::format("{}s", unit->name);
+  }
+  report{"cache_metadata_size", false}.answer(answer);
+  return 0;
+}
+
+} // namespace dmcache

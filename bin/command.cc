@@ -1,0 +1,105 @@
+#include "bin/command.h"
+
+#include <algorithm>
+#include <array>
+#include <cstdio>
+#include <sstream>
+#include <utility>
+
+#include <fmt/format.h>
+
+namespace dmcache {
+namespace {
+
+constexpr std::string_view prefix = "cache_";
+
+constexpr std::array all_commands{
+    command{"cache_check", "verify the metadata of a cache", run_cache_check},
+    command{"cache_dump", "write the metadata of a cache as XML", run_cache_dump},
+    command{"cache_metadata_size", "estimate the size of the metadata device a cache needs",
+            run_cache_metadata_size},
+};
+
+constexpr unsigned help_width = 100;
+
+} // namespace
+
+const char *const version = DMCACHE_VERSION;
+
+std::span<const command> commands() {
+  return all_commands;
+}
+
+const command *find_command(std::string_view name) {
+  const auto *found = std::ranges::find_if(all_commands, [&](const command &each) {
+    return name == each.name || name == each.name.substr(prefix.size());
+  });
+  return found == all_commands.end() ? nullptr : found;
+}
+
+command_line::command_line(std::string name, std::string synopsis, std::string example)
+    : name_{std::move(name)}, synopsis_{std::move(synopsis)}, example_{std::move(example)},
+      described_{"Options", help_width} {
+  add()("help,h", "show this help")("version,V", "show the version");
+}
+
+void command_line::take_operand(std::string called) {
+  operand_name_ = std::move(called);
+}
+
+std::optional<int> command_line::parse(std::span<const std::string> arguments) {
+  try {
+    options::options_description all;
+    all.add(described_);
+    all.add_options()("operand", options::value<std::vector<std::string>>());
+    options::positional_options_description positional;
+    positional.add("operand", -1);
+    const int style = options::command_line_style::default_style &
+                      ~options::command_line_style::allow_guessing;
+    options::store(options::command_line_parser{{arguments.begin(), arguments.end()}}
+                       .options(all)
+                       .positional(positional)
+                       .style(style)
+                       .run(),
+                   values_);
+    options::notify(values_);
+  } catch (const options::error &wrong) {
+    return refuse(wrong.what());
+  }
+  if (has("help")) {
+    fmt::print("{}", help());
+    return 0;
+  }
+  if (has("version")) {
+    fmt::print("{}\n", version);
+    return 0;
+  }
+  const auto operands = has("operand") ? values_["operand"].as<std::vector<std::string>>()
+                                       : std::vector<std::string>{};
+  if (operand_name_.empty() && !operands.empty()) {
+    return refuse(fmt::format("'{}' is no option, and nothing else is expected", operands.front()));
+  }
+  if (!operand_name_.empty() && operands.empty()) {
+    return refuse(fmt::format("No {} given.", operand_name_));
+  }
+  if (operands.size() > 1) {
+    return refuse(fmt::format("one {} is expected, but {} are given", operand_name_,
+                              operands.size()));
+  }
+  operand_ = operands.empty() ? "" : operands.front();
+  return {};
+}
+
+int command_line::refuse(std::string_view problem) const {
+  fmt::print(stderr, "{0}: {1}\nTry '{0} --help'.\n", name_, problem);
+  return static_cast<int>(failure::usage);
+}
+
+std::string command_line::help() const {
+  std::ostringstream text;
+  text << "Usage: " << name_ << ' ' << synopsis_ << "\n\n" << described_ << "\nExample: " << example_
+       << '\n';
+  return text.str();
+}
+
+} // namespace dmcache

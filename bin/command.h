@@ -1,0 +1,72 @@
+// What a command is, and what all of them share: options, help, version.
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <boost/program_options.hpp>
+
+#include "base/result.h"
+
+namespace dmcache {
+
+struct command {
+  std::string_view name;    // "cache_check"
+  std::string_view purpose; // one line
+  int (*run)(std::span<const std::string> arguments);
+};
+
+// All commands, in the order in which they are listed.
+std::span<const command> commands();
+
+// The command of this name: "cache_check", or "check". Null if there is none.
+const command *find_command(std::string_view name);
+
+extern const char *const version;
+
+int run_cache_check(std::span<const std::string> arguments);
+int run_cache_dump(std::span<const std::string> arguments);
+int run_cache_metadata_size(std::span<const std::string> arguments);
+
+namespace options = boost::program_options;
+
+// The command line of one command. A usage error is told on standard error, help and version on
+// standard output.
+class command_line {
+ public:
+  // `synopsis` follows the name in the usage line; `example` stands at the end of the help.
+  command_line(std::string name, std::string synopsis, std::string example);
+
+  // To add the command's own options to. -h and -V are there already.
+  options::options_description_easy_init add() { return described_.add_options(); }
+  // The command takes one operand, which it calls so ("DEVICE").
+  void take_operand(std::string called);
+
+  // The exit code, if the command line was all there is to do.
+  std::optional<int> parse(std::span<const std::string> arguments);
+
+  // After parse().
+  bool has(const std::string &option) const { return values_.contains(option); }
+  std::string text(const std::string &option) const { return values_[option].as<std::string>(); }
+  std::string operand() const { return operand_; }
+
+  // Tells `problem` and where to find help; the exit code of wrong usage.
+  int refuse(std::string_view problem) const;
+
+ private:
+  std::string help() const;
+
+  std::string name_;
+  std::string synopsis_;
+  std::string example_;
+  std::string operand_name_;
+  std::string operand_;
+  options::options_description described_;
+  options::variables_map values_;
+};
+
+} // namespace dmcache

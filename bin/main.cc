@@ -1,0 +1,66 @@
+// One executable for all commands: called by a link's name it is that command, as `dmcache NAME` too.
+
+#include <csignal>
+#include <cstdio>
+#include <exception>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include <fmt/format.h>
+
+#include "bin/command.h"
+
+namespace dmcache {
+namespace {
+
+std::string overview() {
+  std::string text = "Usage: dmcache COMMAND [OPTION...]\n\nCommands:\n";
+  for (const command &each : commands()) {
+    text += fmt::format("  {:<21}{}\n", each.name, each.purpose);
+  }
+  return text + "\nThe prefix cache_ can be left out. 'dmcache COMMAND --help' says more.\n"
+                "Example: dmcache check /dev/mapper/vg-pool_cmeta\n";
+}
+
+int run(std::string_view called, std::span<const std::string> arguments) {
+  if (const command *named = find_command(called)) {
+    return named->run(arguments);
+  }
+  if (arguments.empty()) {
+    fmt::print(stderr, "{}", overview());
+    return static_cast<int>(failure::usage);
+  }
+  const std::string &first = arguments.front();
+  if (first == "--help" || first == "-h") {
+    fmt::print("{}", overview());
+    return 0;
+  }
+  if (first == "--version" || first == "-V") {
+    fmt::print("{}\n", version);
+    return 0;
+  }
+  if (const command *named = find_command(first)) {
+    return named->run(arguments.subspan(1));
+  }
+  fmt::print(stderr, "dmcache: '{}' is no command\nTry 'dmcache --help'.\n", first);
+  return static_cast<int>(failure::usage);
+}
+
+} // namespace
+} // namespace dmcache
+
+int main(int argc, char **argv) {
+  try {
+    // A reader that went away is an error of the write, not a reason to die.
+    if (std::signal(SIGPIPE, SIG_IGN) == SIG_ERR) { // NOLINT(*-cstyle-cast): the macro's own
+      return static_cast<int>(dmcache::failure::environment);
+    }
+    const std::vector<std::string> arguments{argv + std::min(argc, 1), argv + argc};
+    const std::string called = argc > 0 ? std::filesystem::path{argv[0]}.filename() : "dmcache";
+    return dmcache::run(called, arguments);
+  } catch (const std::exception &unexpected) { // out of memory, most likely
+    fmt::print(stderr, "dmcache: {}\n", unexpected.what());
+    return static_cast<int>(dmcache::failure::environment);
+  }
+}

@@ -1,0 +1,74 @@
+// The mappings with their dirty state, in order of cache blocks. Here, and only here, the two
+// versions of the format meet: version 1 keeps the dirty flag in the mapping, version 2 in a bitset
+// beside the array. persistent-data/format.md: "Array", "Bitset", "Meaning of the flags".
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/units.h"
+#include "caching/metadata/origin_block_set.h"
+#include "caching/metadata/superblock.h"
+#include "persistent-data/array_reader.h"
+#include "persistent-data/bitset_reader.h"
+
+namespace dmcache {
+
+struct mapping {
+  cache_block cached_in;
+  origin_block origin;
+  bool dirty;
+};
+
+enum class dirty_meaning {
+  true_state, // without a clean shutdown every block is dirty
+  as_stored,  // the bits on disk; where they can't be read, dirty
+};
+
+class mapping_reader {
+ public:
+  // Damage of the mappings and of the dirty bits goes to the context's sink. Context and superblock
+  // must outlive this.
+  mapping_reader(const walk_context &context, const superblock &block, dirty_meaning meaning);
+
+  // The valid mappings of the next stretch of cache blocks, possibly none; nothing at the end.
+  std::optional<std::span<const mapping>> next();
+
+  // Origin blocks found in more than one mapping so far. Which of these is right can't be told.
+  origin_block_set take_ambiguous() { return std::move(ambiguous_); }
+
+ private:
+  // Entries of an array block that are wrong in the same way, told together.
+  struct entry_fault {
+    structure in;
+    std::string what;
+    std::uint64_t begin;
+    std::uint64_t end;
+  };
+
+  void load_dirty_bits(std::uint64_t entry);
+  void read_entry(std::uint64_t entry, std::uint64_t raw);
+  void check_unmapped(std::uint64_t entry, std::uint64_t raw, bool dirty_bit);
+  void fault(structure in, std::uint64_t entry, std::string what);
+  void tell_fault();
+
+  const walk_context &context_;
+  const superblock &superblock_;
+  bool all_dirty_;
+  std::uint16_t known_flags_;
+  std::uint64_t origin_limit_;
+  array_reader entries_;
+  std::optional<bitset_reader> dirty_bits_; // version 2
+  std::optional<bitset_reader::run> dirty_run_;
+  std::optional<array_reader::leaf> leaf_;
+  std::vector<mapping> batch_;
+  std::optional<entry_fault> fault_;
+  origin_block_set seen_;
+  origin_block_set ambiguous_;
+};
+
+} // namespace dmcache

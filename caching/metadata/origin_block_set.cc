@@ -1,0 +1,58 @@
+#include "caching/metadata/origin_block_set.h"
+
+#include <cstdlib>
+#include <new>
+
+#include <roaring/roaring.hh>
+#include <roaring/roaring64map.hh>
+
+namespace dmcache {
+namespace {
+
+constexpr std::uint64_t dense_bits = std::uint64_t{1} << 27;
+constexpr std::uint64_t word_bits = 64;
+
+} // namespace
+
+struct origin_block_set::sparse {
+  Roaring64Map blocks;
+};
+
+void origin_block_set::release::operator()(std::uint64_t *words) const {
+  std::free(words); // NOLINT(*-no-malloc)
+}
+
+// calloc, not a vector: pages of zeroes that nobody touches take no memory.
+origin_block_set::origin_block_set()
+    : dense_{static_cast<std::uint64_t *>(
+          std::calloc(dense_bits / word_bits, sizeof(std::uint64_t)))}, // NOLINT(*-no-malloc)
+      sparse_{std::make_unique<sparse>()} {
+  if (!dense_) {
+    throw std::bad_alloc{};
+  }
+}
+
+origin_block_set::origin_block_set(origin_block_set &&) noexcept = default;
+origin_block_set &origin_block_set::operator=(origin_block_set &&) noexcept = default;
+origin_block_set::~origin_block_set() = default;
+
+bool origin_block_set::insert(origin_block block) {
+  is_empty_ = false;
+  if (block.value() >= dense_bits) {
+    return sparse_->blocks.addChecked(block.value());
+  }
+  std::uint64_t &word = dense_.get()[block.value() / word_bits];
+  const std::uint64_t bit = std::uint64_t{1} << block.value() % word_bits;
+  const bool is_new = (word & bit) == 0;
+  word |= bit;
+  return is_new;
+}
+
+bool origin_block_set::contains(origin_block block) const {
+  if (block.value() >= dense_bits) {
+    return sparse_->blocks.contains(block.value());
+  }
+  return (dense_.get()[block.value() / word_bits] >> block.value() % word_bits & 1) != 0;
+}
+
+} // namespace dmcache

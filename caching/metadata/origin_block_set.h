@@ -1,0 +1,38 @@
+// A set of origin blocks that knows whether it has seen one before.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+
+#include "base/units.h"
+
+namespace dmcache {
+
+// Fast for origins of up to 2^27 blocks (8 TiB in blocks of 64 KiB), whose bits stand in memory that
+// is touched only where bits are set; above, compressed. In either case memory grows with what is
+// inserted, not with the numbers' size: at most 16 MiB, and some bytes for each large number.
+class origin_block_set {
+ public:
+  origin_block_set();
+  origin_block_set(origin_block_set &&) noexcept;
+  origin_block_set &operator=(origin_block_set &&) noexcept;
+  ~origin_block_set();
+
+  // False if it was there already.
+  bool insert(origin_block block);
+  bool contains(origin_block block) const;
+  bool is_empty() const { return is_empty_; }
+
+ private:
+  struct sparse; // the rest
+
+  struct release {
+    void operator()(std::uint64_t *words) const;
+  };
+
+  std::unique_ptr<std::uint64_t, release> dense_;
+  std::unique_ptr<sparse> sparse_;
+  bool is_empty_ = true;
+};
+
+} // namespace dmcache

@@ -1,0 +1,127 @@
+#include "caching/metadata/superblock.h"
+
+#include <algorithm>
+#include <cctype>
+#include <cstring>
+#include <limits>
+
+#include <fmt/format.h>
+
+#include "base/aligned_buffer.h"
+
+namespace dmcache {
+namespace {
+
+std::unexpected<error> damaged(std::string what) {
+  return fail(failure::failed, std::move(what));
+}
+
+} // namespace
+
+bool is_policy_name(std::string_view name) {
+  return std::ranges::all_of(name, [](unsigned char c) {
+    return std::isalnum(c) != 0 || c == '-' || c == '_';
+  });
+}
+
+bool looks_like_xml(std::span<const std::byte> data) {
+  const std::string_view text{reinterpret_cast<const char *>(data.data()), data.size()}; // NOLINT
+  const auto tag = text.find_first_not_of(" \t\r\n");
+  return tag != std::string_view::npos && tag + 1 < text.size() && text[tag] == '<' &&
+         (std::isalpha(static_cast<unsigned char>(text[tag + 1])) != 0 ||
+          text[tag + 1] == '?' || text[tag + 1] == '!');
+}
+
+bool superblock::knows_origin_size() const {
+  return is_clean() && discard_block_size != 0 && data_block_size != 0;
+}
+
+std::uint64_t superblock::max_origin_blocks() const {
+  std::uint64_t size = 0; // sectors
+  if (__builtin_mul_overflow(std::uint64_t{discard_nr_blocks}, std::uint64_t{discard_block_size},
+                             &size)) {
+    return std::numeric_limits<std::uint64_t>::max();
+  }
+  return size / data_block_size;
+}
+
+std::string_view superblock::policy() const {
+  return {policy_name.data(), ::strnlen(policy_name.data(), policy_name.size())};
+}
+
+result<superblock> read_superblock(device &from) {
+  if (from.size().value() < metadata_block_size) {
+    return damaged("Metadata device/file too small.  Is this binary metadata?");
+  }
+  aligned_buffer buffer{metadata_block_size};
+  if (const auto failed = transfer_and_wait(from, io_request::operation::read,
+                                            offset_of(superblock_location), buffer.span())) {
+    return fail(failure::environment,
+                fmt::format("block 0: cannot read the superblock: {}", failed.message()));
+  }
+  const block_view block{buffer.span()};
+  if (std::ranges::all_of(block, [](std::byte each) { return each == std::byte{}; })) {
+    return damaged("block 0: superblock is all zeroes: this device holds no cache metadata yet");
+  }
+  superblock found;
+  std::memcpy(&found, block.data(), sizeof found);
+  if (const char *fault = fault_of(superblock_type, superblock_location, block)) {
+    return damaged(found.magic == superblock::magic_value
+                       ? fmt::format("block 0: bad checksum in superblock ({})", fault)
+                       : "block 0: bad checksum in superblock, and no magic number: is this the "
+                         "metadata device of a cache?");
+  }
+  if (found.magic != superblock::magic_value) {
+    return damaged(fmt::format("block 0: superblock has magic number {:#x}, not {:#x} of a cache",
+                               std::uint64_t{found.magic}, superblock::magic_value));
+  }
+  if (found.version != 1 && found.version != 2) {
+    return damaged(fmt::format("block 0: superblock has version {}; 1 and 2 are known",
+                               std::uint32_t{found.version}));
+  }
+  if (found.incompat_flags != 0) {
+    return damaged(fmt::format("block 0: superblock has incompatible features {:#x} that this "
+                               "version doesn't know: use a newer one",
+                               std::uint32_t{found.incompat_flags}));
+  }
+  return found;
+}
+
+std::vector<std::string> faults_of(const superblock &block) {
+  std::vector<std::string> faults;
+  const auto expect = [&](bool holds, std::string instead) {
+    if (!holds) {
+      faults.push_back("superblock has " + std::move(instead));
+    }
+  };
+  const std::uint32_t unknown_flags =
+      block.flags & ~(superblock::clean_shutdown | superblock::needs_check);
+  expect(unknown_flags == 0, fmt::format("unknown flags {:#x}", unknown_flags));
+  expect(block.metadata_block_size == metadata_block_size / sector_size,
+         fmt::format("metadata block size {} sectors, where 8 is the only one",
+                     std::uint32_t{block.metadata_block_size}));
+  expect(is_legal_data_block_size(block.data_block_size),
+         fmt::format("block size {} sectors, which is not a multiple of {} from {} to {}",
+                     std::uint32_t{block.data_block_size}, min_data_block_size,
+                     min_data_block_size, max_data_block_size));
+  expect(block.policy_hint_size == 0 || block.policy_hint_size == sizeof(le32),
+         fmt::format("hint size {} bytes, where a hint has 4",
+                     std::uint32_t{block.policy_hint_size}));
+  expect(is_policy_name(block.policy()),
+         "a policy name of other than letters, digits, '-' and '_'");
+  expect((block.discard_block_size == 0) == (block.discard_nr_blocks == 0),
+         fmt::format("{} discard blocks of {} sectors", std::uint64_t{block.discard_nr_blocks},
+                     std::uint64_t{block.discard_block_size}));
+  return faults;
+}
+
+std::array<std::uint32_t, 3> own_version_of_policy(std::string_view name) {
+  for (const std::string_view known : {"smq", "mq", "cleaner", "default"}) {
+    if (name == known) {
+      return {2, 0, 0};
+    }
+  }
+  return {0, 0, 0};
+}
+
+} // namespace dmcache

@@ -1,0 +1,101 @@
+// Block 0 of the metadata device. persistent-data/format.md: "Superblock", "Meaning of the flags".
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/device.h"
+#include "base/result.h"
+#include "persistent-data/format.h"
+#include "persistent-data/validator.h"
+
+namespace dmcache {
+
+inline constexpr metadata_block superblock_location{0};
+inline constexpr block_type superblock_type{9031977, 8};
+
+struct superblock {
+  static constexpr std::uint64_t magic_value = 06142003;
+  static constexpr std::uint32_t clean_shutdown = 1;
+  static constexpr std::uint32_t needs_check = 2;
+
+  le32 checksum;
+  le32 flags;
+  le64 block_number;
+  std::array<std::byte, 16> uuid;
+  le64 magic;
+  le32 version;
+  std::array<char, 16> policy_name; // NUL-padded
+  le32 policy_hint_size;            // bytes
+  space_map_root space_map;
+  std::array<std::byte, 128 - sizeof(space_map_root)> space_map_padding;
+  le64 mapping_root;
+  le64 hint_root; // 0: never written
+  le64 discard_root;
+  le64 discard_block_size; // sectors
+  le64 discard_nr_blocks;
+  le32 data_block_size;     // sectors
+  le32 metadata_block_size; // sectors
+  le32 cache_blocks;
+  le32 compat_flags;
+  le32 compat_ro_flags;
+  le32 incompat_flags;
+  le32 read_hits;
+  le32 read_misses;
+  le32 write_hits;
+  le32 write_misses;
+  std::array<le32, 3> policy_version; // major, minor, patch
+  le64 dirty_root;                    // version 2 only
+  std::array<std::byte, 3804> padding;
+
+  bool is_clean() const { return (flags & clean_shutdown) != 0; }
+  bool is_needs_check() const { return (flags & needs_check) != 0; }
+  std::string_view policy() const;
+
+  // Do the discard fields tell the origin's size? They are written by a clean shutdown only.
+  bool knows_origin_size() const;
+  // An upper bound of it, in blocks of data_block_size. Requires knows_origin_size().
+  std::uint64_t max_origin_blocks() const;
+};
+static_assert(sizeof(superblock) == metadata_block_size);
+static_assert(offsetof(superblock, block_number) == superblock_type.number_offset);
+static_assert(offsetof(superblock, magic) == 32);
+static_assert(offsetof(superblock, policy_name) == 44);
+static_assert(offsetof(superblock, space_map) == 64);
+static_assert(offsetof(superblock, mapping_root) == 192);
+static_assert(offsetof(superblock, data_block_size) == 232);
+static_assert(offsetof(superblock, read_hits) == 256);
+static_assert(offsetof(superblock, dirty_root) == 284);
+static_assert(offsetof(superblock, padding) == 292);
+
+inline constexpr std::uint32_t min_data_block_size = 64;      // sectors: 32 KiB
+inline constexpr std::uint32_t max_data_block_size = 2097152; // sectors: 1 GiB
+
+// A size in sectors that the kernel accepts for cache blocks.
+constexpr bool is_legal_data_block_size(std::uint64_t size) {
+  return size >= min_data_block_size && size <= max_data_block_size &&
+         size % min_data_block_size == 0;
+}
+
+// Does a file that begins so hold an XML document, which was meant for cache_restore?
+bool looks_like_xml(std::span<const std::byte> data);
+
+// What a policy can be called: nothing, or letters, digits, '-' and '_'.
+bool is_policy_name(std::string_view name);
+
+// Reads block 0 and verifies that it is the superblock of a cache that this program understands:
+// checksum, number, magic, version, incompatible features.
+result<superblock> read_superblock(device &from);
+
+// What else is wrong with a superblock that read_superblock() believed; a text for each.
+std::vector<std::string> faults_of(const superblock &block);
+
+// The version that the kernel's policy of this name has; all zero if the name is empty or unknown.
+std::array<std::uint32_t, 3> own_version_of_policy(std::string_view name);
+
+} // namespace dmcache

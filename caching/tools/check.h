@@ -1,0 +1,22 @@
+// cache_check: is the metadata of a cache sound?
+#pragma once
+
+#include <string>
+
+#include "base/report.h"
+
+namespace dmcache {
+
+struct check_options {
+  std::string device;
+  bool superblock_only = false;
+  bool skip_mappings = false;
+  bool skip_hints = false;
+  bool skip_discards = false;
+  bool ignore_non_fatal = false;
+};
+
+// Tells all damage, what it means, and a summary. Reads only. Returns the exit code.
+int check(const check_options &options, report &to);
+
+} // namespace dmcache

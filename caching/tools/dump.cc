@@ -1,0 +1,227 @@
+#include "caching/tools/dump.h"
+
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <vector>
+
+#include <fmt/format.h>
+
+#include "base/output_file.h"
+#include "caching/metadata/metadata_reader.h"
+#include "caching/tools/damage_report.h"
+#include "caching/tools/metadata_device.h"
+#include "caching/tools/xml_writer.h"
+
+namespace dmcache {
+namespace {
+
+// For the second pass over metadata whose damage was told in the first.
+class silent_sink final : public damage_sink {
+ public:
+  void found(const damage & /*what*/) override { ++nr_found; }
+  std::uint64_t nr_found = 0;
+};
+
+// Writes what it visits. A mapping that more than one cache block claims is left out.
+class dumper final : public metadata_visitor {
+ public:
+  dumper(xml_writer &out, const superblock &block, const origin_block_set &ambiguous)
+      : out_{out}, superblock_{block}, ambiguous_{ambiguous} {}
+
+  void begin() {
+    out_.begin_superblock(superblock_);
+    out_.begin_mappings();
+  }
+
+  void mappings(std::span<const mapping> some) override {
+    for (const mapping &each : some) {
+      if (!ambiguous_.is_empty() && ambiguous_.contains(each.origin)) [[unlikely]] {
+        continue;
+      }
+      mark_mapped(each.cached_in);
+      out_.add(each);
+    }
+  }
+
+  void end_of_mappings() override {
+    out_.end_mappings();
+    out_.begin_hints();
+  }
+
+  void hints(cache_block first, std::span<const le32> some) override {
+    for (std::size_t i = 0; i < some.size(); ++i) {
+      const cache_block block = first + i;
+      if (is_mapped(block)) {
+        out_.add_hint(block, some[i]);
+      }
+    }
+  }
+
+  void end_of_hints() override { out_.end_hints(); }
+
+  void discards(std::uint64_t begin, std::uint64_t end) override {
+    if (!has_discards_) {
+      out_.begin_discards(superblock_);
+      has_discards_ = true;
+    }
+    out_.add_discard(begin, end);
+  }
+
+  void end_of_discards() override {
+    if (has_discards_) {
+      out_.end_discards();
+    }
+    out_.end_superblock();
+  }
+
+ private:
+  static constexpr std::uint64_t word_bits = 64;
+
+  // Grows with the mappings that are really there, not with what the superblock says.
+  void mark_mapped(cache_block block) {
+    const std::size_t word = block.value() / word_bits;
+    if (word >= mapped_.size()) {
+      mapped_.resize(word + 1);
+    }
+    mapped_[word] |= std::uint64_t{1} << block.value() % word_bits;
+  }
+
+  bool is_mapped(cache_block block) const {
+    const std::size_t word = block.value() / word_bits;
+    return word < mapped_.size() && (mapped_[word] >> block.value() % word_bits & 1) != 0;
+  }
+
+  xml_writer &out_;
+  const superblock &superblock_;
+  const origin_block_set &ambiguous_;
+  std::vector<std::uint64_t> mapped_; // a bit per cache block
+  bool has_discards_ = false;
+};
+
+class dump_run {
+ public:
+  dump_run(const dump_options &options, metadata_device metadata, report &to)
+      : options_{options}, metadata_{std::move(metadata)}, to_{to} {}
+
+  result<> run() {
+    if (auto looked = look(); !looked) {
+      return looked;
+    }
+    auto output = options_.output.empty() ? output_file::standard_output()
+                                          : output_file::create(options_.output);
+    if (!output) {
+      return std::unexpected{output.error()};
+    }
+    if (auto written = write(*output); !written) {
+      return written;
+    }
+    return output->commit();
+  }
+
+ private:
+  // Reads everything that the dump will say, before a word of it is written.
+  result<> look() {
+    damage_report damage{to_};
+    for (const std::string &fault : faults_of(metadata_.block)) {
+      damage.found({structure::superblock, true, superblock_location, "", fault, {}});
+    }
+    const std::uint64_t nr_faults = damage.nr_found();
+    metadata_visitor nobody;
+    ambiguous_ = read(damage, nobody);
+    if (damage.nr_found() == 0) {
+      return {};
+    }
+    nr_damaged_ = damage.nr_found() - nr_faults;
+    damage.explain();
+    if (!options_.repair) {
+      return fail(damage.has_io_error() ? failure::environment : failure::failed,
+                  "nothing was dumped; --repair dumps what can be read");
+    }
+    return mend_superblock();
+  }
+
+  // What is beyond belief in the superblock must not get into a document that is believed.
+  result<> mend_superblock() {
+    if (!is_legal_data_block_size(metadata_.block.data_block_size)) {
+      return fail(failure::failed, "without a block size nothing can be dumped");
+    }
+    if (!is_policy_name(metadata_.block.policy())) {
+      metadata_.block.policy_name = {};
+      metadata_.block.policy_version = {};
+      metadata_.block.policy_hint_size = 0;
+    }
+    if (metadata_.block.policy_hint_size != sizeof(le32)) {
+      metadata_.block.policy_hint_size = 0;
+    }
+    return {};
+  }
+
+  origin_block_set read(damage_sink &sink, metadata_visitor &visitor) {
+    // Hints and discards are not to be trusted without a clean shutdown.
+    const bool trusted = metadata_.block.is_clean() || options_.as_stored;
+    const reading what{.meaning = options_.as_stored ? dirty_meaning::as_stored
+                                                     : dirty_meaning::true_state,
+                       .hints = trusted && metadata_.block.policy_hint_size != 0,
+                       .discards = trusted};
+    block_usage usage{metadata_.from->size()};
+    usage.claim(superblock_location, structure::superblock);
+    return read_metadata({*metadata_.from, usage, sink, to_.watcher()}, metadata_.block, what,
+                         visitor);
+  }
+
+  result<> write(output_file &output) {
+    xml_writer out{output};
+    dumper visitor{out, metadata_.block, ambiguous_};
+    silent_sink sink;
+    visitor.begin();
+    read(sink, visitor);
+    if (sink.nr_found > nr_damaged_) {
+      return fail(failure::environment, "the metadata changed, or its device failed, while it was "
+                                        "being dumped");
+    }
+    return out.finish();
+  }
+
+  const dump_options &options_;
+  metadata_device metadata_;
+  report &to_;
+  origin_block_set ambiguous_;
+  std::uint64_t nr_damaged_ = 0; // as the first pass found it
+};
+
+bool is_same_file(const std::string &one, const std::string &other) {
+  struct stat a {};
+  struct stat b {};
+  if (::stat(one.c_str(), &a) != 0 || ::stat(other.c_str(), &b) != 0) {
+    return false;
+  }
+  const bool are_block_devices = S_ISBLK(a.st_mode) && S_ISBLK(b.st_mode);
+  return are_block_devices ? a.st_rdev == b.st_rdev
+                           : a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+}
+
+} // namespace
+
+int dump(const dump_options &options, report &to) {
+  const auto done = [&]() -> result<> {
+    if (!options.output.empty() && is_same_file(options.device, options.output)) {
+      return fail(failure::usage,
+                  fmt::format("the output, {}, is the metadata itself", options.output));
+    }
+    auto metadata = open_metadata(options.device);
+    if (!metadata) {
+      return std::unexpected{metadata.error()};
+    }
+    return dump_run{options, std::move(*metadata), to}.run();
+  }();
+  if (done) {
+    return 0;
+  }
+  if (!done.error().message.empty()) {
+    to.problem(done.error().message);
+  }
+  return static_cast<int>(done.error().kind);
+}
+
+} // namespace dmcache

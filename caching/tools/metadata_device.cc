@@ -1,0 +1,43 @@
+#include "caching/tools/metadata_device.h"
+
+#include <algorithm>
+#include <array>
+#include <fstream>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "base/file_device.h"
+
+namespace dmcache {
+namespace {
+
+bool holds_xml(const std::string &path) {
+  std::array<char, 512> start{};
+  std::ifstream file{path};
+  file.read(start.data(), start.size());
+  return looks_like_xml(std::as_bytes(std::span{start}.first(static_cast<std::size_t>(
+      std::max<std::streamsize>(file.gcount(), 0)))));
+}
+
+} // namespace
+
+result<metadata_device> open_metadata(const std::string &path) {
+  auto from = open_file_device(path, access::read_only);
+  if (!from) {
+    return std::unexpected{from.error()};
+  }
+  if (holds_xml(path)) {
+    return fail(failure::failed,
+                fmt::format("This looks like XML.  This tool only supports the binary metadata "
+                            "format.  {} is no metadata device",
+                            path));
+  }
+  const auto block = read_superblock(**from);
+  if (!block) {
+    return fail(block.error().kind, fmt::format("{} ({})", block.error().message, path));
+  }
+  return metadata_device{std::move(*from), *block};
+}
+
+} // namespace dmcache

@@ -1,0 +1,22 @@
+// The metadata device that a command line names.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "base/device.h"
+#include "base/result.h"
+#include "caching/metadata/superblock.h"
+
+namespace dmcache {
+
+struct metadata_device {
+  std::unique_ptr<device> from;
+  superblock block; // as read_superblock() believes it
+};
+
+// Opens `path` for reading and reads its superblock; says so if it is rather an XML document, or
+// too small for metadata.
+result<metadata_device> open_metadata(const std::string &path);
+
+} // namespace dmcache

@@ -1,0 +1,21 @@
+// cache_metadata_size: how large a metadata device a cache needs.
+#pragma once
+
+#include <cstdint>
+
+#include "base/result.h"
+#include "base/units.h"
+
+namespace dmcache {
+
+inline constexpr std::uint32_t default_hint_width = 4; // bytes
+
+// Room for mappings, hints and transactions, as thin-provisioning-tools has always estimated it; at
+// most what the format can use.
+sectors estimate_metadata_size(std::uint64_t nr_cache_blocks, std::uint32_t hint_width);
+
+// How many cache blocks of `block_size` a fast device of `device_size` has, a last partial one
+// counted. Fails with failure::usage if the kernel would refuse the block size.
+result<std::uint64_t> count_cache_blocks(bytes device_size, bytes block_size);
+
+} // namespace dmcache

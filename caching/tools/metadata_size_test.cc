@@ -1,0 +1,35 @@
+#include "caching/tools/metadata_size.h"
+
+#include <limits>
+
+#include <gtest/gtest.h>
+
+namespace dmcache {
+namespace {
+
+TEST(metadata_size, agrees_with_thin_provisioning_tools) {
+  EXPECT_EQ(estimate_metadata_size(10240, 4), sectors{8752});
+  EXPECT_EQ(estimate_metadata_size(100, 16), sectors{8199});
+  EXPECT_EQ(estimate_metadata_size(16384, 4), sectors{9088});
+}
+
+TEST(metadata_size, never_exceeds_what_the_format_can_use) {
+  EXPECT_EQ(estimate_metadata_size(std::numeric_limits<std::uint64_t>::max(), 0xffffffff),
+            sectors{33292800});
+}
+
+TEST(metadata_size, counts_a_last_partial_block) {
+  EXPECT_EQ(count_cache_blocks(bytes{65536 * 10 + 1}, bytes{65536}).value(), 11U);
+}
+
+TEST(metadata_size, refuses_block_sizes_that_the_kernel_refuses) {
+  const bytes device{std::uint64_t{1} << 40};
+  for (const std::uint64_t size : {0UL, 512UL, 32768UL - 512, 98304UL + 1, (1UL << 30) + 32768}) {
+    EXPECT_EQ(count_cache_blocks(device, bytes{size}).error().kind, failure::usage) << size;
+  }
+  EXPECT_TRUE(count_cache_blocks(device, bytes{98304}).has_value());
+  EXPECT_TRUE(count_cache_blocks(device, bytes{1UL << 30}).has_value());
+}
+
+} // namespace
+} // namespace dmcache

@@ -1,0 +1,148 @@
+#include "caching/tools/xml_writer.h"
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <cstring>
+#include <span>
+#include <string>
+
+#include <fmt/format.h>
+
+namespace dmcache {
+namespace {
+
+constexpr std::size_t buffer_size = std::size_t{1} << 20;
+constexpr std::size_t longest_piece = 128; // of what is written between two looks for room
+
+constexpr std::string_view base64_digits =
+    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+// Three bytes to four digits; "=" stands for what is missing in the last ones.
+template <std::size_t Size> auto base64(std::span<const std::byte, Size> raw) {
+  constexpr std::size_t digits = (Size + 2) / 3 * 4;
+  std::array<char, digits> out{};
+  for (std::size_t i = 0, o = 0; i < Size; i += 3, o += 4) {
+    const auto at = [&](std::size_t k) {
+      return i + k < Size ? std::to_integer<std::uint32_t>(raw[i + k]) : 0;
+    };
+    const std::uint32_t group = at(0) << 16 | at(1) << 8 | at(2);
+    out[o] = base64_digits[group >> 18];
+    out[o + 1] = base64_digits[group >> 12 & 63];
+    out[o + 2] = i + 1 < Size ? base64_digits[group >> 6 & 63] : '=';
+    out[o + 3] = i + 2 < Size ? base64_digits[group & 63] : '=';
+  }
+  return out;
+}
+
+template <std::size_t Size> std::string_view as_text(const std::array<char, Size> &characters) {
+  return {characters.data(), characters.size()};
+}
+
+std::string uuid_of(const superblock &block) {
+  const bool is_zero = std::ranges::all_of(block.uuid, [](std::byte b) { return b == std::byte{}; });
+  return is_zero ? "" : std::string{as_text(base64(std::span{block.uuid}))};
+}
+
+// Attributes of our own, each only where leaving it out would lose something.
+std::string extra_attributes(const superblock &block) {
+  std::string extra;
+  std::array<std::uint32_t, 3> version{};
+  std::ranges::copy(block.policy_version, version.begin());
+  if (version != own_version_of_policy(block.policy())) {
+    extra += fmt::format(" policy_version=\"{}.{}.{}\"", version[0], version[1], version[2]);
+  }
+  const std::uint32_t read_hits = block.read_hits;
+  const std::uint32_t read_misses = block.read_misses;
+  const std::uint32_t write_hits = block.write_hits;
+  const std::uint32_t write_misses = block.write_misses;
+  if ((read_hits | read_misses | write_hits | write_misses) != 0) {
+    extra += fmt::format(
+        " read_hits=\"{}\" read_misses=\"{}\" write_hits=\"{}\" write_misses=\"{}\"", read_hits,
+        read_misses, write_hits, write_misses);
+  }
+  return extra;
+}
+
+} // namespace
+
+xml_writer::xml_writer(output_file &to) : to_{to}, buffer_(buffer_size), next_{buffer_.data()} {}
+
+void xml_writer::begin_superblock(const superblock &block) {
+  text(fmt::format("<superblock uuid=\"{}\" block_size=\"{}\" nr_cache_blocks=\"{}\" policy=\"{}\" "
+                   "hint_width=\"{}\"",
+                   uuid_of(block), std::uint32_t{block.data_block_size},
+                   std::uint32_t{block.cache_blocks}, block.policy(),
+                   std::uint32_t{block.policy_hint_size}));
+  make_room();
+  text(extra_attributes(block));
+  make_room();
+  text(">\n");
+}
+
+void xml_writer::add(const mapping &each) {
+  text("    <mapping cache_block=\"");
+  number(each.cached_in.value());
+  text("\" origin_block=\"");
+  number(each.origin.value());
+  text(each.dirty ? "\" dirty=\"true\"/>\n" : "\" dirty=\"false\"/>\n");
+  make_room();
+}
+
+void xml_writer::add_hint(cache_block block, le32 hint) {
+  text("    <hint cache_block=\"");
+  number(block.value());
+  text("\" data=\"");
+  const auto raw = std::bit_cast<std::array<std::byte, sizeof hint>>(hint);
+  const auto digits = base64(std::span{raw});
+  text(as_text(digits));
+  text("\"/>\n");
+  make_room();
+}
+
+void xml_writer::begin_discards(const superblock &block) {
+  text("  <discards block_size=\"");
+  number(block.discard_block_size);
+  text("\" nr_blocks=\"");
+  number(block.discard_nr_blocks);
+  text("\">\n");
+  make_room();
+}
+
+void xml_writer::add_discard(std::uint64_t begin, std::uint64_t end) {
+  text("    <discard dbegin=\"");
+  number(begin);
+  text("\" dend=\"");
+  number(end);
+  text("\"/>\n");
+  make_room();
+}
+
+void xml_writer::text(std::string_view some) {
+  std::memcpy(next_, some.data(), some.size());
+  next_ += some.size();
+}
+
+void xml_writer::number(std::uint64_t value) {
+  constexpr std::size_t longest = 20;
+  next_ = std::to_chars(next_, next_ + longest, value).ptr;
+}
+
+// Keeps room for the longest element that can come next.
+void xml_writer::make_room() {
+  const auto used = static_cast<std::size_t>(next_ - buffer_.data());
+  if (buffer_size - used < 4 * longest_piece) {
+    outcome_ = finish();
+  }
+}
+
+result<> xml_writer::finish() {
+  const auto used = static_cast<std::size_t>(next_ - buffer_.data());
+  next_ = buffer_.data();
+  if (outcome_) {
+    outcome_ = to_.write({buffer_.data(), used});
+  }
+  return outcome_;
+}
+
+} // namespace dmcache

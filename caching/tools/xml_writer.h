@@ -1,0 +1,51 @@
+// The XML dialect of cache_dump, as text. xml-schema/cache.rng describes it.
+//
+// A dump of a large cache is hundreds of megabytes of lines that differ in their numbers only, so
+// that numbers are formatted here, straight into the output buffer.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+#include <vector>
+
+#include "base/output_file.h"
+#include "caching/metadata/mapping_reader.h"
+#include "caching/metadata/superblock.h"
+
+namespace dmcache {
+
+// Each section is begun and ended by its caller, in this order: superblock (mappings (mapping…),
+// hints (hint…), discards (discard…) or none).
+class xml_writer {
+ public:
+  // `to` must outlive this.
+  explicit xml_writer(output_file &to);
+
+  void begin_superblock(const superblock &block);
+  void begin_mappings() { text("  <mappings>\n"); }
+  void add(const mapping &each);
+  void end_mappings() { text("  </mappings>\n"); }
+  void begin_hints() { text("  <hints>\n"); }
+  void add_hint(cache_block block, le32 hint);
+  void end_hints() { text("  </hints>\n"); }
+  void begin_discards(const superblock &block);
+  void add_discard(std::uint64_t begin, std::uint64_t end);
+  void end_discards() { text("  </discards>\n"); }
+  void end_superblock() { text("</superblock>\n"); }
+
+  // All that was written so far has reached the output, or the first failure on the way there.
+  result<> finish();
+
+ private:
+  void text(std::string_view some);
+  void number(std::uint64_t value);
+  void make_room();
+
+  output_file &to_;
+  std::vector<char> buffer_;
+  char *next_;
+  result<> outcome_;
+};
+
+} // namespace dmcache

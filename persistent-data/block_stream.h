@@ -1,0 +1,92 @@
+// Many blocks, handed out in the order asked for, read in disk order.
+//
+// Blocks are read by windows: within one they are sorted, neighbours are read together, and all
+// reads are in flight at once; while one window is handed out, the next is being read. Memory is
+// two windows, however many blocks there are.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <functional>
+#include <optional>
+#include <system_error>
+#include <vector>
+
+#include "base/aligned_buffer.h"
+#include "base/device.h"
+#include "persistent-data/validator.h"
+
+namespace dmcache {
+
+class block_stream {
+ public:
+  // Reads block_at(0) … block_at(count - 1), all of them within `from`, which must outlive this.
+  block_stream(device &from, std::size_t count,
+               std::function<metadata_block(std::size_t)> block_at);
+  block_stream(const block_stream &) = delete;
+  block_stream &operator=(const block_stream &) = delete;
+  ~block_stream(); // waits for what is in flight
+
+  struct item {
+    std::size_t position; // in the order asked for
+    metadata_block where;
+    block_view data;
+    std::error_code error; // set: `data` means nothing
+  };
+
+  // The next block, not validated; its data live until the next call.
+  std::optional<item> next();
+
+ private:
+  static constexpr std::size_t window_blocks = 512;
+  static constexpr std::size_t max_read_blocks = 128;
+
+  struct wanted {
+    metadata_block where;
+    std::size_t position;
+    std::error_code error;
+  };
+
+  // Blocks [first, first + size) of the order asked for.
+  class window final : public io_listener {
+   public:
+    explicit window(std::size_t capacity);
+
+    void start(device &from, std::size_t first, std::size_t size,
+               const std::function<metadata_block(std::size_t)> &block_at);
+    // After this nothing is in flight, and blocks of a failed read have been tried one by one.
+    void finish(device &from);
+    void io_done(std::uint64_t tag, std::error_code error) override;
+
+    std::size_t size() const { return sorted_.size(); }
+    item at(std::size_t index) const;
+
+   private:
+    struct run {
+      std::size_t first; // in sorted_
+      std::size_t size;
+    };
+
+    std::span<std::byte> slot(std::size_t index, std::size_t count = 1);
+
+    aligned_buffer buffer_; // in the order of sorted_
+    std::vector<wanted> sorted_;
+    std::vector<std::size_t> slot_of_; // by order asked for
+    std::vector<run> failed_;
+    std::vector<run> runs_;
+    std::size_t first_ = 0;
+    std::size_t in_flight_ = 0;
+  };
+
+  void start_next(window &into);
+
+  device &from_;
+  std::size_t count_;
+  std::function<metadata_block(std::size_t)> block_at_;
+  std::size_t started_ = 0; // blocks of all windows started so far
+  std::array<window, 2> windows_;
+  std::size_t current_ = 0;  // the window handed out
+  std::size_t position_ = 0; // in it
+};
+
+} // namespace dmcache

@@ -1,0 +1,43 @@
+#include "persistent-data/block_usage.h"
+
+#include <algorithm>
+
+#include <fmt/format.h>
+
+namespace dmcache {
+
+const char *name_of(structure which) {
+  switch (which) {
+  case structure::superblock:
+    return "superblock";
+  case structure::mappings:
+    return "mappings";
+  case structure::dirty_bits:
+    return "dirty bits";
+  case structure::hints:
+    return "hints";
+  case structure::discards:
+    return "discards";
+  case structure::space_map:
+    return "space map";
+  }
+  return "unknown";
+}
+
+block_usage::block_usage(bytes size)
+    : users_(std::min(size.value() / metadata_block_size, max_metadata_blocks), unused) {}
+
+std::optional<std::string> block_usage::claim(metadata_block block, structure user) {
+  if (block.value() >= users_.size()) {
+    return fmt::format("points to block {}, beyond the device's {} blocks", block, users_.size());
+  }
+  std::uint8_t &owner = users_[block.value()];
+  if (owner != unused) {
+    return fmt::format("points to block {}, which is in use already ({})", block,
+                       name_of(static_cast<structure>(owner)));
+  }
+  owner = static_cast<std::uint8_t>(user);
+  return {};
+}
+
+} // namespace dmcache

@@ -1,0 +1,42 @@
+// Who uses which block of the metadata device: what makes cycles and shared blocks visible, and
+// what the space map is compared with.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "persistent-data/damage.h"
+#include "persistent-data/format.h"
+
+namespace dmcache {
+
+class block_usage {
+ public:
+  // For a device of `size`, of which the format can use max_metadata_blocks at most. Takes a byte
+  // a block of it.
+  explicit block_usage(bytes size);
+
+  std::uint64_t nr_blocks() const { return users_.size(); }
+
+  // Takes `block` for `user`. Nothing if it was free; else the text of what forbids it: it lies
+  // beyond the device, or somebody has it already.
+  std::optional<std::string> claim(metadata_block block, structure user);
+
+  bool is_used(std::uint64_t block) const { return users_[block] != unused; }
+
+  // Something below a damaged block could not be followed: more may be in use than is known here.
+  void forget_completeness() { complete_ = false; }
+  bool is_complete() const { return complete_; }
+
+ private:
+  static constexpr std::uint8_t unused = 0xff;
+
+  std::vector<std::uint8_t> users_; // a structure, or unused
+  bool complete_ = true;
+};
+
+// "mappings", "dirty bits", …
+const char *name_of(structure which);
+
+} // namespace dmcache

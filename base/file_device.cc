@@ -1,7 +1,6 @@
 #include "base/file_device.h"
 
 #include <fcntl.h>
-#include <libaio.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -9,40 +8,30 @@
 #include <array>
 #include <cerrno>
 #include <deque>
+#include <utility>
 #include <vector>
 
 #include <fmt/format.h>
 
 #include "base/assert.h"
 #include "base/file_descriptor.h"
+#include "base/request_queue.h"
 
 namespace dmcache {
 namespace {
-
-constexpr std::size_t queue_depth = 64;
 
 std::error_code system_error(int number) {
   return {number, std::generic_category()};
 }
 
-// A request in the kernel's hands. The control block comes first: the kernel gives its address back.
-struct slot {
-  iocb control{};
-  io_request request{};
-};
-
 class file_device final : public device {
  public:
-  file_device(file_descriptor file, bytes size, io_context_t context)
-      : file_{std::move(file)}, size_{size}, context_{context}, slots_(queue_depth) {
-    free_.reserve(slots_.size());
-    for (slot &each : slots_) {
-      free_.push_back(&each);
+  file_device(file_descriptor file, bytes size, std::unique_ptr<request_queue> queue)
+      : file_{std::move(file)}, size_{size}, queue_{std::move(queue)} {
+    for (std::size_t slot = 0; slot < request_queue::depth; ++slot) {
+      free_.push_back(slot);
     }
   }
-  file_device(const file_device &) = delete;
-  file_device &operator=(const file_device &) = delete;
-  ~file_device() override { io_destroy(context_); }
 
   bytes size() const override { return size_; }
 
@@ -52,23 +41,13 @@ class file_device final : public device {
   }
 
   void wait() override {
-    std::array<io_event, queue_depth> events{};
-    require(free_.size() < slots_.size() || !refused_.empty(), "wait() needs a request in flight");
-    fail_refused();
-    if (free_.size() == slots_.size()) {
-      return;
-    }
-    int ended = 0;
-    do {
-      ended = io_getevents(context_, 1, queue_depth, events.data(), nullptr);
-    } while (ended == -EINTR);
-    require(ended > 0, "the kernel reports what it was given");
-    for (int i = 0; i < ended; ++i) {
-      const io_event &event = events.at(static_cast<std::size_t>(i));
-      slot *done = reinterpret_cast<slot *>(event.obj); // NOLINT: its first member
-      const io_request request = done->request;
-      free_.push_back(done);
-      request.listener->io_done(request.tag, outcome(request, static_cast<long>(event.res)));
+    require(free_.size() < request_queue::depth, "wait() needs a request in flight");
+    std::array<request_queue::completion, request_queue::depth> ended{};
+    const std::size_t count = queue_->reap(ended);
+    for (const auto &each : std::span{ended}.first(count)) {
+      const io_request request = in_flight_.at(each.slot);
+      free_.push_back(each.slot);
+      request.listener->io_done(request.tag, outcome(request, each.transferred));
     }
     issue();
   }
@@ -78,11 +57,6 @@ class file_device final : public device {
   }
 
  private:
-  struct refused {
-    io_request request;
-    int reason;
-  };
-
   static std::error_code outcome(const io_request &request, long transferred) {
     if (transferred < 0) {
       return system_error(static_cast<int>(-transferred));
@@ -91,54 +65,23 @@ class file_device final : public device {
     return whole ? std::error_code{} : std::make_error_code(std::errc::io_error);
   }
 
-  // Hands to the kernel what fits into its queue.
   void issue() {
-    std::array<iocb *, queue_depth> batch{};
-    std::size_t count = 0;
     while (!waiting_.empty() && !free_.empty()) {
-      slot *next = free_.back();
+      const std::size_t slot = free_.back();
       free_.pop_back();
-      next->request = waiting_.front();
+      in_flight_.at(slot) = waiting_.front();
       waiting_.pop_front();
-      prepare(*next);
-      batch.at(count++) = &next->control;
+      queue_->prepare(file_.get(), in_flight_.at(slot), slot);
     }
-    for (std::size_t first = 0; first < count;) {
-      const int taken =
-          io_submit(context_, static_cast<long>(count - first), batch.data() + first);
-      if (taken > 0) {
-        first += static_cast<std::size_t>(taken);
-      } else if (taken != -EINTR && taken != -EAGAIN) {
-        slot *bad = reinterpret_cast<slot *>(batch.at(first++)); // NOLINT: its first member
-        refused_.push_back({bad->request, -taken});
-        free_.push_back(bad);
-      }
-    }
-  }
-
-  void prepare(slot &next) const {
-    const io_request &request = next.request;
-    const auto offset = static_cast<long long>(request.offset.value());
-    if (request.op == io_request::operation::read) {
-      io_prep_pread(&next.control, file_.get(), request.data.data(), request.data.size(), offset);
-    } else {
-      io_prep_pwrite(&next.control, file_.get(), request.data.data(), request.data.size(), offset);
-    }
-  }
-
-  void fail_refused() {
-    for (auto ended = std::exchange(refused_, {}); const refused &each : ended) {
-      each.request.listener->io_done(each.request.tag, system_error(each.reason));
-    }
+    queue_->submit();
   }
 
   file_descriptor file_;
   bytes size_;
-  io_context_t context_;
-  std::vector<slot> slots_;
-  std::vector<slot *> free_;
-  std::deque<io_request> waiting_;
-  std::vector<refused> refused_;
+  std::unique_ptr<request_queue> queue_;
+  std::array<io_request, request_queue::depth> in_flight_{};
+  std::vector<std::size_t> free_;    // slots
+  std::deque<io_request> waiting_; // for a free slot
 };
 
 std::unexpected<error> cannot_open(const std::string &path, int reason) {
@@ -189,14 +132,17 @@ result<std::unique_ptr<device>> open_file_device(const std::string &path, access
     return cannot_open(path, errno);
   }
 
-  io_context_t context = nullptr;
-  if (const int failed = io_setup(queue_depth, &context); failed < 0) {
+  auto queue = make_uring_queue();
+  if (!queue) {
+    queue = make_aio_queue();
+  }
+  if (!queue) {
     return fail(failure::environment,
                 fmt::format("no asynchronous I/O for {}: {}: raise fs.aio-max-nr", path,
-                            system_error(-failed).message()));
+                            queue.error().message()));
   }
   return std::make_unique<file_device>(std::move(file), bytes{static_cast<std::uint64_t>(end)},
-                                       context);
+                                       std::move(*queue));
 }
 
 } // namespace dmcache

@@ -59,8 +59,7 @@ void block_stream::window::start(device &from, std::size_t first, std::size_t si
 
   runs_.clear();
   for (std::size_t i = 0; i < size; ++i) {
-    const bool extends = !runs_.empty() && runs_.back().size < max_read_blocks &&
-                         sorted_[i - 1].where + 1 == sorted_[i].where;
+    const bool extends = i > 0 && sorted_[i - 1].where + 1 == sorted_[i].where;
     if (extends) {
       ++runs_.back().size;
     } else {

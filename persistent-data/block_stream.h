@@ -39,7 +39,6 @@ class block_stream {
 
  private:
   static constexpr std::size_t window_blocks = 512;
-  static constexpr std::size_t max_read_blocks = 128;
 
   struct wanted {
     metadata_block where;

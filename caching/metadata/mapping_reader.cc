@@ -12,6 +12,7 @@ namespace {
 constexpr std::uint16_t flag_valid = 1;
 constexpr std::uint16_t flag_dirty = 2;
 constexpr unsigned flag_bits = 16;
+constexpr std::uint64_t flag_mask = 0xffff;
 
 } // namespace
 
@@ -42,52 +43,81 @@ std::optional<std::span<const mapping>> mapping_reader::next() {
     }
     return {};
   }
-  const auto *raw = reinterpret_cast<const le64 *>(leaf_->values.data()); // NOLINT: bytes on disk
-  for (std::uint64_t i = 0; i < leaf_->count; ++i) {
-    read_entry(leaf_->first + i, raw[i]);
+  const std::span entries{reinterpret_cast<const le64 *>(leaf_->values.data()), // NOLINT: on disk
+                          leaf_->count};
+  for (std::uint64_t first = leaf_->first; first < leaf_->first + leaf_->count;) {
+    first = read_stretch(entries.subspan(first - leaf_->first), first);
   }
   tell_fault();
   return batch_;
 }
 
-// Makes dirty_run_ the one that `entry` lies in.
-void mapping_reader::load_dirty_bits(std::uint64_t entry) {
-  while (!dirty_run_ || dirty_run_->first + dirty_run_->count <= entry) {
+// Reads entries from `first` on whose dirty bits stand together; returns where the next one begins.
+std::uint64_t mapping_reader::read_stretch(std::span<const le64> entries, std::uint64_t first) {
+  if (!dirty_bits_) {
+    read_entries(entries, first, [](std::uint64_t /*entry*/, std::uint64_t raw) {
+      return (raw & flag_dirty) != 0;
+    });
+    return first + entries.size();
+  }
+  while (!dirty_run_ || dirty_run_->first + dirty_run_->count <= first) {
     dirty_run_ = dirty_bits_->next();
     if (!dirty_run_) {
-      dirty_run_ = bitset_reader::run{entry, superblock_.cache_blocks - entry, false, nullptr};
+      dirty_run_ = bitset_reader::run{first, superblock_.cache_blocks - first, false, nullptr};
+    }
+  }
+  const bitset_reader::run run = *dirty_run_;
+  const auto together = std::min(run.first + run.count - first, entries.size());
+  if (run.readable) {
+    read_entries(entries.first(together), first,
+                 [&](std::uint64_t entry, std::uint64_t /*raw*/) { return run.test(entry); });
+  } else {
+    read_entries(entries.first(together), first, [](std::uint64_t /*entry*/, std::uint64_t raw) {
+      return (raw & flag_valid) != 0;
+    });
+  }
+  return first + together;
+}
+
+template <typename DirtyBit>
+void mapping_reader::read_entries(std::span<const le64> entries, std::uint64_t first,
+                                  DirtyBit is_dirty) {
+  const std::uint64_t unusual = flag_mask & ~std::uint64_t{known_flags_};
+  for (std::size_t i = 0; i < entries.size(); ++i) {
+    const std::uint64_t raw = entries[i];
+    const std::uint64_t entry = first + i;
+    const bool dirty = is_dirty(entry, raw);
+    if ((raw & flag_valid) == 0) {
+      check_unmapped(entry, raw, dirty);
+      continue;
+    }
+    const origin_block origin{raw >> flag_bits};
+    const bool is_new = seen_.insert(origin);
+    batch_.push_back({cache_block{entry}, origin, dirty || all_dirty_});
+    if ((raw & unusual) != 0 || !is_new || origin.value() >= origin_limit_) [[unlikely]] {
+      check_mapped(raw, is_new, batch_.back());
     }
   }
 }
 
-void mapping_reader::read_entry(std::uint64_t entry, std::uint64_t raw) {
-  const auto flags = static_cast<std::uint16_t>(raw);
-  const origin_block origin{raw >> flag_bits};
-  bool dirty = (flags & flag_dirty) != 0;
-  if (dirty_bits_) {
-    load_dirty_bits(entry);
-    dirty = dirty_run_->readable ? dirty_run_->test(entry) : (flags & flag_valid) != 0;
-  }
-  if ((flags & flag_valid) == 0) [[unlikely]] {
-    check_unmapped(entry, raw, dirty);
-    return;
-  }
-  if ((flags & ~known_flags_) != 0) [[unlikely]] {
-    dirty = true; // what such a flag means is unknown: the safe side
+// Tells what is wrong with a valid entry.
+void mapping_reader::check_mapped(std::uint64_t raw, bool is_new, mapping &found) {
+  const std::uint64_t entry = found.cached_in.value();
+  const std::uint64_t unknown_flags = raw & flag_mask & ~std::uint64_t{known_flags_};
+  if (unknown_flags != 0) {
+    found.dirty = true; // what such a flag means is unknown: the safe side
     fault(structure::mappings, entry,
-          (flags & flag_dirty & ~known_flags_) != 0
-              ? "mapping with a dirty flag, which version 2 keeps elsewhere"
-              : "mapping with unknown flags");
+          unknown_flags == flag_dirty ? "mapping with a dirty flag, which version 2 keeps elsewhere"
+                                      : "mapping with unknown flags");
   }
-  if (origin.value() >= origin_limit_) [[unlikely]] {
+  if (found.origin.value() >= origin_limit_) {
     fault(structure::mappings, entry, "mapping to beyond the end of the origin");
   }
-  if (!seen_.insert(origin)) [[unlikely]] {
-    ambiguous_.insert(origin);
+  if (!is_new) {
+    ambiguous_.insert(found.origin);
     fault(structure::mappings, entry,
-          fmt::format("origin block {} is mapped by another cache block, too", origin));
+          fmt::format("origin block {} is mapped by another cache block, too", found.origin));
   }
-  batch_.push_back({cache_block{entry}, origin, dirty || all_dirty_});
 }
 
 void mapping_reader::check_unmapped(std::uint64_t entry, std::uint64_t raw, bool dirty_bit) {

@@ -50,8 +50,10 @@ class mapping_reader {
     std::uint64_t end;
   };
 
-  void load_dirty_bits(std::uint64_t entry);
-  void read_entry(std::uint64_t entry, std::uint64_t raw);
+  std::uint64_t read_stretch(std::span<const le64> entries, std::uint64_t first);
+  template <typename DirtyBit>
+  void read_entries(std::span<const le64> entries, std::uint64_t first, DirtyBit is_dirty);
+  void check_mapped(std::uint64_t raw, bool is_new, mapping &found);
   void check_unmapped(std::uint64_t entry, std::uint64_t raw, bool dirty_bit);
   void fault(structure in, std::uint64_t entry, std::string what);
   void tell_fault();

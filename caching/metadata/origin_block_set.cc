@@ -7,13 +7,6 @@
 #include <roaring/roaring64map.hh>
 
 namespace dmcache {
-namespace {
-
-constexpr std::uint64_t dense_bits = std::uint64_t{1} << 27;
-constexpr std::uint64_t word_bits = 64;
-
-} // namespace
-
 struct origin_block_set::sparse {
   Roaring64Map blocks;
 };
@@ -36,16 +29,8 @@ origin_block_set::origin_block_set(origin_block_set &&) noexcept = default;
 origin_block_set &origin_block_set::operator=(origin_block_set &&) noexcept = default;
 origin_block_set::~origin_block_set() = default;
 
-bool origin_block_set::insert(origin_block block) {
-  is_empty_ = false;
-  if (block.value() >= dense_bits) {
-    return sparse_->blocks.addChecked(block.value());
-  }
-  std::uint64_t &word = dense_.get()[block.value() / word_bits];
-  const std::uint64_t bit = std::uint64_t{1} << block.value() % word_bits;
-  const bool is_new = (word & bit) == 0;
-  word |= bit;
-  return is_new;
+bool origin_block_set::insert_sparse(origin_block block) {
+  return sparse_->blocks.addChecked(block.value());
 }
 
 bool origin_block_set::contains(origin_block block) const {

@@ -19,12 +19,28 @@ class origin_block_set {
   ~origin_block_set();
 
   // False if it was there already.
-  bool insert(origin_block block);
+  bool insert(origin_block block) {
+    is_empty_ = false;
+    if (block.value() >= dense_bits) [[unlikely]] {
+      return insert_sparse(block);
+    }
+    std::uint64_t &word = dense_.get()[block.value() / word_bits];
+    const std::uint64_t bit = std::uint64_t{1} << block.value() % word_bits;
+    const bool is_new = (word & bit) == 0;
+    word |= bit;
+    return is_new;
+  }
+
   bool contains(origin_block block) const;
   bool is_empty() const { return is_empty_; }
 
  private:
+  static constexpr std::uint64_t dense_bits = std::uint64_t{1} << 27;
+  static constexpr std::uint64_t word_bits = 64;
+
   struct sparse; // the rest
+
+  bool insert_sparse(origin_block block);
 
   struct release {
     void operator()(std::uint64_t *words) const;

@@ -89,7 +89,7 @@ TEST_P(device_test, reading_past_the_end_is_an_error) {
 }
 
 INSTANTIATE_TEST_SUITE_P(file_and_memory, device_test, testing::Bool(),
-                         [](const auto &info) { return info.param ? "file" : "memory"; });
+                         [](const auto &of) { return of.param ? "file" : "memory"; });
 
 class file_device_test : public testing::Test {
  protected:

@@ -73,7 +73,7 @@ TEST_P(request_queue_test, tells_the_errno_of_a_failure) {
 
 INSTANTIATE_TEST_SUITE_P(uring_and_aio, request_queue_test,
                          testing::Values(&make_uring_queue, &make_aio_queue),
-                         [](const auto &info) { return info.index == 0 ? "uring" : "aio"; });
+                         [](const auto &of) { return of.index == 0 ? "uring" : "aio"; });
 
 } // namespace
 } // namespace dmcache

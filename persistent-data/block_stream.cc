@@ -6,11 +6,11 @@ namespace dmcache {
 
 block_stream::block_stream(device &from, std::size_t count,
                            std::function<metadata_block(std::size_t)> block_at)
-    : from_{from}, count_{count}, block_at_{std::move(block_at)},
-      windows_{window{std::min(count, window_blocks)}, window{std::min(count, window_blocks)}} {
-  start_next(windows_[0]);
-  windows_[0].finish(from_);
-  start_next(windows_[1]);
+    : from_{from}, count_{count}, block_at_{std::move(block_at)} {
+  for (window &each : windows_) {
+    start(each);
+  }
+  windows_.front().finish(from_);
 }
 
 block_stream::~block_stream() {
@@ -19,26 +19,24 @@ block_stream::~block_stream() {
   }
 }
 
-void block_stream::start_next(window &into) {
+void block_stream::start(window &next) {
   const std::size_t size = std::min(window_blocks, count_ - started_);
-  into.start(from_, started_, size, block_at_);
+  next.start(from_, started_, size, block_at_);
   started_ += size;
 }
 
 std::optional<block_stream::item> block_stream::next() {
-  if (position_ == windows_[current_].size()) {
-    start_next(windows_[current_]);
-    current_ = 1 - current_;
+  if (position_ == windows_.at(current_).size()) {
+    start(windows_.at(current_));
+    current_ = (current_ + 1) % nr_windows;
     position_ = 0;
-    windows_[current_].finish(from_);
-    if (windows_[current_].size() == 0) {
+    windows_.at(current_).finish(from_);
+    if (windows_.at(current_).size() == 0) {
       return {};
     }
   }
-  return windows_[current_].at(position_++);
+  return windows_.at(current_).at(position_++);
 }
-
-block_stream::window::window(std::size_t capacity) : buffer_{capacity * metadata_block_size} {}
 
 std::span<std::byte> block_stream::window::slot(std::size_t index, std::size_t count) {
   return buffer_.span().subspan(index * metadata_block_size, count * metadata_block_size);
@@ -46,6 +44,9 @@ std::span<std::byte> block_stream::window::slot(std::size_t index, std::size_t c
 
 void block_stream::window::start(device &from, std::size_t first, std::size_t size,
                                  const std::function<metadata_block(std::size_t)> &block_at) {
+  if (buffer_.span().size() < size * metadata_block_size) {
+    buffer_ = aligned_buffer{size * metadata_block_size};
+  }
   first_ = first;
   sorted_.clear();
   for (std::size_t i = 0; i < size; ++i) {

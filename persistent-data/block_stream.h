@@ -1,8 +1,8 @@
 // Many blocks, handed out in the order asked for, read in disk order.
 //
 // Blocks are read by windows: within one they are sorted, neighbours are read together, and all
-// reads are in flight at once; while one window is handed out, the next is being read. Memory is
-// two windows, however many blocks there are.
+// reads are in flight at once; while one window is handed out, the next ones are being read. Memory
+// is those windows, however many blocks there are.
 #pragma once
 
 #include <array>
@@ -38,7 +38,8 @@ class block_stream {
   std::optional<item> next();
 
  private:
-  static constexpr std::size_t window_blocks = 512;
+  static constexpr std::size_t window_blocks = 128;
+  static constexpr std::size_t nr_windows = 4;
 
   struct wanted {
     metadata_block where;
@@ -49,8 +50,6 @@ class block_stream {
   // Blocks [first, first + size) of the order asked for.
   class window final : public io_listener {
    public:
-    explicit window(std::size_t capacity);
-
     void start(device &from, std::size_t first, std::size_t size,
                const std::function<metadata_block(std::size_t)> &block_at);
     // After this nothing is in flight, and blocks of a failed read have been tried one by one.
@@ -68,7 +67,7 @@ class block_stream {
 
     std::span<std::byte> slot(std::size_t index, std::size_t count = 1);
 
-    aligned_buffer buffer_; // in the order of sorted_
+    aligned_buffer buffer_{0}; // in the order of sorted_
     std::vector<wanted> sorted_;
     std::vector<std::size_t> slot_of_; // by order asked for
     std::vector<run> failed_;
@@ -77,13 +76,13 @@ class block_stream {
     std::size_t in_flight_ = 0;
   };
 
-  void start_next(window &into);
+  void start(window &next);
 
   device &from_;
   std::size_t count_;
   std::function<metadata_block(std::size_t)> block_at_;
   std::size_t started_ = 0; // blocks of all windows started so far
-  std::array<window, 2> windows_;
+  std::array<window, nr_windows> windows_;
   std::size_t current_ = 0;  // the window handed out
   std::size_t position_ = 0; // in it
 };

@@ -28,7 +28,8 @@ mapping_reader::mapping_reader(const walk_context &context, const superblock &bl
                 .value_size = sizeof(le64),
                 .nr_entries = block.cache_blocks,
                 .kind = {structure::mappings, true},
-                .lost_limit = block.cache_blocks}} {
+                .lost_limit = block.cache_blocks}},
+      batch_(array_max_entries(sizeof(le64))) {
   if (block.version == 2) {
     dirty_bits_.emplace(context, metadata_block{block.dirty_root}, block.cache_blocks,
                         structure_kind{structure::dirty_bits, true});
@@ -37,7 +38,7 @@ mapping_reader::mapping_reader(const walk_context &context, const superblock &bl
 
 std::optional<std::span<const mapping>> mapping_reader::next() {
   leaf_ = entries_.next();
-  batch_.clear();
+  batch_size_ = 0;
   if (!leaf_) {
     while (dirty_bits_ && dirty_bits_->next()) { // what is wrong with the rest is told, too
     }
@@ -49,7 +50,7 @@ std::optional<std::span<const mapping>> mapping_reader::next() {
     first = read_stretch(entries.subspan(first - leaf_->first), first);
   }
   tell_fault();
-  return batch_;
+  return std::span{batch_}.first(batch_size_);
 }
 
 // Reads entries from `first` on whose dirty bits stand together; returns where the next one begins.
@@ -79,29 +80,57 @@ std::uint64_t mapping_reader::read_stretch(std::span<const le64> entries, std::u
   return first + together;
 }
 
+// Almost all entries are as they should be: the first loop just gathers whether one isn't.
 template <typename DirtyBit>
 void mapping_reader::read_entries(std::span<const le64> entries, std::uint64_t first,
                                   DirtyBit is_dirty) {
   const std::uint64_t unusual = flag_mask & ~std::uint64_t{known_flags_};
+  const std::uint64_t limit = origin_limit_;
+  const bool all_dirty = all_dirty_;
+  mapping *const begin = batch_.data() + batch_size_;
+  mapping *next = begin;
+  std::uint64_t wrong = 0;
   for (std::size_t i = 0; i < entries.size(); ++i) {
     const std::uint64_t raw = entries[i];
-    const std::uint64_t entry = first + i;
-    const bool dirty = is_dirty(entry, raw);
-    if ((raw & flag_valid) == 0) {
-      check_unmapped(entry, raw, dirty);
-      continue;
-    }
-    const origin_block origin{raw >> flag_bits};
-    const bool is_new = seen_.insert(origin);
-    batch_.push_back({cache_block{entry}, origin, dirty || all_dirty_});
-    if ((raw & unusual) != 0 || !is_new || origin.value() >= origin_limit_) [[unlikely]] {
-      check_mapped(raw, is_new, batch_.back());
+    const std::uint64_t origin = raw >> flag_bits;
+    const std::uint64_t valid = raw & flag_valid;
+    const bool dirty = is_dirty(first + i, raw);
+    *next = {cache_block{first + i}, origin_block{origin}, dirty || all_dirty};
+    next += valid;
+    wrong |= valid != 0 ? (raw & unusual) | static_cast<std::uint64_t>(origin >= limit)
+                        : raw | static_cast<std::uint64_t>(dirty);
+  }
+  const std::span found{begin, next};
+  batch_size_ += found.size();
+  if (wrong != 0) [[unlikely]] {
+    check_entries(entries, first, is_dirty, found);
+  }
+  for (const mapping &each : found) {
+    if (!seen_.insert(each.origin)) [[unlikely]] {
+      ambiguous_ = ambiguous_ ? std::move(ambiguous_) : origin_block_set{};
+      ambiguous_->insert(each.origin);
+      fault(structure::mappings, each.cached_in.value(),
+            fmt::format("origin block {} is mapped by another cache block, too", each.origin));
     }
   }
 }
 
-// Tells what is wrong with a valid entry.
-void mapping_reader::check_mapped(std::uint64_t raw, bool is_new, mapping &found) {
+// Tells which of `entries`, of which `found` are valid, are not as they should be.
+template <typename DirtyBit>
+void mapping_reader::check_entries(std::span<const le64> entries, std::uint64_t first,
+                                   DirtyBit is_dirty, std::span<mapping> found) {
+  auto next = found.begin();
+  for (std::size_t i = 0; i < entries.size(); ++i) {
+    const std::uint64_t raw = entries[i];
+    if ((raw & flag_valid) != 0) {
+      check_mapped(raw, *next++);
+    } else {
+      check_unmapped(first + i, raw, is_dirty(first + i, raw));
+    }
+  }
+}
+
+void mapping_reader::check_mapped(std::uint64_t raw, mapping &found) {
   const std::uint64_t entry = found.cached_in.value();
   const std::uint64_t unknown_flags = raw & flag_mask & ~std::uint64_t{known_flags_};
   if (unknown_flags != 0) {
@@ -112,11 +141,6 @@ void mapping_reader::check_mapped(std::uint64_t raw, bool is_new, mapping &found
   }
   if (found.origin.value() >= origin_limit_) {
     fault(structure::mappings, entry, "mapping to beyond the end of the origin");
-  }
-  if (!is_new) {
-    ambiguous_.insert(found.origin);
-    fault(structure::mappings, entry,
-          fmt::format("origin block {} is mapped by another cache block, too", found.origin));
   }
 }
 

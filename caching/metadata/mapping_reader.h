@@ -38,8 +38,9 @@ class mapping_reader {
   // The valid mappings of the next stretch of cache blocks, possibly none; nothing at the end.
   std::optional<std::span<const mapping>> next();
 
-  // Origin blocks found in more than one mapping so far. Which of these is right can't be told.
-  origin_block_set take_ambiguous() { return std::move(ambiguous_); }
+  // Origin blocks found in more than one mapping, if there are any. Which of these is right can't be
+  // told.
+  std::optional<origin_block_set> take_ambiguous() { return std::move(ambiguous_); }
 
  private:
   // Entries of an array block that are wrong in the same way, told together.
@@ -53,7 +54,10 @@ class mapping_reader {
   std::uint64_t read_stretch(std::span<const le64> entries, std::uint64_t first);
   template <typename DirtyBit>
   void read_entries(std::span<const le64> entries, std::uint64_t first, DirtyBit is_dirty);
-  void check_mapped(std::uint64_t raw, bool is_new, mapping &found);
+  template <typename DirtyBit>
+  void check_entries(std::span<const le64> entries, std::uint64_t first, DirtyBit is_dirty,
+                     std::span<mapping> found);
+  void check_mapped(std::uint64_t raw, mapping &found);
   void check_unmapped(std::uint64_t entry, std::uint64_t raw, bool dirty_bit);
   void fault(structure in, std::uint64_t entry, std::string what);
   void tell_fault();
@@ -67,10 +71,11 @@ class mapping_reader {
   std::optional<bitset_reader> dirty_bits_; // version 2
   std::optional<bitset_reader::run> dirty_run_;
   std::optional<array_reader::leaf> leaf_;
-  std::vector<mapping> batch_;
+  std::vector<mapping> batch_; // has room for those of an array block
+  std::size_t batch_size_ = 0;
   std::optional<entry_fault> fault_;
   origin_block_set seen_;
-  origin_block_set ambiguous_;
+  std::optional<origin_block_set> ambiguous_;
 };
 
 } // namespace dmcache

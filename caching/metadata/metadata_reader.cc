@@ -6,15 +6,6 @@
 namespace dmcache {
 namespace {
 
-origin_block_set read_mappings(const walk_context &context, const superblock &block,
-                               dirty_meaning meaning, metadata_visitor &visitor) {
-  mapping_reader reader{context, block, meaning};
-  while (const auto some = reader.next()) {
-    visitor.mappings(*some);
-  }
-  return reader.take_ambiguous();
-}
-
 // Hints are as many as there were cache blocks at the last clean shutdown; whoever restored them
 // without a hint size left them uncounted, too.
 std::optional<std::uint64_t> nr_hints(const superblock &block) {
@@ -24,26 +15,15 @@ std::optional<std::uint64_t> nr_hints(const superblock &block) {
   return {};
 }
 
-void read_hints(const walk_context &context, const superblock &block, metadata_visitor &visitor) {
-  if (block.hint_root == 0) {
-    return;
-  }
-  array_reader reader{context,
-                      {.root = metadata_block{block.hint_root},
-                       .value_size = sizeof(le32),
-                       .nr_entries = nr_hints(block),
-                       .kind = {structure::hints, false},
-                       .lost_limit = block.cache_blocks}};
-  while (const auto leaf = reader.next()) {
-    visitor.hints(cache_block{leaf->first},
-                  {reinterpret_cast<const le32 *>(leaf->values.data()), leaf->count}); // NOLINT
-  }
+array_description hints_of(const superblock &block) {
+  return {.root = metadata_block{block.hint_root},
+          .value_size = sizeof(le32),
+          .nr_entries = nr_hints(block),
+          .kind = {structure::hints, false},
+          .lost_limit = block.cache_blocks};
 }
 
-void read_discards(const walk_context &context, const superblock &block,
-                   metadata_visitor &visitor) {
-  bitset_reader reader{context, metadata_block{block.discard_root}, block.discard_nr_blocks,
-                       {structure::discards, false}};
+void visit_discards(bitset_reader &reader, metadata_visitor &visitor) {
   std::uint64_t begin = 0; // of the set bits seen last
   std::uint64_t end = 0;   // one past them
   const auto end_run = [&] {
@@ -69,22 +49,37 @@ void read_discards(const walk_context &context, const superblock &block,
 
 } // namespace
 
-origin_block_set read_metadata(const walk_context &context, const superblock &block,
+std::optional<origin_block_set> read_metadata(const walk_context &context, const superblock &block,
                                const reading &what, metadata_visitor &visitor) {
-  origin_block_set ambiguous;
+  // All are made before the first is read: each reads ahead from then on.
+  std::optional<mapping_reader> mappings;
+  std::optional<array_reader> hints;
+  std::optional<bitset_reader> discards;
   if (what.mappings) {
-    ambiguous = read_mappings(context, block, what.meaning, visitor);
+    mappings.emplace(context, block, what.meaning);
+  }
+  if (what.hints && block.hint_root != 0) {
+    hints.emplace(context, hints_of(block));
+  }
+  if (what.discards) {
+    discards.emplace(context, metadata_block{block.discard_root}, block.discard_nr_blocks,
+                     structure_kind{structure::discards, false});
+  }
+
+  while (const auto some = mappings ? mappings->next() : std::nullopt) {
+    visitor.mappings(*some);
   }
   visitor.end_of_mappings();
-  if (what.hints) {
-    read_hints(context, block, visitor);
+  while (const auto leaf = hints ? hints->next() : std::nullopt) {
+    visitor.hints(cache_block{leaf->first},
+                  {reinterpret_cast<const le32 *>(leaf->values.data()), leaf->count}); // NOLINT
   }
   visitor.end_of_hints();
-  if (what.discards) {
-    read_discards(context, block, visitor);
+  if (discards) {
+    visit_discards(*discards, visitor);
   }
   visitor.end_of_discards();
-  return ambiguous;
+  return mappings ? mappings->take_ambiguous() : std::nullopt;
 }
 
 } // namespace dmcache

@@ -1,6 +1,7 @@
 // Everything that a cache's metadata says, for whoever wants to know.
 #pragma once
 
+#include <optional>
 #include <span>
 
 #include "caching/metadata/mapping_reader.h"
@@ -34,8 +35,8 @@ struct reading {
 };
 
 // Reads what `what` asks for. Damage goes to the context's sink. Returns the origin blocks that more
-// than one cache block claims.
-origin_block_set read_metadata(const walk_context &context, const superblock &block,
+// than one cache block claims, if there are any.
+std::optional<origin_block_set> read_metadata(const walk_context &context, const superblock &block,
                                const reading &what, metadata_visitor &visitor);
 
 } // namespace dmcache

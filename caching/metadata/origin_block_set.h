@@ -1,6 +1,7 @@
 // A set of origin blocks that knows whether it has seen one before.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 
@@ -20,7 +21,6 @@ class origin_block_set {
 
   // False if it was there already.
   bool insert(origin_block block) {
-    is_empty_ = false;
     if (block.value() >= dense_bits) [[unlikely]] {
       return insert_sparse(block);
     }
@@ -32,11 +32,11 @@ class origin_block_set {
   }
 
   bool contains(origin_block block) const;
-  bool is_empty() const { return is_empty_; }
 
  private:
   static constexpr std::uint64_t dense_bits = std::uint64_t{1} << 27;
   static constexpr std::uint64_t word_bits = 64;
+  static constexpr std::size_t dense_size = dense_bits / 8; // bytes
 
   struct sparse; // the rest
 
@@ -48,7 +48,6 @@ class origin_block_set {
 
   std::unique_ptr<std::uint64_t, release> dense_;
   std::unique_ptr<sparse> sparse_;
-  bool is_empty_ = true;
 };
 
 } // namespace dmcache

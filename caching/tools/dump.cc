@@ -2,7 +2,7 @@
 
 #include <sys/stat.h>
 
-#include <algorithm>
+#include <optional>
 #include <vector>
 
 #include <fmt/format.h>
@@ -26,7 +26,7 @@ class silent_sink final : public damage_sink {
 // Writes what it visits. A mapping that more than one cache block claims is left out.
 class dumper final : public metadata_visitor {
  public:
-  dumper(xml_writer &out, const superblock &block, const origin_block_set &ambiguous)
+  dumper(xml_writer &out, const superblock &block, const std::optional<origin_block_set> &ambiguous)
       : out_{out}, superblock_{block}, ambiguous_{ambiguous} {}
 
   void begin() {
@@ -36,7 +36,7 @@ class dumper final : public metadata_visitor {
 
   void mappings(std::span<const mapping> some) override {
     for (const mapping &each : some) {
-      if (!ambiguous_.is_empty() && ambiguous_.contains(each.origin)) [[unlikely]] {
+      if (ambiguous_ && ambiguous_->contains(each.origin)) [[unlikely]] {
         continue;
       }
       mark_mapped(each.cached_in);
@@ -94,7 +94,7 @@ class dumper final : public metadata_visitor {
 
   xml_writer &out_;
   const superblock &superblock_;
-  const origin_block_set &ambiguous_;
+  const std::optional<origin_block_set> &ambiguous_;
   std::vector<std::uint64_t> mapped_; // a bit per cache block
   bool has_discards_ = false;
 };
@@ -157,7 +157,7 @@ class dump_run {
     return {};
   }
 
-  origin_block_set read(damage_sink &sink, metadata_visitor &visitor) {
+  std::optional<origin_block_set> read(damage_sink &sink, metadata_visitor &visitor) {
     // Hints and discards are not to be trusted without a clean shutdown.
     const bool trusted = metadata_.block.is_clean() || options_.as_stored;
     const reading what{.meaning = options_.as_stored ? dirty_meaning::as_stored
@@ -186,7 +186,7 @@ class dump_run {
   const dump_options &options_;
   metadata_device metadata_;
   report &to_;
-  origin_block_set ambiguous_;
+  std::optional<origin_block_set> ambiguous_;
   std::uint64_t nr_damaged_ = 0; // as the first pass found it
 };
 

@@ -7,8 +7,8 @@
 
 namespace dmcache {
 
-void broken_invariant(const char *expectation, std::source_location where) {
-  fmt::print(stderr, "{}:{}: broken invariant: {}\n", where.file_name(), where.line(),
+void broken_invariant(const char *expectation, const char *file, int line) {
+  fmt::print(stderr, "{}:{}: broken invariant: {}\n", file, line,
              expectation);
   std::abort();
 }

@@ -1,17 +1,16 @@
 // Invariants of our own code. Never for bad input, which is a value (result.h).
 #pragma once
 
-#include <source_location>
-
 namespace dmcache {
 
 // Stays on in release builds: prints `expectation` and where it was broken, and aborts.
-[[noreturn]] void broken_invariant(const char *expectation, std::source_location where);
+[[noreturn]] void broken_invariant(const char *expectation, const char *file, int line);
 
-inline void require(bool holds, const char *expectation,
-                    std::source_location where = std::source_location::current()) {
+// `file` and `line` are the caller's.
+inline void require(bool holds, const char *expectation, const char *file = __builtin_FILE(),
+                    int line = __builtin_LINE()) {
   if (!holds) [[unlikely]] {
-    broken_invariant(expectation, where);
+    broken_invariant(expectation, file, line);
   }
 }
 

@@ -9,6 +9,7 @@
 #include <fmt/format.h>
 
 #include "base/progress.h"
+#include "base/result.h"
 
 namespace dmcache {
 
@@ -22,6 +23,14 @@ class report {
   void problem(std::string_view text) { print(stderr, fmt::format("{}: {}\n", command_, text)); }
   // What the command was asked for: to standard output.
   void answer(std::string_view text) { print(stdout, fmt::format("{}\n", text)); }
+
+  // That the command failed, and why, if there is a text to it. Returns the exit code.
+  int failed(const error &why) {
+    if (!why.message.empty()) {
+      problem(why.message);
+    }
+    return static_cast<int>(why.kind);
+  }
 
   progress &watcher() { return watcher_; }
 

@@ -1,25 +1,53 @@
+#include <sys/stat.h>
+
 #include "bin/command.h"
 #include "caching/tools/dump.h"
 
 namespace dmcache {
+namespace {
+
+bool is_same_file(const std::string &one, const std::string &other) {
+  struct stat a {};
+  struct stat b {};
+  if (::stat(one.c_str(), &a) != 0 || ::stat(other.c_str(), &b) != 0) {
+    return false;
+  }
+  const bool are_block_devices = S_ISBLK(a.st_mode) && S_ISBLK(b.st_mode);
+  return are_block_devices ? a.st_rdev == b.st_rdev
+                           : a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+}
+
+result<> dump_device(const command_line &line, report &to) {
+  const std::string output = line.has("output") ? line.text("output") : "";
+  if (!output.empty() && is_same_file(line.operand(), output)) {
+    return fail(failure::usage, fmt::format("the output, {}, is the metadata itself", output));
+  }
+  auto metadata = open_metadata(line.operand());
+  if (!metadata) {
+    return std::unexpected{metadata.error()};
+  }
+  const auto open = [&]() -> result<output_file> {
+    return output.empty() ? output_file::standard_output() : output_file::create(output);
+  };
+  return dump(std::move(*metadata),
+              {.repair = line.has("repair"), .as_stored = line.has("as-stored")}, open, to);
+}
+
+} // namespace
 
 int run_cache_dump(std::span<const std::string> arguments) {
   command_line line{"cache_dump", "[OPTION...] DEVICE",
                     "cache_dump -o cache.xml /dev/mapper/vg-pool_cmeta"};
   line.take_operand("DEVICE");
-  line.add()("repair,r", "dump what can be read of damaged metadata")(
-      "output,o", options::value<std::string>()->value_name("FILE"),
-      "write to FILE, which appears when it is complete")(
-      "as-stored", "dump the bits on disk, even if the cache was not cleanly shut down");
+  line.add("repair,r", "dump what can be read of damaged metadata");
+  line.add("output,o", "FILE", "write to FILE, which appears when it is complete");
+  line.add("as-stored", "dump the bits on disk, even if the cache was not cleanly shut down");
   if (const auto done = line.parse(arguments)) {
     return *done;
   }
   report to{"cache_dump", false};
-  return dump({.device = line.operand(),
-               .output = line.has("output") ? line.text("output") : "",
-               .repair = line.has("repair"),
-               .as_stored = line.has("as-stored")},
-              to);
+  const auto dumped = dump_device(line, to);
+  return dumped ? 0 : to.failed(dumped.error());
 }
 
 } // namespace dmcache

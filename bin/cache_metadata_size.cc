@@ -1,5 +1,5 @@
 #include <charconv>
-#include <cmath>
+#include <optional>
 
 #include "base/report.h"
 #include "bin/command.h"
@@ -44,6 +44,12 @@ result<std::uint64_t> number_of_blocks(const command_line &line) {
   return count_cache_blocks(*device_size, *block_size);
 }
 
+// How to name the unit of a bare number. "-n=short" is taken like "-nshort".
+std::string unit_form(const command_line &line) {
+  const std::string form = line.text("numeric-only");
+  return form.starts_with('=') ? form.substr(1) : form;
+}
+
 // Two digits after the point where the size is not a whole number of units.
 std::string in_units(bytes size, const size_unit &unit) {
   const auto whole = size.value() / unit.in_bytes;
@@ -60,16 +66,13 @@ int run_cache_metadata_size(std::span<const std::string> arguments) {
   command_line line{"cache_metadata_size",
                     "[OPTION...] (--nr-blocks N | --block-size SIZE --device-size SIZE)",
                     "cache_metadata_size --block-size 64k --device-size 100g -u m"};
-  const auto text = [](const char *called) {
-    return options::value<std::string>()->value_name(called);
-  };
-  line.add()("nr-blocks", text("N"), "number of cache blocks")(
-      "block-size", text("SIZE"), "size of a cache block")("device-size", text("SIZE"),
-                                                           "size of the fast device")(
-      "max-hint-width", text("BYTES")->default_value("4"), "bytes of a policy hint")(
-      "unit,u", text("UNIT")->default_value("s"), "of the answer: one of b s k K m M g G")(
-      "numeric-only,n", text("[short|long]")->implicit_value(""),
-      "print just the number; with short or long, its unit too");
+  line.add("nr-blocks", "N", "number of cache blocks");
+  line.add("block-size", "SIZE", "size of a cache block");
+  line.add("device-size", "SIZE", "size of the fast device");
+  line.add("max-hint-width", "BYTES", "bytes of a policy hint (default: 4)");
+  line.add("unit,u", "UNIT", "of the answer: one of b s k K m M g G (default: s)");
+  line.add_with_optional_value("numeric-only,n", "short|long",
+                               "print just the number; with a value, its unit's letter or name too");
   if (const auto done = line.parse(arguments)) {
     return *done;
   }
@@ -77,25 +80,23 @@ int run_cache_metadata_size(std::span<const std::string> arguments) {
   if (!nr_blocks) {
     return line.refuse(nr_blocks.error().message);
   }
-  const auto hint_width = whole_number<std::uint32_t>(line.text("max-hint-width"));
+  const auto hint_width = whole_number<std::uint32_t>(line.text_or("max-hint-width", "4"));
   if (!hint_width) {
-    return line.refuse(fmt::format("'{}' is no hint width", line.text("max-hint-width")));
+    return line.refuse("the hint width is no whole number of bytes");
   }
-  const size_unit *unit = find_size_unit(line.text("unit"));
+  const size_unit *unit = find_size_unit(line.text_or("unit", "s"));
   if (unit == nullptr) {
     return line.refuse(fmt::format("'{}' is no unit", line.text("unit")));
   }
-  const std::string style = line.has("numeric-only") ? line.text("numeric-only") : "plain";
-  if (style != "plain" && style != "" && style != "short" && style != "long") {
-    return line.refuse(fmt::format("'{}' is neither short nor long", style));
-  }
   std::string answer = in_units(to_bytes(estimate_metadata_size(*nr_blocks, *hint_width)), *unit);
-  if (style == "plain") {
+  if (!line.has("numeric-only")) {
     answer += fmt::format(" {}s", unit->name);
-  } else if (style == "short") {
+  } else if (const std::string form = unit_form(line); form == "short") {
     answer += unit->letter;
-  } else if (style == "long") {
+  } else if (form == "long") {
     answer += fmt::format("{}s", unit->name);
+  } else if (!form.empty()) {
+    return line.refuse(fmt::format("'{}' is neither short nor long", form));
   }
   report{"cache_metadata_size", false}.answer(answer);
   return 0;

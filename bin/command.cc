@@ -40,7 +40,22 @@ const command *find_command(std::string_view name) {
 command_line::command_line(std::string name, std::string synopsis, std::string example)
     : name_{std::move(name)}, synopsis_{std::move(synopsis)}, example_{std::move(example)},
       described_{"Options", help_width} {
-  add()("help,h", "show this help")("version,V", "show the version");
+  add("help,h", "show this help");
+  add("version,V", "show the version");
+}
+
+void command_line::add(const char *option, const char *meaning) {
+  described_.add_options()(option, meaning);
+}
+
+void command_line::add(const char *option, const char *value, const char *meaning) {
+  described_.add_options()(option, options::value<std::string>()->value_name(value), meaning);
+}
+
+void command_line::add_with_optional_value(const char *option, const char *value,
+                                           const char *meaning) {
+  described_.add_options()(
+      option, options::value<std::string>()->value_name(value)->implicit_value(""), meaning);
 }
 
 void command_line::take_operand(std::string called) {

@@ -41,8 +41,10 @@ class command_line {
   // `synopsis` follows the name in the usage line; `example` stands at the end of the help.
   command_line(std::string name, std::string synopsis, std::string example);
 
-  // To add the command's own options to. -h and -V are there already.
-  options::options_description_easy_init add() { return described_.add_options(); }
+  // The command's own options, "long" or "long,l"; -h and -V are there already.
+  void add(const char *option, const char *meaning);
+  void add(const char *option, const char *value, const char *meaning);
+  void add_with_optional_value(const char *option, const char *value, const char *meaning);
   // The command takes one operand, which it calls so ("DEVICE").
   void take_operand(std::string called);
 
@@ -52,6 +54,9 @@ class command_line {
   // After parse().
   bool has(const std::string &option) const { return values_.contains(option); }
   std::string text(const std::string &option) const { return values_[option].as<std::string>(); }
+  std::string text_or(const std::string &option, const char *otherwise) const {
+    return has(option) ? text(option) : otherwise;
+  }
   std::string operand() const { return operand_; }
 
   // Tells `problem` and where to find help; the exit code of wrong usage.

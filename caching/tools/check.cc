@@ -4,7 +4,6 @@
 
 #include "caching/metadata/metadata_reader.h"
 #include "caching/tools/damage_report.h"
-#include "caching/tools/metadata_device.h"
 #include "persistent-data/space_map_check.h"
 
 namespace dmcache {
@@ -76,24 +75,19 @@ std::string summary(const check_options &options, const superblock &block, const
 
 } // namespace
 
-int check(const check_options &options, report &to) {
-  const auto metadata = open_metadata(options.device);
-  if (!metadata) {
-    to.problem(metadata.error().message);
-    return static_cast<int>(metadata.error().kind);
-  }
+int check(const metadata_device &metadata, const check_options &options, report &to) {
   damage_report damage{to};
-  for (const std::string &fault : faults_of(metadata->block)) {
+  for (const std::string &fault : faults_of(metadata.block)) {
     damage.found({structure::superblock, true, superblock_location, "", fault, {}});
   }
   counter totals;
   if (!options.superblock_only) {
-    block_usage usage{metadata->from->size()};
-    check_structures(options, *metadata, {*metadata->from, usage, damage, to.watcher()}, totals);
+    block_usage usage{metadata.from->size()};
+    check_structures(options, metadata, {*metadata.from, usage, damage, to.watcher()}, totals);
   }
   damage.explain();
-  tell_state(options, metadata->block, totals, to);
-  to.answer(summary(options, metadata->block, totals, damage));
+  tell_state(options, metadata.block, totals, to);
+  to.answer(summary(options, metadata.block, totals, damage));
   if (damage.has_io_error()) {
     return static_cast<int>(failure::environment);
   }

@@ -1,14 +1,12 @@
 // cache_check: is the metadata of a cache sound?
 #pragma once
 
-#include <string>
-
 #include "base/report.h"
+#include "caching/tools/metadata_device.h"
 
 namespace dmcache {
 
 struct check_options {
-  std::string device;
   bool superblock_only = false;
   bool skip_mappings = false;
   bool skip_hints = false;
@@ -17,6 +15,6 @@ struct check_options {
 };
 
 // Tells all damage, what it means, and a summary. Reads only. Returns the exit code.
-int check(const check_options &options, report &to);
+int check(const metadata_device &metadata, const check_options &options, report &to);
 
 } // namespace dmcache

@@ -1,16 +1,13 @@
 #include "caching/tools/dump.h"
 
-#include <sys/stat.h>
-
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include <fmt/format.h>
 
-#include "base/output_file.h"
 #include "caching/metadata/metadata_reader.h"
 #include "caching/tools/damage_report.h"
-#include "caching/tools/metadata_device.h"
 #include "caching/tools/xml_writer.h"
 
 namespace dmcache {
@@ -101,15 +98,14 @@ class dumper final : public metadata_visitor {
 
 class dump_run {
  public:
-  dump_run(const dump_options &options, metadata_device metadata, report &to)
+  dump_run(metadata_device metadata, const dump_options &options, report &to)
       : options_{options}, metadata_{std::move(metadata)}, to_{to} {}
 
-  result<> run() {
+  result<> run(const open_output &open) {
     if (auto looked = look(); !looked) {
       return looked;
     }
-    auto output = options_.output.empty() ? output_file::standard_output()
-                                          : output_file::create(options_.output);
+    auto output = open();
     if (!output) {
       return std::unexpected{output.error()};
     }
@@ -190,38 +186,11 @@ class dump_run {
   std::uint64_t nr_damaged_ = 0; // as the first pass found it
 };
 
-bool is_same_file(const std::string &one, const std::string &other) {
-  struct stat a {};
-  struct stat b {};
-  if (::stat(one.c_str(), &a) != 0 || ::stat(other.c_str(), &b) != 0) {
-    return false;
-  }
-  const bool are_block_devices = S_ISBLK(a.st_mode) && S_ISBLK(b.st_mode);
-  return are_block_devices ? a.st_rdev == b.st_rdev
-                           : a.st_dev == b.st_dev && a.st_ino == b.st_ino;
-}
-
 } // namespace
 
-int dump(const dump_options &options, report &to) {
-  const auto done = [&]() -> result<> {
-    if (!options.output.empty() && is_same_file(options.device, options.output)) {
-      return fail(failure::usage,
-                  fmt::format("the output, {}, is the metadata itself", options.output));
-    }
-    auto metadata = open_metadata(options.device);
-    if (!metadata) {
-      return std::unexpected{metadata.error()};
-    }
-    return dump_run{options, std::move(*metadata), to}.run();
-  }();
-  if (done) {
-    return 0;
-  }
-  if (!done.error().message.empty()) {
-    to.problem(done.error().message);
-  }
-  return static_cast<int>(done.error().kind);
+result<> dump(metadata_device metadata, const dump_options &options, const open_output &open,
+              report &to) {
+  return dump_run{std::move(metadata), options, to}.run(open);
 }
 
 } // namespace dmcache

@@ -1,21 +1,25 @@
 // cache_dump: the metadata of a cache as XML.
 #pragma once
 
-#include <string>
+#include <functional>
 
+#include "base/output_file.h"
 #include "base/report.h"
+#include "caching/tools/metadata_device.h"
 
 namespace dmcache {
 
 struct dump_options {
-  std::string device;
-  std::string output; // empty: standard output
   bool repair = false;
   bool as_stored = false;
 };
 
+// Opens the output of a dump; asked for only once it is known that there will be one.
+using open_output = std::function<result<output_file>()>;
+
 // Without `repair` nothing is written of metadata that is damaged in what a dump says. With it, what
-// can be read is, and what can't is told. Returns the exit code.
-int dump(const dump_options &options, report &to);
+// can be read is, and what can't is told to `to`.
+result<> dump(metadata_device metadata, const dump_options &options, const open_output &open,
+              report &to);
 
 } // namespace dmcache

@@ -22,6 +22,14 @@ bool holds_xml(const std::string &path) {
 
 } // namespace
 
+result<metadata_device> read_metadata_device(std::unique_ptr<device> from) {
+  const auto block = read_superblock(*from);
+  if (!block) {
+    return std::unexpected{block.error()};
+  }
+  return metadata_device{std::move(from), *block};
+}
+
 result<metadata_device> open_metadata(const std::string &path) {
   auto from = open_file_device(path, access::read_only);
   if (!from) {
@@ -33,11 +41,11 @@ result<metadata_device> open_metadata(const std::string &path) {
                             "format.  {} is no metadata device",
                             path));
   }
-  const auto block = read_superblock(**from);
-  if (!block) {
-    return fail(block.error().kind, fmt::format("{} ({})", block.error().message, path));
+  auto metadata = read_metadata_device(std::move(*from));
+  if (!metadata) {
+    return fail(metadata.error().kind, fmt::format("{} ({})", metadata.error().message, path));
   }
-  return metadata_device{std::move(*from), *block};
+  return metadata;
 }
 
 } // namespace dmcache

@@ -15,6 +15,9 @@ struct metadata_device {
   superblock block; // as read_superblock() believes it
 };
 
+// The metadata on `from`.
+result<metadata_device> read_metadata_device(std::unique_ptr<device> from);
+
 // Opens `path` for reading and reads its superblock; says so if it is rather an XML document, or
 // too small for metadata.
 result<metadata_device> open_metadata(const std::string &path);

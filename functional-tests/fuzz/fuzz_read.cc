@@ -1,0 +1,52 @@
+// What is fuzzed: cache_check and cache_dump, in all their ways, on whatever image an input says.
+// Neither crashes, hangs or takes memory without bound, and they agree with each other.
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+
+#include "base/assert.h"
+#include "base/memory_device.h"
+#include "caching/tools/check.h"
+#include "caching/tools/dump.h"
+#include "functional-tests/fuzz/sparse_image.h"
+
+namespace dmcache::fuzz {
+namespace {
+
+result<metadata_device> metadata_of(const std::vector<std::byte> &image) {
+  return read_metadata_device(std::make_unique<memory_device>(image));
+}
+
+bool dumps(const std::vector<std::byte> &image, const dump_options &options, report &to) {
+  const auto nowhere = [] { return output_file::create("/dev/null"); };
+  return dump(metadata_of(image).value(), options, nowhere, to).has_value();
+}
+
+void read(const std::vector<std::byte> &image) {
+  const auto metadata = metadata_of(image);
+  if (!metadata) {
+    return;
+  }
+  report quiet{"fuzz", true};
+  const bool is_sound = check(*metadata, {}, quiet) == 0;
+  check(*metadata, {.skip_mappings = true}, quiet);
+  for (const bool as_stored : {false, true}) {
+    const bool whole = dumps(image, {.as_stored = as_stored}, quiet);
+    require(whole || !is_sound, "what a check finds sound is dumped");
+    const bool repaired = dumps(image, {.repair = true, .as_stored = as_stored}, quiet);
+    require(repaired || !is_legal_data_block_size(metadata->block.data_block_size),
+            "a repairing dump fails only without a block size");
+  }
+}
+
+} // namespace
+} // namespace dmcache::fuzz
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t *data, std::size_t size); // NOLINT
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t *data, std::size_t size) { // NOLINT
+  using namespace dmcache::fuzz;
+  read(unpack(decode(std::as_bytes(std::span{data, size}))));
+  return 0;
+}

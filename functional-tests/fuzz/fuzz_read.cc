@@ -14,30 +14,40 @@
 namespace dmcache::fuzz {
 namespace {
 
-result<metadata_device> metadata_of(const std::vector<std::byte> &image) {
-  return read_metadata_device(std::make_unique<memory_device>(image));
+// Lends a device to those who want one of their own.
+class lent_device final : public device {
+ public:
+  explicit lent_device(device &lent) : lent_{lent} {}
+
+  bytes size() const override { return lent_.size(); }
+  void submit(std::span<const io_request> requests) override { lent_.submit(requests); }
+  void wait() override { lent_.wait(); }
+  std::error_code flush() override { return lent_.flush(); }
+
+ private:
+  device &lent_;
+};
+
+result<metadata_device> metadata_of(device &image) {
+  return read_metadata_device(std::make_unique<lent_device>(image));
 }
 
-bool dumps(const std::vector<std::byte> &image, const dump_options &options, report &to) {
+bool dumps(device &image, const dump_options &options, report &to) {
   const auto nowhere = [] { return output_file::create("/dev/null"); };
   return dump(metadata_of(image).value(), options, nowhere, to).has_value();
 }
 
-void read(const std::vector<std::byte> &image) {
+void read(device &image) {
   const auto metadata = metadata_of(image);
   if (!metadata) {
     return;
   }
   report quiet{"fuzz", true};
   const bool is_sound = check(*metadata, {}, quiet) == 0;
-  check(*metadata, {.skip_mappings = true}, quiet);
-  for (const bool as_stored : {false, true}) {
-    const bool whole = dumps(image, {.as_stored = as_stored}, quiet);
-    require(whole || !is_sound, "what a check finds sound is dumped");
-    const bool repaired = dumps(image, {.repair = true, .as_stored = as_stored}, quiet);
-    require(repaired || !is_legal_data_block_size(metadata->block.data_block_size),
-            "a repairing dump fails only without a block size");
-  }
+  require(dumps(image, {}, quiet) || !is_sound, "what a check finds sound is dumped");
+  const bool repaired = dumps(image, {.repair = true, .as_stored = true}, quiet);
+  require(repaired || !is_legal_data_block_size(metadata->block.data_block_size),
+          "a repairing dump fails only without a block size");
 }
 
 } // namespace
@@ -47,6 +57,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t *data, std::size_t size
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t *data, std::size_t size) { // NOLINT
   using namespace dmcache::fuzz;
-  read(unpack(decode(std::as_bytes(std::span{data, size}))));
+  dmcache::memory_device image{unpack(decode(std::as_bytes(std::span{data, size})))};
+  read(image);
   return 0;
 }

@@ -43,11 +43,10 @@ def document(truth, as_stored):
                      f'dirty="{shown}"/>')
     lines += ["  </mappings>", "  <hints>"]
     if trusted and truth["hint_width"]:
-        mapped = {cache_block for cache_block, _, _ in truth["mappings"]}
-        for cache_block, hint in truth["hints"]:
-            if cache_block in mapped:
-                data = base64.b64encode(struct.pack("<I", hint)).decode()
-                lines.append(f'    <hint cache_block="{cache_block}" data="{data}"/>')
+        for cache_block, _, _ in truth["mappings"]:
+            hint = truth["hints"].get(str(cache_block), 0)
+            data = base64.b64encode(struct.pack("<I", hint)).decode()
+            lines.append(f'    <hint cache_block="{cache_block}" data="{data}"/>')
     lines.append("  </hints>")
     if trusted and truth["discards"]:
         lines.append(f'  <discards block_size="{truth["discard_block_size"]}" '

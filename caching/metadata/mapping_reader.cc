@@ -49,7 +49,8 @@ std::optional<std::span<const mapping>> mapping_reader::next() {
   for (std::uint64_t first = leaf_->first; first < leaf_->first + leaf_->count;) {
     first = read_stretch(entries.subspan(first - leaf_->first), first);
   }
-  tell_fault();
+  tell(structure::mappings, std::exchange(mapping_fault_, std::nullopt));
+  tell(structure::dirty_bits, std::exchange(dirty_fault_, std::nullopt));
   return std::span{batch_}.first(batch_size_);
 }
 
@@ -155,28 +156,27 @@ void mapping_reader::check_unmapped(std::uint64_t entry, std::uint64_t raw, bool
 }
 
 void mapping_reader::fault(structure in, std::uint64_t entry, std::string what) {
-  if (fault_ && fault_->in == in && fault_->end == entry && fault_->what == what) {
-    ++fault_->end;
+  auto &open = in == structure::mappings ? mapping_fault_ : dirty_fault_;
+  if (open && open->end == entry && open->what == what) {
+    ++open->end;
     return;
   }
-  tell_fault();
-  fault_ = entry_fault{in, std::move(what), entry, entry + 1};
+  tell(in, std::exchange(open, entry_fault{std::move(what), entry, entry + 1}));
 }
 
-void mapping_reader::tell_fault() {
-  if (!fault_) {
+void mapping_reader::tell(structure in, const std::optional<entry_fault> &told) {
+  if (!told) {
     return;
   }
-  const entry_fault told = *std::exchange(fault_, std::nullopt);
-  const std::string blocks = told.end - told.begin == 1
-                                 ? fmt::format("cache block {}", told.begin)
-                                 : fmt::format("cache blocks {}-{}", told.begin, told.end - 1);
-  const bool in_bits = told.in == structure::dirty_bits;
-  context_.sink.found({.in = told.in,
+  const std::string blocks = told->end - told->begin == 1
+                                 ? fmt::format("cache block {}", told->begin)
+                                 : fmt::format("cache blocks {}-{}", told->begin, told->end - 1);
+  const bool in_bits = in == structure::dirty_bits;
+  context_.sink.found({.in = in,
                        .fatal = true,
                        .block = in_bits ? dirty_bits_->where() : leaf_->where,
                        .path = in_bits ? dirty_bits_->path() : entries_.path(),
-                       .what = fmt::format("{}: {}", blocks, told.what),
+                       .what = fmt::format("{}: {}", blocks, told->what),
                        .lost = {}});
 }
 

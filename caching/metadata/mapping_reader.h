@@ -45,7 +45,6 @@ class mapping_reader {
  private:
   // Entries of an array block that are wrong in the same way, told together.
   struct entry_fault {
-    structure in;
     std::string what;
     std::uint64_t begin;
     std::uint64_t end;
@@ -60,7 +59,7 @@ class mapping_reader {
   void check_mapped(std::uint64_t raw, mapping &found);
   void check_unmapped(std::uint64_t entry, std::uint64_t raw, bool dirty_bit);
   void fault(structure in, std::uint64_t entry, std::string what);
-  void tell_fault();
+  void tell(structure in, const std::optional<entry_fault> &told);
 
   const walk_context &context_;
   const superblock &superblock_;
@@ -73,7 +72,8 @@ class mapping_reader {
   std::optional<array_reader::leaf> leaf_;
   std::vector<mapping> batch_; // has room for those of an array block
   std::size_t batch_size_ = 0;
-  std::optional<entry_fault> fault_;
+  std::optional<entry_fault> mapping_fault_; // found last in leaf_, to be told
+  std::optional<entry_fault> dirty_fault_;
   origin_block_set seen_;
   std::optional<origin_block_set> ambiguous_;
 };

@@ -1,0 +1,111 @@
+"""The rules of the code that no compiler holds."""
+
+import concurrent.futures
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import unittest
+
+from fixture_images import BIN, SOURCE, run
+
+LAYERS = ["base", "persistent-data", "caching/metadata", "caching/tools", "bin"]
+LONGEST = 500  # lines of a file
+SOURCE_SUFFIXES = {".cc", ".h", ".py", ".sh", ".txt"}
+MARKS = ["TO" + "DO", "FIX" + "ME", "XX" + "X"]
+COMMANDS = sorted(each.name for each in BIN.iterdir() if each.name.startswith("cache_")
+                  and each.is_symlink()) + ["dmcache"]
+
+
+def sources():
+    for folder, below, names in os.walk(SOURCE):
+        below[:] = [each for each in below if each not in ("build", "fixtures", "corpus")
+                    and (not each.startswith(".") or each == ".ci")]
+        for name in names:
+            path = pathlib.Path(folder) / name
+            if path.suffix in SOURCE_SUFFIXES or path.parent.name in ("scripts", ".ci"):
+                yield path
+
+
+def layer_of(path):
+    for number, layer in enumerate(LAYERS):
+        if str(path).startswith(layer + "/"):
+            return number
+    return None
+
+
+class Code(unittest.TestCase):
+    def test_includes_point_one_way(self):
+        checked = 0
+        for path in sources():
+            own = layer_of(path.relative_to(SOURCE))
+            if path.suffix not in (".cc", ".h") or own is None:
+                continue
+            for included in re.findall(r'^#include "(.*)"', path.read_text(), re.M):
+                layer = layer_of(included)
+                checked += 1
+                self.assertIsNotNone(layer, f"{path}: {included} is of no layer")
+                self.assertLessEqual(layer, own, f"{path} includes {included} of a higher layer")
+        self.assertGreater(checked, 100)
+
+    def test_every_header_compiles_alone(self):
+        headers = [path for path in sources() if path.suffix == ".h"]
+
+        def compile_alone(path):
+            return path, subprocess.run(
+                ["g++", "-std=c++23", "-fsyntax-only", "-I", SOURCE, "-x", "c++", path],
+                capture_output=True, text=True)
+
+        with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+            for path, done in pool.map(compile_alone, headers):
+                self.assertEqual(done.returncode, 0, f"{path}:\n{done.stderr}")
+        self.assertGreater(len(headers), 20)
+
+    def test_no_file_is_too_long(self):
+        for path in sources():
+            lines = len(path.read_text().splitlines())
+            self.assertLessEqual(lines, LONGEST, path)
+
+    def test_nothing_is_left_to_do(self):
+        for path in sources():
+            for mark in MARKS:
+                self.assertNotRegex(path.read_text(), rf"\b{mark}\b", path)
+
+
+class Commands(unittest.TestCase):
+    def page(self, command):
+        return SOURCE / "man8" / f"{command}.8"
+
+    def options(self, text):
+        return set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", text.replace("\\-", "-")))
+
+    def test_there_are_some(self):
+        self.assertIn("cache_check", COMMANDS)
+
+    def test_page_and_help_name_the_same_options(self):
+        for command in COMMANDS:
+            with self.subTest(command):
+                text = run(command, "--help").stdout
+                described = "".join(line for line in self.page(command).read_text().splitlines(True)
+                                    if not line.startswith(".\\\""))
+                own, _, _ = described.partition(".SH DIFFERENCES")
+                self.assertEqual(self.options(own), self.options(text) | {"--help", "--version"})
+
+    def test_help_fits_a_screen_and_has_an_example(self):
+        for command in COMMANDS:
+            with self.subTest(command):
+                text = run(command, "--help").stdout
+                self.assertLessEqual(len(text.splitlines()), 24)
+                self.assertIn("Example: ", text)
+
+    def test_pages_are_well_formed(self):
+        self.assertTrue(shutil.which("mandoc"), "mandoc is needed")
+        for page in sorted((SOURCE / "man8").iterdir()):
+            done = subprocess.run(["mandoc", "-Tlint", "-Wwarning", page], capture_output=True,
+                                  text=True)
+            self.assertEqual(done.stdout, "", page)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -8,8 +8,7 @@
 namespace dmcache {
 
 void broken_invariant(const char *expectation, const char *file, int line) {
-  fmt::print(stderr, "{}:{}: broken invariant: {}\n", file, line,
-             expectation);
+  fmt::print(stderr, "{}:{}: broken invariant: {}\n", file, line, expectation);
   std::abort();
 }
 

@@ -80,7 +80,7 @@ class file_device final : public device {
   bytes size_;
   std::unique_ptr<request_queue> queue_;
   std::array<io_request, request_queue::depth> in_flight_{};
-  std::vector<std::size_t> free_;    // slots
+  std::vector<std::size_t> free_;  // slots
   std::deque<io_request> waiting_; // for a free slot
 };
 
@@ -114,8 +114,8 @@ result<std::unique_ptr<device>> open_file_device(const std::string &path, access
     return fail(failure::environment, fmt::format("Not a block device or regular file: {}", path));
   }
 
-  const int flags = O_CLOEXEC | (mode == access::read_only ? O_RDONLY : O_RDWR) |
-                    (is_block_device ? O_EXCL : 0);
+  const int flags =
+      O_CLOEXEC | (mode == access::read_only ? O_RDONLY : O_RDWR) | (is_block_device ? O_EXCL : 0);
   file_descriptor file{::open(path.c_str(), flags | O_DIRECT)};
   if (!file.is_open() && errno == EINVAL) { // a file system without direct I/O
     file = file_descriptor{::open(path.c_str(), flags)};

@@ -14,7 +14,7 @@ template <typename Integer> class little_endian {
  public:
   constexpr little_endian() = default;
   // Implicit in both directions, so that a disk structure reads like one of plain integers.
-  constexpr little_endian(Integer value) : raw_{to_raw(value)} {}      // NOLINT(*-explicit-*)
+  constexpr little_endian(Integer value) : raw_{to_raw(value)} {} // NOLINT(*-explicit-*)
   constexpr operator Integer() const { return std::bit_cast<Integer>(native(raw_)); } // NOLINT
 
  private:

@@ -67,8 +67,8 @@ output_file::output_file(file_descriptor file, std::string name, std::string tem
     : file_{std::move(file)}, name_{std::move(name)}, temporary_{std::move(temporary)} {}
 
 output_file::output_file(output_file &&other) noexcept
-    : file_{std::move(other.file_)}, name_{std::move(other.name_)},
-      temporary_{std::exchange(other.temporary_, {})} {}
+    : file_{std::move(other.file_)}, name_{std::move(other.name_)}, temporary_{std::exchange(
+                                                                        other.temporary_, {})} {}
 
 output_file::~output_file() {
   if (!temporary_.empty()) {

@@ -48,8 +48,7 @@ constexpr bytes to_bytes(sectors length) {
 
 } // namespace dmcache
 
-template <typename Tag>
-struct fmt::formatter<dmcache::unit<Tag>> : fmt::formatter<std::uint64_t> {
+template <typename Tag> struct fmt::formatter<dmcache::unit<Tag>> : fmt::formatter<std::uint64_t> {
   template <typename Context> auto format(dmcache::unit<Tag> number, Context &context) const {
     return fmt::formatter<std::uint64_t>::format(number.value(), context);
   }

@@ -13,8 +13,7 @@ bool is_same_file(const std::string &one, const std::string &other) {
     return false;
   }
   const bool are_block_devices = S_ISBLK(a.st_mode) && S_ISBLK(b.st_mode);
-  return are_block_devices ? a.st_rdev == b.st_rdev
-                           : a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+  return are_block_devices ? a.st_rdev == b.st_rdev : a.st_dev == b.st_dev && a.st_ino == b.st_ino;
 }
 
 result<> dump_device(const command_line &line, report &to) {

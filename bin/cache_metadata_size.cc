@@ -27,8 +27,7 @@ result<std::uint64_t> number_of_blocks(const command_line &line) {
     if (const auto number = whole_number<std::uint64_t>(line.text("nr-blocks"))) {
       return *number;
     }
-    return fail(failure::usage,
-                fmt::format("'{}' is no number of blocks", line.text("nr-blocks")));
+    return fail(failure::usage, fmt::format("'{}' is no number of blocks", line.text("nr-blocks")));
   }
   if (!line.has("block-size") || !line.has("device-size")) {
     return fail(failure::usage, "--block-size and --device-size go together");
@@ -71,8 +70,9 @@ int run_cache_metadata_size(std::span<const std::string> arguments) {
   line.add("device-size", "SIZE", "size of the fast device");
   line.add("max-hint-width", "BYTES", "bytes of a policy hint (default: 4)");
   line.add("unit,u", "UNIT", "of the answer: one of b s k K m M g G (default: s)");
-  line.add_with_optional_value("numeric-only,n", "short|long",
-                               "print just the number; with a value, its unit's letter or name too");
+  line.add_with_optional_value(
+      "numeric-only,n", "short|long",
+      "print just the number; with a value, its unit's letter or name too");
   if (const auto done = line.parse(arguments)) {
     return *done;
   }

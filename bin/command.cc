@@ -69,8 +69,8 @@ std::optional<int> command_line::parse(std::span<const std::string> arguments) {
     all.add_options()("operand", options::value<std::vector<std::string>>());
     options::positional_options_description positional;
     positional.add("operand", -1);
-    const int style = options::command_line_style::default_style &
-                      ~options::command_line_style::allow_guessing;
+    const int style =
+        options::command_line_style::default_style & ~options::command_line_style::allow_guessing;
     options::store(options::command_line_parser{{arguments.begin(), arguments.end()}}
                        .options(all)
                        .positional(positional)
@@ -98,8 +98,8 @@ std::optional<int> command_line::parse(std::span<const std::string> arguments) {
     return refuse(fmt::format("No {} given.", operand_name_));
   }
   if (operands.size() > 1) {
-    return refuse(fmt::format("one {} is expected, but {} are given", operand_name_,
-                              operands.size()));
+    return refuse(
+        fmt::format("one {} is expected, but {} are given", operand_name_, operands.size()));
   }
   operand_ = operands.empty() ? "" : operands.front();
   return {};
@@ -112,8 +112,8 @@ int command_line::refuse(std::string_view problem) const {
 
 std::string command_line::help() const {
   std::ostringstream text;
-  text << "Usage: " << name_ << ' ' << synopsis_ << "\n\n" << described_ << "\nExample: " << example_
-       << '\n';
+  text << "Usage: " << name_ << ' ' << synopsis_ << "\n\n"
+       << described_ << "\nExample: " << example_ << '\n';
   return text.str();
 }
 

@@ -1,4 +1,5 @@
-// One executable for all commands: called by a link's name it is that command, as `dmcache NAME` too.
+// One executable for all commands: called by a link's name it is that command, as `dmcache NAME`
+// too.
 
 #include <csignal>
 #include <cstdio>
@@ -19,7 +20,9 @@ std::string overview() {
   for (const command &each : commands()) {
     text += fmt::format("  {:<21}{}\n", each.name, each.purpose);
   }
-  return text + "\nThe prefix cache_ can be left out. 'dmcache COMMAND --help' says more.\n"
+  return text + "\nOptions:\n  -h [ --help ]        show this help, or that of a COMMAND\n"
+                "  -V [ --version ]     show the version\n"
+                "\nThe prefix cache_ can be left out.\n"
                 "Example: dmcache check /dev/mapper/vg-pool_cmeta\n";
 }
 

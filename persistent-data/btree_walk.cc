@@ -45,8 +45,8 @@ std::string header_fault(const btree_node_header &header, std::size_t leaf_value
                        value_size);
   }
   if (header.max_entries != btree_max_entries(value_size)) {
-    return fmt::format("room for {} entries where a node has {}",
-                       std::uint32_t{header.max_entries}, btree_max_entries(value_size));
+    return fmt::format("room for {} entries where a node has {}", std::uint32_t{header.max_entries},
+                       btree_max_entries(value_size));
   }
   if (header.nr_entries > header.max_entries) {
     return fmt::format("{} entries where {} is the most", std::uint32_t{header.nr_entries},
@@ -145,8 +145,8 @@ class btree_walker {
       return fault;
     }
     const auto header = load<btree_node_header>(block, 0);
-    if (std::string fault = header_fault(header, tree_.value_size,
-                                         node.parent == btree_contents::none);
+    if (std::string fault =
+            header_fault(header, tree_.value_size, node.parent == btree_contents::none);
         !fault.empty()) {
       return fault;
     }

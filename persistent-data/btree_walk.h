@@ -14,7 +14,7 @@ namespace dmcache {
 
 struct btree_description {
   metadata_block root;
-  std::size_t value_size; // 4 or 8
+  std::size_t value_size;  // 4 or 8
   std::uint64_t key_limit; // keys are below this
   structure_kind kind;
   std::uint64_t lost_per_key = 1; // a lost key k loses [k, k + 1) × this of the structure

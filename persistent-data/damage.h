@@ -30,12 +30,12 @@ struct key_range {
 
 struct damage {
   structure in;
-  bool fatal;                     // data or metadata can be lost by it, or has been
-  metadata_block block;           // where it was found
-  std::string path;               // from the root of the tree: "19 -> 231"; may be empty
+  bool fatal;           // data or metadata can be lost by it, or has been
+  metadata_block block; // where it was found
+  std::string path;     // from the root of the tree: "19 -> 231"; may be empty
   std::string what;
-  std::optional<key_range> lost;  // what can't be read because of it
-  bool io_error = false;          // the device failed, rather than its contents
+  std::optional<key_range> lost; // what can't be read because of it
+  bool io_error = false;         // the device failed, rather than its contents
 };
 
 class damage_sink {

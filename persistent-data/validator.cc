@@ -18,7 +18,8 @@ const char *fault_of(const block_type &type, metadata_block where, block_view bl
   le32 checksum;
   std::memcpy(&checksum, block.data(), sizeof checksum);
   if (checksum != checksum_of(type, block)) {
-    const bool blank = std::ranges::all_of(block, [](std::byte each) { return each == std::byte{}; });
+    const bool blank =
+        std::ranges::all_of(block, [](std::byte each) { return each == std::byte{}; });
     return blank ? "bad checksum: the block is all zeroes" : "bad checksum";
   }
   le64 number;

@@ -1,4 +1,5 @@
-// Is a block what it says it is? The same validator seals what is written and verifies what is read.
+// Is a block what it says it is? The same validator seals what is written and verifies what is
+// read.
 #pragma once
 
 #include <cstddef>

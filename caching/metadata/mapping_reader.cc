@@ -18,8 +18,8 @@ constexpr std::uint64_t flag_mask = 0xffff;
 
 mapping_reader::mapping_reader(const walk_context &context, const superblock &block,
                                dirty_meaning meaning)
-    : context_{context}, superblock_{block},
-      all_dirty_{meaning == dirty_meaning::true_state && !block.is_clean()},
+    : context_{context}, superblock_{block}, all_dirty_{meaning == dirty_meaning::true_state &&
+                                                        !block.is_clean()},
       known_flags_{block.version == 1 ? std::uint16_t{flag_valid | flag_dirty} : flag_valid},
       origin_limit_{block.knows_origin_size() ? block.max_origin_blocks()
                                               : std::numeric_limits<std::uint64_t>::max()},

@@ -38,8 +38,8 @@ class mapping_reader {
   // The valid mappings of the next stretch of cache blocks, possibly none; nothing at the end.
   std::optional<std::span<const mapping>> next();
 
-  // Origin blocks found in more than one mapping, if there are any. Which of these is right can't be
-  // told.
+  // Origin blocks found in more than one mapping, if there are any. Which of these is right can't
+  // be told.
   std::optional<origin_block_set> take_ambiguous() { return std::move(ambiguous_); }
 
  private:

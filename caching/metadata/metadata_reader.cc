@@ -50,7 +50,7 @@ void visit_discards(bitset_reader &reader, metadata_visitor &visitor) {
 } // namespace
 
 std::optional<origin_block_set> read_metadata(const walk_context &context, const superblock &block,
-                               const reading &what, metadata_visitor &visitor) {
+                                              const reading &what, metadata_visitor &visitor) {
   // All are made before the first is read: each reads ahead from then on.
   std::optional<mapping_reader> mappings;
   std::optional<array_reader> hints;

@@ -8,8 +8,8 @@
 
 namespace dmcache {
 
-// Is told what read_metadata() finds, in this order; each part ascends. A part's end is told even if
-// it was not asked for.
+// Is told what read_metadata() finds, in this order; each part ascends. A part's end is told even
+// if it was not asked for.
 class metadata_visitor {
  public:
   metadata_visitor() = default;
@@ -34,9 +34,9 @@ struct reading {
   bool discards = true;
 };
 
-// Reads what `what` asks for. Damage goes to the context's sink. Returns the origin blocks that more
-// than one cache block claims, if there are any.
+// Reads what `what` asks for. Damage goes to the context's sink. Returns the origin blocks that
+// more than one cache block claims, if there are any.
 std::optional<origin_block_set> read_metadata(const walk_context &context, const superblock &block,
-                               const reading &what, metadata_visitor &visitor);
+                                              const reading &what, metadata_visitor &visitor);
 
 } // namespace dmcache

@@ -1,1 +1,160 @@
+#include "caching/metadata/metadata_reader.h"
+
 #include <gtest/gtest.h>
+
+#include "caching/metadata/metadata_image.h"
+
+namespace dmcache {
+namespace {
+
+// Notes what it visits: "0:50 1:51d" for mappings, "[2,5)" for discards.
+class note_taker final : public metadata_visitor {
+ public:
+  void mappings(std::span<const mapping> some) override {
+    for (const mapping &each : some) {
+      notes += fmt::format("{}:{}{} ", each.cached_in, each.origin, each.dirty ? "d" : "");
+    }
+  }
+  void discards(std::uint64_t begin, std::uint64_t end) override {
+    notes += fmt::format("[{},{}) ", begin, end);
+  }
+
+  std::string notes;
+};
+
+class metadata_reader_test : public testing::TestWithParam<std::uint32_t> {
+ protected:
+  // Marks cache block 1 dirty, where the version keeps that.
+  void make_dirty() {
+    if (GetParam() == 1) {
+      cache_.map(1, 51, 3);
+    } else {
+      cache_.dirty_words[0] = 0b10;
+    }
+  }
+
+  std::string read(dirty_meaning meaning = dirty_meaning::true_state) {
+    cache_.write();
+    note_taker visitor;
+    ambiguous_ = read_metadata(cache_.image.context(), cache_.block, {.meaning = meaning}, visitor);
+    return visitor.notes;
+  }
+
+  std::string told() { return cache_.image.sink.text(); }
+
+  metadata_image cache_{GetParam()};
+  std::optional<origin_block_set> ambiguous_;
+};
+
+TEST_P(metadata_reader_test, mappings_come_with_their_dirty_state) {
+  make_dirty();
+  EXPECT_EQ(read(), "0:50 1:51d 2:52 3:53 ");
+  EXPECT_EQ(told(), "");
+  EXPECT_FALSE(ambiguous_.has_value());
+}
+
+TEST_P(metadata_reader_test, all_is_dirty_without_a_clean_shutdown) {
+  make_dirty();
+  cache_.block.flags = 0;
+  EXPECT_EQ(read(), "0:50d 1:51d 2:52d 3:53d ");
+}
+
+TEST_P(metadata_reader_test, stored_bits_can_be_asked_for) {
+  make_dirty();
+  cache_.block.flags = 0;
+  EXPECT_EQ(read(dirty_meaning::as_stored), "0:50 1:51d 2:52 3:53 ");
+}
+
+TEST_P(metadata_reader_test, claims_of_one_origin_block_are_ambiguous) {
+  cache_.map(9, 52);
+  EXPECT_EQ(read(), "0:50 1:51 2:52 3:53 9:52 ");
+  EXPECT_EQ(told(),
+            "block 11: cache block 9: origin block 52 is mapped by another cache block, too "
+            "(10 -> 11)\n");
+  ASSERT_TRUE(ambiguous_.has_value());
+  EXPECT_TRUE(ambiguous_->contains(origin_block{52}));
+  EXPECT_FALSE(ambiguous_->contains(origin_block{51}));
+}
+
+TEST_P(metadata_reader_test, flags_that_are_unknown_make_a_mapping_dirty) {
+  cache_.map(2, 52, 1 | 4);
+  EXPECT_EQ(read(), "0:50 1:51 2:52d 3:53 ");
+  EXPECT_EQ(told(), "block 11: cache block 2: mapping with unknown flags (10 -> 11)\n");
+}
+
+TEST_P(metadata_reader_test, entries_that_are_not_valid_are_zero) {
+  cache_.map(4, 54, 0);
+  cache_.map(5, 55, 0);
+  EXPECT_EQ(read(), "0:50 1:51 2:52 3:53 ");
+  EXPECT_EQ(told(), "block 11: cache blocks 4-5: unmapped entry that isn't zero (10 -> 11)\n");
+}
+
+TEST_P(metadata_reader_test, the_origin_ends_where_the_discard_fields_say) {
+  cache_.block.discard_block_size = 256;
+  cache_.block.discard_nr_blocks = 26; // 52 blocks of 128 sectors
+  cache_.discard_words = {0};
+  read();
+  EXPECT_EQ(told(), "block 11: cache blocks 2-3: mapping to beyond the end of the origin "
+                    "(10 -> 11)\n");
+}
+
+TEST_P(metadata_reader_test, the_origin_may_have_grown_since_a_clean_shutdown) {
+  cache_.block.discard_block_size = 256;
+  cache_.block.discard_nr_blocks = 26;
+  cache_.discard_words = {0};
+  cache_.block.flags = 0;
+  read();
+  EXPECT_EQ(told(), "");
+}
+
+TEST_P(metadata_reader_test, discards_are_told_as_runs) {
+  cache_.block.discard_block_size = 128;
+  cache_.block.discard_nr_blocks = 130;
+  cache_.discard_words = {std::uint64_t{1} << 63 | 0b0110, 0b1, 0b10};
+  EXPECT_EQ(read(), "0:50 1:51 2:52 3:53 [1,3) [63,65) [129,130) ");
+}
+
+INSTANTIATE_TEST_SUITE_P(versions, metadata_reader_test, testing::Values(1, 2));
+
+class version_2_test : public metadata_reader_test {};
+
+TEST_P(version_2_test, has_no_dirty_flag_in_mappings) {
+  cache_.map(2, 52, 3);
+  EXPECT_EQ(read(), "0:50 1:51 2:52d 3:53 ");
+  EXPECT_EQ(told(), "block 11: cache block 2: mapping with a dirty flag, which version 2 keeps "
+                    "elsewhere (10 -> 11)\n");
+}
+
+TEST_P(version_2_test, an_unmapped_block_is_not_dirty) {
+  cache_.dirty_words[0] = 0b10000;
+  read();
+  EXPECT_EQ(told(), "block 21: cache block 4: dirty bit on an unmapped cache block (20 -> 21)\n");
+}
+
+TEST_P(version_2_test, bits_of_dropped_blocks_are_stale_after_a_crash) {
+  cache_.dirty_words[0] = 0b10000;
+  cache_.block.flags = 0;
+  read();
+  EXPECT_EQ(told(), "");
+}
+
+TEST_P(version_2_test, bits_past_the_end_mean_nothing) {
+  cache_.dirty_words[1] = std::uint64_t{1} << 60;
+  read();
+  EXPECT_EQ(told(), "");
+}
+
+TEST_P(version_2_test, what_lost_its_bit_is_dirty) {
+  cache_.write();
+  cache_.block.dirty_root = 25; // an empty array
+  cache_.image.add_leaf(25, {});
+  note_taker visitor;
+  read_metadata(cache_.image.context(), cache_.block, {}, visitor);
+  EXPECT_EQ(visitor.notes, "0:50d 1:51d 2:52d 3:53d ");
+  EXPECT_EQ(cache_.image.sink.all.at(0).lost, (key_range{0, 100}));
+}
+
+INSTANTIATE_TEST_SUITE_P(versions, version_2_test, testing::Values(2));
+
+} // namespace
+} // namespace dmcache

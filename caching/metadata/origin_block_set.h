@@ -9,9 +9,9 @@
 
 namespace dmcache {
 
-// Fast for origins of up to 2^27 blocks (8 TiB in blocks of 64 KiB), whose bits stand in memory that
-// is touched only where bits are set; above, compressed. In either case memory grows with what is
-// inserted, not with the numbers' size: at most 16 MiB, and some bytes for each large number.
+// Fast for origins of up to 2^27 blocks (8 TiB in blocks of 64 KiB), whose bits stand in memory
+// that is touched only where bits are set; above, compressed. In either case memory grows with what
+// is inserted, not with the numbers' size: at most 16 MiB, and some bytes for each large number.
 class origin_block_set {
  public:
   origin_block_set();

@@ -19,17 +19,16 @@ std::unexpected<error> damaged(std::string what) {
 } // namespace
 
 bool is_policy_name(std::string_view name) {
-  return std::ranges::all_of(name, [](unsigned char c) {
-    return std::isalnum(c) != 0 || c == '-' || c == '_';
-  });
+  return std::ranges::all_of(
+      name, [](unsigned char c) { return std::isalnum(c) != 0 || c == '-' || c == '_'; });
 }
 
 bool looks_like_xml(std::span<const std::byte> data) {
   const std::string_view text{reinterpret_cast<const char *>(data.data()), data.size()}; // NOLINT
   const auto tag = text.find_first_not_of(" \t\r\n");
   return tag != std::string_view::npos && tag + 1 < text.size() && text[tag] == '<' &&
-         (std::isalpha(static_cast<unsigned char>(text[tag + 1])) != 0 ||
-          text[tag + 1] == '?' || text[tag + 1] == '!');
+         (std::isalpha(static_cast<unsigned char>(text[tag + 1])) != 0 || text[tag + 1] == '?' ||
+          text[tag + 1] == '!');
 }
 
 bool superblock::knows_origin_size() const {
@@ -102,11 +101,11 @@ std::vector<std::string> faults_of(const superblock &block) {
                      std::uint32_t{block.metadata_block_size}));
   expect(is_legal_data_block_size(block.data_block_size),
          fmt::format("block size {} sectors, which is not a multiple of {} from {} to {}",
-                     std::uint32_t{block.data_block_size}, min_data_block_size,
-                     min_data_block_size, max_data_block_size));
-  expect(block.policy_hint_size == 0 || block.policy_hint_size == sizeof(le32),
-         fmt::format("hint size {} bytes, where a hint has 4",
-                     std::uint32_t{block.policy_hint_size}));
+                     std::uint32_t{block.data_block_size}, min_data_block_size, min_data_block_size,
+                     max_data_block_size));
+  expect(
+      block.policy_hint_size == 0 || block.policy_hint_size == sizeof(le32),
+      fmt::format("hint size {} bytes, where a hint has 4", std::uint32_t{block.policy_hint_size}));
   expect(is_policy_name(block.policy()),
          "a policy name of other than letters, digits, '-' and '_'");
   expect((block.discard_block_size == 0) == (block.discard_nr_blocks == 0),

@@ -1,1 +1,85 @@
+#include "caching/metadata/superblock.h"
+
+#include <string>
+
 #include <gtest/gtest.h>
+
+#include "caching/metadata/metadata_image.h"
+
+namespace dmcache {
+namespace {
+
+class superblock_test : public testing::Test {
+ protected:
+  std::string refusal() {
+    cache_.write();
+    const auto found = read_superblock(cache_.image.device);
+    return found ? "read" : found.error().message;
+  }
+
+  metadata_image cache_{2};
+};
+
+TEST_F(superblock_test, comes_back_as_it_was_written) {
+  cache_.block.policy_name = {'s', 'm', 'q'};
+  cache_.block.padding.back() = std::byte{7};
+  EXPECT_EQ(refusal(), "read");
+  const superblock found = read_superblock(cache_.image.device).value();
+  EXPECT_EQ(found.policy(), "smq");
+  EXPECT_EQ(found.cache_blocks, 100U);
+  EXPECT_EQ(found.padding.back(), std::byte{7});
+}
+
+TEST_F(superblock_test, of_another_version_is_refused) {
+  cache_.block.version = 3;
+  EXPECT_EQ(refusal(), "block 0: superblock has version 3; 1 and 2 are known");
+}
+
+TEST_F(superblock_test, with_incompatible_features_is_refused) {
+  cache_.block.incompat_flags = 2;
+  EXPECT_EQ(refusal(),
+            "block 0: superblock has incompatible features 0x2 that this version doesn't "
+            "know: use a newer one");
+}
+
+TEST_F(superblock_test, of_something_else_is_refused) {
+  cache_.block.magic = 5;
+  EXPECT_EQ(refusal(), "block 0: superblock has magic number 0x5, not 0x18c403 of a cache");
+}
+
+TEST_F(superblock_test, that_was_changed_is_refused) {
+  cache_.write();
+  cache_.image.block(0)[4000] = std::byte{1};
+  EXPECT_EQ(read_superblock(cache_.image.device).error().message,
+            "block 0: bad checksum in superblock (bad checksum)");
+}
+
+TEST_F(superblock_test, that_was_never_written_is_refused) {
+  EXPECT_EQ(read_superblock(cache_.image.device).error().message,
+            "block 0: superblock is all zeroes: this device holds no cache metadata yet");
+}
+
+TEST_F(superblock_test, a_policy_name_may_fill_its_field) {
+  cache_.block.policy_name.fill('x');
+  EXPECT_EQ(cache_.block.policy(), "xxxxxxxxxxxxxxxx");
+}
+
+TEST_F(superblock_test, the_origin_size_cannot_overflow) {
+  cache_.block.discard_block_size = std::uint64_t{1} << 60;
+  cache_.block.discard_nr_blocks = std::uint64_t{1} << 60;
+  EXPECT_EQ(cache_.block.max_origin_blocks(), ~std::uint64_t{0});
+}
+
+TEST_F(superblock_test, xml_is_told_from_metadata) {
+  const auto is_xml = [](std::string_view text) {
+    return looks_like_xml(std::as_bytes(std::span{text}));
+  };
+  EXPECT_TRUE(is_xml("<superblock"));
+  EXPECT_TRUE(is_xml("\n <?xml version"));
+  EXPECT_FALSE(is_xml(""));
+  EXPECT_FALSE(is_xml("<"));
+  EXPECT_FALSE(is_xml("< 5"));
+}
+
+} // namespace
+} // namespace dmcache

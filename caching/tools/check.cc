@@ -59,8 +59,7 @@ void tell_state(const check_options &options, const superblock &block, const cou
 std::string summary(const check_options &options, const superblock &block, const counter &totals,
                     const damage_report &damage) {
   std::string line = fmt::format("format {}, block size {} sectors, {} cache blocks, ",
-                                 std::uint32_t{block.version},
-                                 std::uint32_t{block.data_block_size},
+                                 std::uint32_t{block.version}, std::uint32_t{block.data_block_size},
                                  std::uint32_t{block.cache_blocks});
   if (!options.superblock_only && !options.skip_mappings) {
     line += fmt::format("{} mapped, {} dirty, ", totals.mapped, totals.dirty);

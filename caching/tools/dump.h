@@ -17,8 +17,8 @@ struct dump_options {
 // Opens the output of a dump; asked for only once it is known that there will be one.
 using open_output = std::function<result<output_file>()>;
 
-// Without `repair` nothing is written of metadata that is damaged in what a dump says. With it, what
-// can be read is, and what can't is told to `to`.
+// Without `repair` nothing is written of metadata that is damaged in what a dump says. With it,
+// what can be read is, and what can't is told to `to`.
 result<> dump(metadata_device metadata, const dump_options &options, const open_output &open,
               report &to);
 

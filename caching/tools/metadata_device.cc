@@ -16,8 +16,8 @@ bool holds_xml(const std::string &path) {
   std::array<char, 512> start{};
   std::ifstream file{path};
   file.read(start.data(), start.size());
-  return looks_like_xml(std::as_bytes(std::span{start}.first(static_cast<std::size_t>(
-      std::max<std::streamsize>(file.gcount(), 0)))));
+  return looks_like_xml(std::as_bytes(std::span{start}.first(
+      static_cast<std::size_t>(std::max<std::streamsize>(file.gcount(), 0)))));
 }
 
 } // namespace

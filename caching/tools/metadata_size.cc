@@ -9,11 +9,10 @@
 namespace dmcache {
 namespace {
 
-constexpr std::uint64_t transaction_overhead = 8192;                  // sectors
-constexpr std::uint64_t mapping_size = 2 * sizeof(std::uint64_t);     // bytes a cache block
-constexpr std::uint64_t hint_key_size = sizeof(std::uint64_t);        // bytes a cache block
-constexpr std::uint64_t max_sectors =
-    max_metadata_blocks * (metadata_block_size / sector_size);
+constexpr std::uint64_t transaction_overhead = 8192;              // sectors
+constexpr std::uint64_t mapping_size = 2 * sizeof(std::uint64_t); // bytes a cache block
+constexpr std::uint64_t hint_key_size = sizeof(std::uint64_t);    // bytes a cache block
+constexpr std::uint64_t max_sectors = max_metadata_blocks * (metadata_block_size / sector_size);
 
 } // namespace
 

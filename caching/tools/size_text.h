@@ -18,7 +18,8 @@ struct size_unit {
 // The unit of this letter or name ("k", "kibibyte"); null if there is none.
 const size_unit *find_size_unit(std::string_view text);
 
-// "64k", "10g", "128": a whole number and a unit; sectors if it has none. Fails with failure::usage.
+// "64k", "10g", "128": a whole number and a unit; sectors if it has none. Fails with
+// failure::usage.
 result<bytes> parse_size(std::string_view text);
 
 } // namespace dmcache

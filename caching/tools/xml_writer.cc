@@ -40,7 +40,8 @@ template <std::size_t Size> std::string_view as_text(const std::array<char, Size
 }
 
 std::string uuid_of(const superblock &block) {
-  const bool is_zero = std::ranges::all_of(block.uuid, [](std::byte b) { return b == std::byte{}; });
+  const bool is_zero =
+      std::ranges::all_of(block.uuid, [](std::byte b) { return b == std::byte{}; });
   return is_zero ? "" : std::string{as_text(base64(std::span{block.uuid}))};
 }
 
@@ -57,9 +58,9 @@ std::string extra_attributes(const superblock &block) {
   const std::uint32_t write_hits = block.write_hits;
   const std::uint32_t write_misses = block.write_misses;
   if ((read_hits | read_misses | write_hits | write_misses) != 0) {
-    extra += fmt::format(
-        " read_hits=\"{}\" read_misses=\"{}\" write_hits=\"{}\" write_misses=\"{}\"", read_hits,
-        read_misses, write_hits, write_misses);
+    extra +=
+        fmt::format(" read_hits=\"{}\" read_misses=\"{}\" write_hits=\"{}\" write_misses=\"{}\"",
+                    read_hits, read_misses, write_hits, write_misses);
   }
   return extra;
 }

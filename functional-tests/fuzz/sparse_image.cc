@@ -57,7 +57,8 @@ sparse_image decode(std::span<const std::byte> input) {
     input = input.subspan(sizeof header);
     const std::size_t length =
         std::min({std::size_t{header.length}, input.size(), metadata_block_size});
-    image.records.push_back({static_cast<sealing>(header.sealed_as % nr_sealings), header.block,
+    image.records.push_back({static_cast<sealing>(header.sealed_as % nr_sealings),
+                             header.block,
                              {input.begin(), input.begin() + static_cast<std::ptrdiff_t>(length)}});
     input = input.subspan(length);
   }
@@ -71,7 +72,8 @@ std::vector<std::byte> encode(const sparse_image &image) {
     append(input, record_header{static_cast<std::uint8_t>(each.sealed_as), each.block,
                                 static_cast<std::uint16_t>(each.contents.size())});
     input.resize(input.size() + each.contents.size());
-    std::ranges::copy(each.contents, input.end() - static_cast<std::ptrdiff_t>(each.contents.size()));
+    std::ranges::copy(each.contents,
+                      input.end() - static_cast<std::ptrdiff_t>(each.contents.size()));
   }
   return input;
 }
@@ -82,9 +84,8 @@ std::vector<std::byte> unpack(const sparse_image &image) {
     if (each.block >= image.nr_blocks) {
       continue;
     }
-    const auto block = std::span{device}
-                           .subspan(each.block * metadata_block_size)
-                           .first<metadata_block_size>();
+    const auto block =
+        std::span{device}.subspan(each.block * metadata_block_size).first<metadata_block_size>();
     std::ranges::fill(block, std::byte{0});
     std::ranges::copy(each.contents, block.begin());
     if (const block_type *type = type_of(each.sealed_as)) {

@@ -1,9 +1,9 @@
 // A metadata image as a fuzzer's input: only the blocks that are there, and of each only the bytes
 // up to the last that is not zero.
 //
-// An input is a little-endian u16, the number of blocks of the device (up to max_blocks; larger ones
-// count as that), then records: u8 what the block is sealed as, u16 its number, u16 the length of its
-// contents, the contents. A record that is cut short ends the image.
+// An input is a little-endian u16, the number of blocks of the device (up to max_blocks; larger
+// ones count as that), then records: u8 what the block is sealed as, u16 its number, u16 the length
+// of its contents, the contents. A record that is cut short ends the image.
 #pragma once
 
 #include <cstddef>
@@ -17,8 +17,8 @@ namespace dmcache::fuzz {
 
 inline constexpr std::uint16_t max_blocks = 2048;
 
-// What gives a block its checksum and number when an image is made of it, so that a mutated one gets
-// past the validators.
+// What gives a block its checksum and number when an image is made of it, so that a mutated one
+// gets past the validators.
 enum class sealing : std::uint8_t { none, superblock, btree_node, array, index, bitmap };
 inline constexpr std::uint8_t nr_sealings = 6;
 

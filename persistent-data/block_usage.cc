@@ -6,24 +6,6 @@
 
 namespace dmcache {
 
-const char *name_of(structure which) {
-  switch (which) {
-  case structure::superblock:
-    return "superblock";
-  case structure::mappings:
-    return "mappings";
-  case structure::dirty_bits:
-    return "dirty bits";
-  case structure::hints:
-    return "hints";
-  case structure::discards:
-    return "discards";
-  case structure::space_map:
-    return "space map";
-  }
-  return "unknown";
-}
-
 block_usage::block_usage(bytes size)
     : users_(std::min(size.value() / metadata_block_size, max_metadata_blocks), unused) {}
 

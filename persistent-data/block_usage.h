@@ -36,7 +36,4 @@ class block_usage {
   bool complete_ = true;
 };
 
-// "mappings", "dirty bits", …
-const char *name_of(structure which);
-
 } // namespace dmcache

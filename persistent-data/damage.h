@@ -20,6 +20,9 @@ enum class structure : std::uint8_t {
   space_map,
 };
 
+// "mappings", "dirty bits", …
+const char *name_of(structure which);
+
 // A half-open range of an array's entries, a bitset's bits, or a tree's keys.
 struct key_range {
   std::uint64_t begin;

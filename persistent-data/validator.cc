@@ -24,7 +24,7 @@ const char *fault_of(const block_type &type, metadata_block where, block_view bl
   }
   le64 number;
   std::memcpy(&number, block.data() + type.number_offset, sizeof number);
-  return number == where.value() ? nullptr : "it carries another block's number";
+  return number == where.value() ? nullptr : "another block's number";
 }
 
 void seal(const block_type &type, metadata_block where,

@@ -34,7 +34,7 @@ TEST_F(validator_test, sees_a_change_of_any_byte) {
 }
 
 TEST_F(validator_test, sees_a_block_that_was_written_elsewhere) {
-  EXPECT_STREQ(fault(8), "it carries another block's number");
+  EXPECT_STREQ(fault(8), "another block's number");
 }
 
 TEST_F(validator_test, tells_types_apart) {

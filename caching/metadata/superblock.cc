@@ -66,7 +66,7 @@ result<superblock> read_superblock(device &from) {
   std::memcpy(&found, block.data(), sizeof found);
   if (const char *fault = fault_of(superblock_type, superblock_location, block)) {
     return damaged(found.magic == superblock::magic_value
-                       ? fmt::format("block 0: bad checksum in superblock ({})", fault)
+                       ? fmt::format("block 0: {} in superblock", fault)
                        : "block 0: bad checksum in superblock, and no magic number: is this the "
                          "metadata device of a cache?");
   }

@@ -2,5 +2,5 @@
 # shellcheck shell=bash disable=SC2034
 build_packages=(g++ cmake ninja-build libboost-program-options-dev libfmt-dev libaio-dev liburing-dev
   libisal-dev libroaring-dev)
-test_packages=(libgtest-dev libgmock-dev python3 libxml2-utils mandoc clang-format)
+test_packages=(git libgtest-dev libgmock-dev python3 libxml2-utils mandoc clang-format)
 bench_packages=(thin-provisioning-tools python3 time)

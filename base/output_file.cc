@@ -5,11 +5,14 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdint>
 #include <cstdlib>
 #include <system_error>
 #include <utility>
 
 #include <fmt/format.h>
+
+#include "base/device.h"
 
 namespace dmcache {
 namespace {
@@ -57,6 +60,7 @@ result<output_file> output_file::create(const std::string &path) {
     return cannot("create", path, errno);
   }
   output_file output{std::move(file), target, temporary};
+  output.write_directly(true);
   if (::fchmod(output.file_.get(), permissions_for(target)) != 0) {
     return cannot("create", path, errno);
   }
@@ -67,8 +71,10 @@ output_file::output_file(file_descriptor file, std::string name, std::string tem
     : file_{std::move(file)}, name_{std::move(name)}, temporary_{std::move(temporary)} {}
 
 output_file::output_file(output_file &&other) noexcept
-    : file_{std::move(other.file_)}, name_{std::move(other.name_)}, temporary_{std::exchange(
-                                                                        other.temporary_, {})} {}
+    : file_{std::move(other.file_)}, name_{std::move(other.name_)},
+      temporary_{std::move(other.temporary_)}, direct_{other.direct_} {
+  other.temporary_.clear(); // nothing is left there to remove
+}
 
 output_file::~output_file() {
   if (!temporary_.empty()) {
@@ -76,11 +82,25 @@ output_file::~output_file() {
   }
 }
 
+void output_file::write_directly(bool wanted) {
+  const int flags = ::fcntl(file_.get(), F_GETFL);
+  const int changed = wanted ? flags | O_DIRECT : flags & ~O_DIRECT;
+  direct_ = ::fcntl(file_.get(), F_SETFL, changed) == 0 && wanted;
+}
+
 result<> output_file::write(std::span<const char> data) {
+  const bool is_aligned =
+      data.size() % io_alignment == 0 &&
+      reinterpret_cast<std::uintptr_t>(data.data()) % io_alignment == 0; // NOLINT
+  if (direct_ && !is_aligned) {
+    write_directly(false);
+  }
   while (!data.empty()) {
     const ssize_t written = ::write(file_.get(), data.data(), data.size());
     if (written >= 0) {
       data = data.subspan(static_cast<std::size_t>(written));
+    } else if (errno == EINVAL && direct_) { // the file system wants more than we know of
+      write_directly(false);
     } else if (errno == EPIPE) {
       return fail(failure::failed, "");
     } else if (errno != EINTR) {

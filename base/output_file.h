@@ -24,16 +24,20 @@ class output_file {
   output_file &operator=(const output_file &) = delete;
   ~output_file(); // without commit(): what was written to a regular file is gone
 
-  // A reader that closed the pipe is an error without a text.
+  // A reader that closed the pipe is an error without a text. A regular file is written past the
+  // page cache for as long as address and length of `data` are multiples of io_alignment.
   result<> write(std::span<const char> data);
   result<> commit();
 
  private:
   output_file(file_descriptor file, std::string name, std::string temporary);
 
+  void write_directly(bool wanted);
+
   file_descriptor file_;
   std::string name_;
   std::string temporary_; // empty: written in place
+  bool direct_ = false;
 };
 
 } // namespace dmcache

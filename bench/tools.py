@@ -88,6 +88,7 @@ def compare(what, ours, theirs, bar, before=lambda: None):
     for run in range(RUNS + 1):  # the first warms up
         for name, command in (("ours", ours), ("0.9", theirs)):
             before()
+            os.sync()  # or one would wait for what the other left to be written
             result = timed(*command)
             if run > 0:
                 results[name].append(result)

@@ -67,7 +67,10 @@ std::string extra_attributes(const superblock &block) {
 
 } // namespace
 
-xml_writer::xml_writer(output_file &to) : to_{to}, buffer_(buffer_size), next_{buffer_.data()} {}
+xml_writer::xml_writer(output_file &to)
+    : to_{to}, memory_{buffer_size}, buffer_{reinterpret_cast<char *>(memory_.span().data()),
+                                             buffer_size}, // NOLINT: text
+      next_{buffer_.data()} {}
 
 void xml_writer::begin_superblock(const superblock &block) {
   text(fmt::format("<superblock uuid=\"{}\" block_size=\"{}\" nr_cache_blocks=\"{}\" policy=\"{}\" "
@@ -129,21 +132,27 @@ void xml_writer::number(std::uint64_t value) {
   next_ = std::to_chars(next_, next_ + longest, value).ptr;
 }
 
-// Keeps room for the longest element that can come next.
+// Keeps room for the longest element that can come next. What is written is a multiple of the unit
+// that goes past the page cache; the rest stays.
 void xml_writer::make_room() {
-  const auto used = static_cast<std::size_t>(next_ - buffer_.data());
-  if (buffer_size - used < 4 * longest_piece) {
-    outcome_ = finish();
+  if (buffer_size - used() < 4 * longest_piece) {
+    const std::size_t rest = used() % io_alignment;
+    write(used() - rest);
+    std::memmove(buffer_.data(), next_ - rest, rest);
+    next_ = buffer_.data() + rest;
   }
 }
 
 result<> xml_writer::finish() {
-  const auto used = static_cast<std::size_t>(next_ - buffer_.data());
+  write(used());
   next_ = buffer_.data();
-  if (outcome_) {
-    outcome_ = to_.write({buffer_.data(), used});
-  }
   return outcome_;
+}
+
+void xml_writer::write(std::size_t count) {
+  if (outcome_) {
+    outcome_ = to_.write(buffer_.first(count));
+  }
 }
 
 } // namespace dmcache

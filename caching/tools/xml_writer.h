@@ -6,9 +6,10 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <string_view>
-#include <vector>
 
+#include "base/aligned_buffer.h"
 #include "base/output_file.h"
 #include "caching/metadata/mapping_reader.h"
 #include "caching/metadata/superblock.h"
@@ -42,8 +43,12 @@ class xml_writer {
   void number(std::uint64_t value);
   void make_room();
 
+  void write(std::size_t count);
+  std::size_t used() const { return static_cast<std::size_t>(next_ - buffer_.data()); }
+
   output_file &to_;
-  std::vector<char> buffer_;
+  aligned_buffer memory_;
+  std::span<char> buffer_; // on it
   char *next_;
   result<> outcome_;
 };

@@ -132,10 +132,7 @@ result<std::unique_ptr<device>> open_file_device(const std::string &path, access
     return cannot_open(path, errno);
   }
 
-  auto queue = make_uring_queue();
-  if (!queue) {
-    queue = make_aio_queue();
-  }
+  auto queue = make_request_queue();
   if (!queue) {
     return fail(failure::environment,
                 fmt::format("no asynchronous I/O for {}: {}: raise fs.aio-max-nr", path,

@@ -4,8 +4,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
-#include <cstdint>
 #include <cstdlib>
 #include <system_error>
 #include <utility>
@@ -72,11 +72,17 @@ output_file::output_file(file_descriptor file, std::string name, std::string tem
 
 output_file::output_file(output_file &&other) noexcept
     : file_{std::move(other.file_)}, name_{std::move(other.name_)},
-      temporary_{std::move(other.temporary_)}, direct_{other.direct_} {
+      temporary_{std::move(other.temporary_)}, buffers_{std::move(other.buffers_)},
+      current_{other.current_}, direct_{std::move(other.direct_)},
+      in_flight_{std::exchange(other.in_flight_, {})}, end_{other.end_} {
   other.temporary_.clear(); // nothing is left there to remove
 }
 
 output_file::~output_file() {
+  if (!in_flight_.empty()) {
+    std::array<request_queue::completion, request_queue::depth> ended{};
+    direct_->reap(ended);
+  }
   if (!temporary_.empty()) {
     ::unlink(temporary_.c_str());
   }
@@ -85,22 +91,67 @@ output_file::~output_file() {
 void output_file::write_directly(bool wanted) {
   const int flags = ::fcntl(file_.get(), F_GETFL);
   const int changed = wanted ? flags | O_DIRECT : flags & ~O_DIRECT;
-  direct_ = ::fcntl(file_.get(), F_SETFL, changed) == 0 && wanted;
+  direct_ = nullptr;
+  if (::fcntl(file_.get(), F_SETFL, changed) == 0 && wanted) {
+    if (auto queue = make_request_queue()) {
+      direct_ = std::move(*queue);
+    }
+  }
 }
 
-result<> output_file::write(std::span<const char> data) {
-  const bool is_aligned =
-      data.size() % io_alignment == 0 &&
-      reinterpret_cast<std::uintptr_t>(data.data()) % io_alignment == 0; // NOLINT
-  if (direct_ && !is_aligned) {
-    write_directly(false);
+std::span<char> output_file::buffer() {
+  const auto memory = buffers_.at(current_).span();
+  return {reinterpret_cast<char *>(memory.data()), memory.size()}; // NOLINT: text
+}
+
+result<> output_file::take(std::size_t count) {
+  const auto data = buffers_.at(current_).span().first(count);
+  if (auto finished = finish_write(); !finished || data.empty()) {
+    return finished;
   }
+  current_ = 1 - current_;
+  if (direct_ && count % io_alignment == 0) {
+    direct_->prepare(file_.get(), {io_request::operation::write, bytes{end_}, data, nullptr, 0}, 0);
+    direct_->submit();
+    in_flight_ = data;
+    end_ += count;
+    return {};
+  }
+  if (direct_) {
+    write_directly(false);
+    ::lseek(file_.get(), static_cast<off_t>(end_), SEEK_SET);
+  }
+  end_ += count;
+  return write(data);
+}
+
+result<> output_file::finish_write() {
+  const auto data = std::exchange(in_flight_, {});
+  if (data.empty()) {
+    return {};
+  }
+  std::array<request_queue::completion, request_queue::depth> ended{};
+  direct_->reap(ended);
+  const long outcome = ended.front().transferred;
+  if (outcome < 0 && outcome != -EINVAL) {
+    return cannot("write to", name_, static_cast<int>(-outcome));
+  }
+  const auto written = static_cast<std::size_t>(std::max(outcome, 0L));
+  if (written == data.size()) {
+    return {};
+  }
+  // The device is full, which the next write will tell, or the file system wants more than we know
+  // of.
+  write_directly(false);
+  ::lseek(file_.get(), static_cast<off_t>(end_ - data.size() + written), SEEK_SET);
+  return write(data.subspan(written));
+}
+
+result<> output_file::write(std::span<std::byte> data) {
   while (!data.empty()) {
     const ssize_t written = ::write(file_.get(), data.data(), data.size());
     if (written >= 0) {
       data = data.subspan(static_cast<std::size_t>(written));
-    } else if (errno == EINVAL && direct_) { // the file system wants more than we know of
-      write_directly(false);
     } else if (errno == EPIPE) {
       return fail(failure::failed, "");
     } else if (errno != EINTR) {
@@ -111,8 +162,11 @@ result<> output_file::write(std::span<const char> data) {
 }
 
 result<> output_file::commit() {
-  if (temporary_.empty()) {
-    return {};
+  if (auto finished = finish_write(); !finished || temporary_.empty()) {
+    return finished;
+  }
+  if (::fdatasync(file_.get()) != 0) {
+    return cannot("write to", name_, errno);
   }
   if (::rename(temporary_.c_str(), name_.c_str()) != 0) {
     return cannot("create", name_, errno);

@@ -1,11 +1,16 @@
 // A file that appears under its name only when it is complete.
 #pragma once
 
+#include <array>
 #include <cstddef>
+#include <cstdint>
+#include <memory>
 #include <span>
 #include <string>
 
+#include "base/aligned_buffer.h"
 #include "base/file_descriptor.h"
+#include "base/request_queue.h"
 #include "base/result.h"
 
 namespace dmcache {
@@ -24,20 +29,33 @@ class output_file {
   output_file &operator=(const output_file &) = delete;
   ~output_file(); // without commit(): what was written to a regular file is gone
 
-  // A reader that closed the pipe is an error without a text. A regular file is written past the
-  // page cache for as long as address and length of `data` are multiples of io_alignment.
-  result<> write(std::span<const char> data);
+  // Where to put what comes next. The buffer that take() was given last stays readable beside it
+  // until the next take().
+  std::span<char> buffer();
+  // Writes the first `count` bytes of buffer(). A regular file is written past the page cache, and
+  // behind the caller's back, for as long as all counts are multiples of io_alignment. A reader
+  // that closed the pipe is an error without a text.
+  result<> take(std::size_t count);
+  // What was taken stands durably under the file's name.
   result<> commit();
 
  private:
   output_file(file_descriptor file, std::string name, std::string temporary);
 
+  static constexpr std::size_t buffer_size = std::size_t{1} << 20;
+
   void write_directly(bool wanted);
+  result<> write(std::span<std::byte> data);
+  result<> finish_write();
 
   file_descriptor file_;
   std::string name_;
   std::string temporary_; // empty: written in place
-  bool direct_ = false;
+  std::array<aligned_buffer, 2> buffers_{aligned_buffer{buffer_size}, aligned_buffer{buffer_size}};
+  std::size_t current_ = 0;               // the buffer to be filled
+  std::unique_ptr<request_queue> direct_; // null: through the page cache
+  std::span<std::byte> in_flight_;        // of the other buffer, to end_ - its size
+  std::uint64_t end_ = 0;                 // bytes taken so far
 };
 
 } // namespace dmcache

@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <sstream>
@@ -37,7 +38,8 @@ class output_file_test : public testing::Test {
   }
 
   static void write(output_file &file, std::string_view text) {
-    ASSERT_TRUE(file.write(text).has_value());
+    std::ranges::copy(text, file.buffer().begin());
+    ASSERT_TRUE(file.take(text.size()).has_value());
   }
 
   fs::path folder_;
@@ -51,6 +53,21 @@ TEST_F(output_file_test, is_not_there_before_commit) {
   ASSERT_TRUE(file->commit().has_value());
   EXPECT_EQ(read(target()), "text");
   EXPECT_EQ(files(), 1U);
+}
+
+TEST_F(output_file_test, writes_what_it_takes_in_order) {
+  auto file = output_file::create(target());
+  ASSERT_TRUE(file.has_value());
+  std::string expected;
+  for (const char letter : {'a', 'b', 'c', 'd'}) {
+    const std::string part(letter == 'd' ? 5 : io_alignment, letter);
+    write(*file, part);
+    expected += part;
+  }
+  write(*file, std::string(io_alignment, 'e')); // no longer past the page cache
+  expected += std::string(io_alignment, 'e');
+  ASSERT_TRUE(file->commit().has_value());
+  EXPECT_EQ(read(target()), expected);
 }
 
 TEST_F(output_file_test, leaves_the_old_file_when_abandoned) {

@@ -41,6 +41,8 @@ class request_queue {
 
 using made_queue = std::expected<std::unique_ptr<request_queue>, std::error_code>;
 
+// The better one of those that the kernel has.
+made_queue make_request_queue();
 made_queue make_uring_queue();
 made_queue make_aio_queue();
 

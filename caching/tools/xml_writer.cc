@@ -12,7 +12,6 @@
 namespace dmcache {
 namespace {
 
-constexpr std::size_t buffer_size = std::size_t{1} << 20;
 constexpr std::size_t longest_piece = 128; // of what is written between two looks for room
 
 constexpr std::string_view base64_digits =
@@ -68,9 +67,7 @@ std::string extra_attributes(const superblock &block) {
 } // namespace
 
 xml_writer::xml_writer(output_file &to)
-    : to_{to}, memory_{buffer_size}, buffer_{reinterpret_cast<char *>(memory_.span().data()),
-                                             buffer_size}, // NOLINT: text
-      next_{buffer_.data()} {}
+    : to_{to}, buffer_{to.buffer()}, next_{buffer_.data()} {}
 
 void xml_writer::begin_superblock(const superblock &block) {
   text(fmt::format("<superblock uuid=\"{}\" block_size=\"{}\" nr_cache_blocks=\"{}\" policy=\"{}\" "
@@ -135,24 +132,24 @@ void xml_writer::number(std::uint64_t value) {
 // Keeps room for the longest element that can come next. What is written is a multiple of the unit
 // that goes past the page cache; the rest stays.
 void xml_writer::make_room() {
-  if (buffer_size - used() < 4 * longest_piece) {
-    const std::size_t rest = used() % io_alignment;
-    write(used() - rest);
-    std::memmove(buffer_.data(), next_ - rest, rest);
-    next_ = buffer_.data() + rest;
+  if (buffer_.size() - used() < 4 * longest_piece) {
+    write(used() / io_alignment * io_alignment);
   }
 }
 
 result<> xml_writer::finish() {
   write(used());
-  next_ = buffer_.data();
   return outcome_;
 }
 
+// Hands the first `count` bytes on; the rest stays.
 void xml_writer::write(std::size_t count) {
+  const std::span rest{buffer_.data() + count, next_};
   if (outcome_) {
-    outcome_ = to_.write(buffer_.first(count));
+    outcome_ = to_.take(count);
   }
+  buffer_ = to_.buffer();
+  next_ = std::ranges::copy(rest, buffer_.data()).out;
 }
 
 } // namespace dmcache

@@ -9,7 +9,6 @@
 #include <span>
 #include <string_view>
 
-#include "base/aligned_buffer.h"
 #include "base/output_file.h"
 #include "caching/metadata/mapping_reader.h"
 #include "caching/metadata/superblock.h"
@@ -47,8 +46,7 @@ class xml_writer {
   std::size_t used() const { return static_cast<std::size_t>(next_ - buffer_.data()); }
 
   output_file &to_;
-  aligned_buffer memory_;
-  std::span<char> buffer_; // on it
+  std::span<char> buffer_; // the output's
   char *next_;
   result<> outcome_;
 };

@@ -66,8 +66,7 @@ std::string extra_attributes(const superblock &block) {
 
 } // namespace
 
-xml_writer::xml_writer(output_file &to)
-    : to_{to}, buffer_{to.buffer()}, next_{buffer_.data()} {}
+xml_writer::xml_writer(output_file &to) : to_{to}, buffer_{to.buffer()}, next_{buffer_.data()} {}
 
 void xml_writer::begin_superblock(const superblock &block) {
   text(fmt::format("<superblock uuid=\"{}\" block_size=\"{}\" nr_cache_blocks=\"{}\" policy=\"{}\" "

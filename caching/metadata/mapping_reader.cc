@@ -6,21 +6,14 @@
 
 #include <fmt/format.h>
 
+#include "caching/metadata/mapping_format.h"
+
 namespace dmcache {
-namespace {
-
-constexpr std::uint16_t flag_valid = 1;
-constexpr std::uint16_t flag_dirty = 2;
-constexpr unsigned flag_bits = 16;
-constexpr std::uint64_t flag_mask = 0xffff;
-
-} // namespace
-
 mapping_reader::mapping_reader(const walk_context &context, const superblock &block,
                                dirty_meaning meaning)
     : context_{context}, superblock_{block}, all_dirty_{meaning == dirty_meaning::true_state &&
                                                         !block.is_clean()},
-      known_flags_{block.version == 1 ? std::uint16_t{flag_valid | flag_dirty} : flag_valid},
+      known_flags_{block.version == 1 ? (mapping_valid | mapping_dirty) : mapping_valid},
       origin_limit_{block.knows_origin_size() ? block.max_origin_blocks()
                                               : std::numeric_limits<std::uint64_t>::max()},
       entries_{context,
@@ -58,7 +51,7 @@ std::optional<std::span<const mapping>> mapping_reader::next() {
 std::uint64_t mapping_reader::read_stretch(std::span<const le64> entries, std::uint64_t first) {
   if (!dirty_bits_) {
     read_entries(entries, first, [](std::uint64_t /*entry*/, std::uint64_t raw) {
-      return (raw & flag_dirty) != 0;
+      return (raw & mapping_dirty) != 0;
     });
     return first + entries.size();
   }
@@ -75,7 +68,7 @@ std::uint64_t mapping_reader::read_stretch(std::span<const le64> entries, std::u
                  [&](std::uint64_t entry, std::uint64_t /*raw*/) { return run.test(entry); });
   } else {
     read_entries(entries.first(together), first, [](std::uint64_t /*entry*/, std::uint64_t raw) {
-      return (raw & flag_valid) != 0;
+      return (raw & mapping_valid) != 0;
     });
   }
   return first + together;
@@ -85,7 +78,7 @@ std::uint64_t mapping_reader::read_stretch(std::span<const le64> entries, std::u
 template <typename DirtyBit>
 void mapping_reader::read_entries(std::span<const le64> entries, std::uint64_t first,
                                   DirtyBit is_dirty) {
-  const std::uint64_t unusual = flag_mask & ~std::uint64_t{known_flags_};
+  const std::uint64_t unusual = mapping_flag_mask & ~known_flags_;
   const std::uint64_t limit = origin_limit_;
   const bool all_dirty = all_dirty_;
   mapping *const begin = batch_.data() + batch_size_;
@@ -93,8 +86,8 @@ void mapping_reader::read_entries(std::span<const le64> entries, std::uint64_t f
   std::uint64_t wrong = 0;
   for (std::size_t i = 0; i < entries.size(); ++i) {
     const std::uint64_t raw = entries[i];
-    const std::uint64_t origin = raw >> flag_bits;
-    const std::uint64_t valid = raw & flag_valid;
+    const std::uint64_t origin = raw >> mapping_flag_bits;
+    const std::uint64_t valid = raw & mapping_valid;
     const bool dirty = is_dirty(first + i, raw);
     *next = {cache_block{first + i}, origin_block{origin}, dirty || all_dirty};
     next += valid;
@@ -123,7 +116,7 @@ void mapping_reader::check_entries(std::span<const le64> entries, std::uint64_t 
   auto next = found.begin();
   for (std::size_t i = 0; i < entries.size(); ++i) {
     const std::uint64_t raw = entries[i];
-    if ((raw & flag_valid) != 0) {
+    if ((raw & mapping_valid) != 0) {
       check_mapped(raw, *next++);
     } else {
       check_unmapped(first + i, raw, is_dirty(first + i, raw));
@@ -133,12 +126,13 @@ void mapping_reader::check_entries(std::span<const le64> entries, std::uint64_t 
 
 void mapping_reader::check_mapped(std::uint64_t raw, mapping &found) {
   const std::uint64_t entry = found.cached_in.value();
-  const std::uint64_t unknown_flags = raw & flag_mask & ~std::uint64_t{known_flags_};
+  const std::uint64_t unknown_flags = raw & mapping_flag_mask & ~known_flags_;
   if (unknown_flags != 0) {
     found.dirty = true; // what such a flag means is unknown: the safe side
     fault(structure::mappings, entry,
-          unknown_flags == flag_dirty ? "mapping with a dirty flag, which version 2 keeps elsewhere"
-                                      : "mapping with unknown flags");
+          unknown_flags == mapping_dirty
+              ? "mapping with a dirty flag, which version 2 keeps elsewhere"
+              : "mapping with unknown flags");
   }
   if (found.origin.value() >= origin_limit_) {
     fault(structure::mappings, entry, "mapping to beyond the end of the origin");

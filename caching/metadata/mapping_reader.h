@@ -64,7 +64,7 @@ class mapping_reader {
   const walk_context &context_;
   const superblock &superblock_;
   bool all_dirty_;
-  std::uint16_t known_flags_;
+  std::uint64_t known_flags_;
   std::uint64_t origin_limit_;
   array_reader entries_;
   std::optional<bitset_reader> dirty_bits_; // version 2

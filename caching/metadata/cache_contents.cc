@@ -1,0 +1,239 @@
+#include "caching/metadata/cache_contents.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include <fmt/format.h>
+
+#include "base/aligned_buffer.h"
+#include "caching/metadata/mapping_format.h"
+#include "persistent-data/builder.h"
+
+namespace dmcache {
+namespace {
+
+constexpr std::uint64_t words_for(std::uint64_t nr_bits) {
+  return (nr_bits + bits_per_word - 1) / bits_per_word;
+}
+
+// False if the bit was set already.
+bool set_bit(lazy_array<std::uint64_t> &bits, std::uint64_t bit) {
+  const std::uint64_t mask = std::uint64_t{1} << bit % bits_per_word;
+  std::uint64_t &word = bits[bit / bits_per_word];
+  const bool is_new = (word & mask) == 0;
+  word |= mask;
+  return is_new;
+}
+
+// The bits of disjoint, ascending ranges, word by word, in order.
+class range_bits {
+ public:
+  explicit range_bits(std::span<const key_range> ranges) : ranges_{ranges} {}
+
+  std::uint64_t word(std::uint64_t index) {
+    const std::uint64_t first = index * bits_per_word;
+    std::uint64_t bits = 0;
+    while (!ranges_.empty() && ranges_.front().begin < first + bits_per_word) {
+      const key_range &range = ranges_.front();
+      const std::uint64_t end = std::min(range.end, first + bits_per_word);
+      for (std::uint64_t bit = std::max(range.begin, first); bit < end; ++bit) {
+        bits |= std::uint64_t{1} << (bit - first);
+      }
+      if (range.end > first + bits_per_word) {
+        break;
+      }
+      ranges_ = ranges_.subspan(1);
+    }
+    return bits;
+  }
+
+ private:
+  std::span<const key_range> ranges_;
+};
+
+template <typename EntryAt> fill_entries words_from(EntryAt entry_at) {
+  return [entry_at](std::uint64_t first, std::span<std::byte> values) mutable {
+    for (std::size_t at = 0; at < values.size(); at += sizeof(le64), ++first) {
+      const le64 stored = entry_at(first);
+      std::memcpy(values.data() + at, &stored, sizeof stored);
+    }
+  };
+}
+
+result<> write_superblock(device &to, superblock block) {
+  aligned_buffer buffer{metadata_block_size};
+  const auto data = buffer.span().first<metadata_block_size>();
+  std::memcpy(data.data(), &block, sizeof block);
+  if (block.magic == superblock::magic_value) {
+    seal(superblock_type, superblock_location, data);
+  }
+  auto failed =
+      transfer_and_wait(to, io_request::operation::write, offset_of(superblock_location), data);
+  failed = failed ? failed : to.flush();
+  if (failed) {
+    return fail(failure::environment, fmt::format("block 0: cannot write the superblock: {}: the "
+                                                  "output holds no metadata",
+                                                  failed.message()));
+  }
+  return {};
+}
+
+} // namespace
+
+cache_contents::cache_contents(const superblock &block)
+    : superblock_{block}, entries_{block.cache_blocks}, dirty_{words_for(block.cache_blocks)},
+      hints_{block.policy_hint_size == 0 ? 0 : std::uint32_t{block.cache_blocks}},
+      has_hint_{words_for(hints_.size())} {}
+
+std::optional<std::string> cache_contents::add(const mapping &each) {
+  const std::uint64_t block = each.cached_in.value();
+  if (block >= entries_.size()) {
+    return fmt::format("cache block {} is beyond the cache's {} blocks", block, entries_.size());
+  }
+  if (entries_[block] != 0) {
+    return fmt::format("cache block {} is mapped already", block);
+  }
+  if (each.origin.value() > max_origin_block) {
+    return fmt::format("origin block {} doesn't fit 48 bits", each.origin);
+  }
+  if (!origins_.insert(each.origin)) {
+    return fmt::format("origin block {} is mapped already", each.origin);
+  }
+  entries_[block] = each.origin.value() << mapping_flag_bits | mapping_valid;
+  if (each.dirty) {
+    set_bit(dirty_, block);
+  }
+  ++nr_mapped_;
+  origin_end_ = std::max(origin_end_, each.origin.value() + 1);
+  return {};
+}
+
+std::optional<std::string> cache_contents::add_hint(cache_block block, le32 hint) {
+  if (block.value() >= entries_.size()) {
+    return fmt::format("cache block {} is beyond the cache's {} blocks", block, entries_.size());
+  }
+  if (hints_.size() == 0) {
+    return "there are no hints where hint_width is 0";
+  }
+  if (!set_bit(has_hint_, block.value())) {
+    return fmt::format("cache block {} has a hint already", block);
+  }
+  hints_[block.value()] = hint;
+  return {};
+}
+
+std::optional<std::string> cache_contents::add_discards(std::uint64_t begin, std::uint64_t end) {
+  if (begin >= end) {
+    return fmt::format("discard blocks from {} to {} are none", begin, end);
+  }
+  if (begin < discard_end_) {
+    return fmt::format("discard block {} comes after block {}", begin, discard_end_ - 1);
+  }
+  discards_.push_back({begin, end});
+  discard_end_ = end;
+  return {};
+}
+
+void cache_contents::mappings(std::span<const mapping> some) {
+  for (const mapping &each : some) {
+    const std::uint64_t block = each.cached_in.value();
+    entries_[block] = each.origin.value() << mapping_flag_bits | mapping_valid;
+    if (each.dirty) {
+      set_bit(dirty_, block);
+    }
+    origin_end_ = std::max(origin_end_, each.origin.value() + 1);
+  }
+  nr_mapped_ += some.size();
+}
+
+void cache_contents::hints(cache_block first, std::span<const le32> some) {
+  const std::uint64_t begin = std::min<std::uint64_t>(first.value(), hints_.size());
+  const auto count = std::min<std::uint64_t>(some.size(), hints_.size() - begin);
+  std::ranges::copy(some.first(count), hints_.span().subspan(begin).begin());
+}
+
+void cache_contents::discards(std::uint64_t begin, std::uint64_t end) {
+  discards_.push_back({begin, end});
+  discard_end_ = end;
+}
+
+std::uint64_t cache_contents::drop(const origin_block_set &unwanted) {
+  std::uint64_t dropped = 0;
+  for (std::uint64_t block = 0; block < entries_.size(); ++block) {
+    const std::uint64_t entry = entries_[block];
+    if (entry != 0 && unwanted.contains(origin_block{entry >> mapping_flag_bits})) {
+      entries_[block] = 0;
+      dirty_[block / bits_per_word] &= ~(std::uint64_t{1} << block % bits_per_word);
+      ++dropped;
+    }
+  }
+  nr_mapped_ -= dropped;
+  return dropped;
+}
+
+std::uint64_t cache_contents::entry_of(std::uint64_t block) const {
+  const bool dirty_in_entry = superblock_.version == 1 && is_dirty(block);
+  return entries_[block] | (dirty_in_entry ? mapping_dirty : 0U);
+}
+
+std::uint64_t cache_contents::blocks_needed(const superblock &block, std::uint64_t device_blocks) {
+  const std::uint64_t nr = block.cache_blocks;
+  return 1 + blocks_of_array(sizeof(le64), nr) +
+         (block.version == 2 ? blocks_of_array(sizeof(le64), words_for(nr)) : 0) +
+         (block.policy_hint_size == 0 ? 0 : blocks_of_array(sizeof(le32), nr)) +
+         blocks_of_array(sizeof(le64), words_for(block.discard_nr_blocks)) +
+         blocks_of_space_map(device_blocks);
+}
+
+result<> cache_contents::write(device &to) const {
+  const std::uint64_t device_blocks =
+      std::min(to.size().value() / metadata_block_size, max_metadata_blocks);
+  const std::uint64_t needed = blocks_needed(superblock_, device_blocks);
+  if (needed > device_blocks) {
+    return fail(failure::failed,
+                fmt::format("Output file too small: {} KiB are needed at least, "
+                            "and it has {}",
+                            needed * metadata_block_size / 1024, to.size().value() / 1024));
+  }
+  if (auto wiped = wipe_superblock(to); !wiped) {
+    return wiped;
+  }
+  block_writer out{to, superblock_location + 1};
+  superblock block = superblock_;
+  const std::uint64_t nr = entries_.size();
+  block.mapping_root = build_array(out, sizeof(le64), nr,
+                                   words_from([this](std::uint64_t at) { return entry_of(at); }))
+                           .value();
+  if (block.version == 2) {
+    block.dirty_root = build_array(out, sizeof(le64), words_for(nr),
+                                   words_from([this](std::uint64_t at) { return dirty_[at]; }))
+                           .value();
+  }
+  if (hints_.size() != 0) {
+    const auto copy_hints = [this](std::uint64_t first, std::span<std::byte> values) {
+      std::memcpy(values.data(), hints_.span().data() + first, values.size());
+    };
+    block.hint_root = build_array(out, sizeof(le32), nr, copy_hints).value();
+  }
+  block.discard_root =
+      build_array(out, sizeof(le64), words_for(block.discard_nr_blocks),
+                  words_from([bits = range_bits{discards_}](std::uint64_t at) mutable {
+                    return bits.word(at);
+                  }))
+          .value();
+  block.space_map = build_space_map(out, device_blocks);
+  auto failed = out.finish();
+  failed = failed ? failed : to.flush();
+  if (failed) {
+    return fail(failure::environment, fmt::format("cannot write the metadata: {}: the output holds "
+                                                  "none",
+                                                  failed.message()));
+  }
+  return write_superblock(to, block);
+}
+
+result<> wipe_superblock(device &to) {
+  return write_superblock(to, superblock{});
+}
+
+} // namespace dmcache

@@ -1,0 +1,72 @@
+// All that a cache's metadata says, in memory: gathered from a dump or from damaged metadata, in
+// any order, and written as new metadata.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/lazy_array.h"
+#include "base/progress.h"
+#include "caching/metadata/metadata_reader.h"
+
+namespace dmcache {
+
+class cache_contents final : public metadata_visitor {
+ public:
+  // `block` says what no structure does: version, sizes, policy, flags, statistics, the origin's
+  // discard blocks. Its roots mean nothing. Memory grows with what is added, not with what it
+  // says.
+  explicit cache_contents(const superblock &block);
+
+  const superblock &described() const { return superblock_; }
+  superblock &described() { return superblock_; }
+
+  // Each takes it, or changes nothing and returns what forbids it, for the user to read.
+  std::optional<std::string> add(const mapping &each);
+  std::optional<std::string> add_hint(cache_block block, le32 hint);
+  std::optional<std::string> add_discards(std::uint64_t begin, std::uint64_t end);
+
+  // The same for what a reader believes.
+  void mappings(std::span<const mapping> some) override;
+  void hints(cache_block first, std::span<const le32> some) override;
+  void discards(std::uint64_t begin, std::uint64_t end) override;
+
+  // Drops every mapping to one of these; how many.
+  std::uint64_t drop(const origin_block_set &unwanted);
+
+  std::uint64_t nr_mapped() const { return nr_mapped_; }
+  std::uint64_t origin_end() const { return origin_end_; }   // one past the last origin block
+  std::uint64_t discard_end() const { return discard_end_; } // one past the last discarded one
+
+  // How many blocks write() needs at least.
+  static std::uint64_t blocks_needed(const superblock &block, std::uint64_t device_blocks);
+
+  // Writes valid metadata to `to`; until all of it stands there durably, `to` holds none. Fails
+  // with failure::failed if it is too small, with failure::environment on I/O errors.
+  result<> write(device &to) const;
+
+ private:
+  std::uint64_t entry_of(std::uint64_t block) const;
+  bool is_dirty(std::uint64_t block) const {
+    return (dirty_[block / bits_per_word] >> block % bits_per_word & 1) != 0;
+  }
+
+  superblock superblock_;
+  lazy_array<std::uint64_t> entries_; // as version 2 stores them
+  lazy_array<std::uint64_t> dirty_;   // a bit per cache block
+  lazy_array<le32> hints_;
+  lazy_array<std::uint64_t> has_hint_; // a bit per cache block
+  std::vector<key_range> discards_;
+  origin_block_set origins_;
+  std::uint64_t nr_mapped_ = 0;
+  std::uint64_t origin_end_ = 0;
+  std::uint64_t discard_end_ = 0;
+};
+
+// Makes `to` hold no metadata, durably.
+result<> wipe_superblock(device &to);
+
+} // namespace dmcache

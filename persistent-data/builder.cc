@@ -1,0 +1,141 @@
+#include "persistent-data/builder.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/assert.h"
+#include "persistent-data/validator.h"
+
+namespace dmcache {
+namespace {
+
+constexpr std::uint64_t divided_up(std::uint64_t count, std::uint64_t by) {
+  return (count + by - 1) / by;
+}
+
+metadata_block write_node(block_writer &out, std::uint32_t flags, std::size_t value_size,
+                          std::span<const btree_entries::value_type> entries) {
+  const auto [where, data] = out.add();
+  const std::uint32_t max_entries = btree_max_entries(value_size);
+  const btree_node_header header{.checksum = {},
+                                 .flags = flags,
+                                 .block_number = {},
+                                 .nr_entries = static_cast<std::uint32_t>(entries.size()),
+                                 .max_entries = max_entries,
+                                 .value_size = static_cast<std::uint32_t>(value_size),
+                                 .padding = {}};
+  std::memcpy(data.data(), &header, sizeof header);
+  std::byte *key_at = data.data() + sizeof header;
+  std::byte *value_at = key_at + sizeof(le64) * max_entries;
+  for (const auto &[key, value] : entries) {
+    const le64 stored_key = key;
+    const le64 stored_value = value; // of which the low bytes come first
+    std::memcpy(key_at, &stored_key, sizeof stored_key);
+    std::memcpy(value_at, &stored_value, value_size);
+    key_at += sizeof stored_key;
+    value_at += value_size;
+  }
+  seal(btree_node_type, where, data);
+  return where;
+}
+
+// One level of a tree: the first key and the block of each of its nodes.
+btree_entries write_level(block_writer &out, std::uint32_t flags, std::size_t value_size,
+                          std::span<const btree_entries::value_type> entries) {
+  const std::uint64_t nr_nodes =
+      std::max<std::uint64_t>(divided_up(entries.size(), btree_max_entries(value_size)), 1);
+  btree_entries nodes;
+  for (std::uint64_t i = 0; i < nr_nodes; ++i) {
+    const std::size_t begin = entries.size() * i / nr_nodes;
+    const std::size_t end = entries.size() * (i + 1) / nr_nodes;
+    const auto block = write_node(out, flags, value_size, entries.subspan(begin, end - begin));
+    nodes.emplace_back(begin < end ? entries[begin].first : 0, block.value());
+  }
+  return nodes;
+}
+
+std::uint64_t blocks_of_btree(std::uint64_t nr_entries) {
+  std::uint64_t blocks = 0;
+  std::uint64_t level = nr_entries;
+  do {
+    level = std::max<std::uint64_t>(divided_up(level, btree_max_entries(sizeof(le64))), 1);
+    blocks += level;
+  } while (level > 1);
+  return blocks;
+}
+
+void write_bitmap(block_writer &out, std::uint64_t nr_used) {
+  constexpr std::uint8_t one = 2; // the pair's second bit is the low one
+  const auto [where, data] = out.add();
+  space_map_bitmap bitmap{};
+  for (std::uint64_t entry = 0; entry < nr_used; ++entry) {
+    bitmap.entries.at(entry / 4) |= static_cast<std::uint8_t>(one << entry % 4 * 2);
+  }
+  std::memcpy(data.data(), &bitmap, sizeof bitmap);
+  seal(space_map_bitmap_type, where, data);
+}
+
+} // namespace
+
+metadata_block build_btree(block_writer &out, std::size_t value_size, btree_entries entries) {
+  entries = write_level(out, btree_node_header::leaf, value_size, entries);
+  while (entries.size() > 1) {
+    entries = write_level(out, btree_node_header::internal, sizeof(le64), entries);
+  }
+  return metadata_block{entries.front().second};
+}
+
+metadata_block build_array(block_writer &out, std::size_t value_size, std::uint64_t nr_entries,
+                           const fill_entries &fill) {
+  const std::uint32_t max_entries = array_max_entries(value_size);
+  btree_entries blocks;
+  for (std::uint64_t first = 0; first < nr_entries; first += max_entries) {
+    const auto count = std::min<std::uint64_t>(max_entries, nr_entries - first);
+    const auto [where, data] = out.add();
+    const array_block_header header{.checksum = {},
+                                    .max_entries = max_entries,
+                                    .nr_entries = static_cast<std::uint32_t>(count),
+                                    .value_size = static_cast<std::uint32_t>(value_size),
+                                    .block_number = {}};
+    std::memcpy(data.data(), &header, sizeof header);
+    fill(first, data.subspan(sizeof header, count * value_size));
+    seal(array_block_type, where, data);
+    blocks.emplace_back(blocks.size(), where.value());
+  }
+  return build_btree(out, sizeof(le64), std::move(blocks));
+}
+
+std::uint64_t blocks_of_array(std::size_t value_size, std::uint64_t nr_entries) {
+  const std::uint64_t blocks = divided_up(nr_entries, array_max_entries(value_size));
+  return blocks + blocks_of_btree(blocks);
+}
+
+space_map_root build_space_map(block_writer &out, std::uint64_t nr_blocks) {
+  constexpr std::uint64_t per_bitmap = space_map_bitmap::entries_per_block;
+  require(nr_blocks <= max_metadata_blocks, "the index has no room for more");
+  const std::uint64_t nr_used = out.next().value() + blocks_of_space_map(nr_blocks);
+  space_map_index index{};
+  for (std::uint64_t i = 0; i < divided_up(nr_blocks, per_bitmap); ++i) {
+    const std::uint64_t first = i * per_bitmap;
+    const std::uint64_t used = std::clamp(nr_used, first, first + per_bitmap) - first;
+    index.entries.at(i) = {.bitmap_block = out.next().value(),
+                           .nr_free = static_cast<std::uint32_t>(per_bitmap - used),
+                           .none_free_before = static_cast<std::uint32_t>(used)};
+    write_bitmap(out, used);
+  }
+  const metadata_block ref_counts = build_btree(out, sizeof(le32), {});
+  const auto [where, data] = out.add();
+  std::memcpy(data.data(), &index, sizeof index);
+  seal(space_map_index_type, where, data);
+  require(out.next().value() == nr_used, "all blocks of the space map are counted");
+  return {.nr_blocks = nr_blocks,
+          .nr_allocated = nr_used,
+          .bitmap_root = where.value(),
+          .ref_count_root = ref_counts.value()};
+}
+
+std::uint64_t blocks_of_space_map(std::uint64_t nr_blocks) {
+  return divided_up(nr_blocks, space_map_bitmap::entries_per_block) + 2; // index, count tree
+}
+
+} // namespace dmcache

@@ -84,11 +84,15 @@ class file_device final : public device {
   std::deque<io_request> waiting_; // for a free slot
 };
 
-std::unexpected<error> cannot_open(const std::string &path, int reason) {
+std::unexpected<error> cannot_open(const std::string &path, access mode, int reason) {
   const auto say = [&](std::string text) { return fail(failure::environment, std::move(text)); };
   switch (reason) {
   case ENOENT:
-    return say(fmt::format("Couldn't find input file: {}", path));
+    return say(mode == access::read_only
+                   ? fmt::format("Couldn't find input file: {}", path)
+                   : fmt::format("Couldn't find {}: it must exist, as a device or a large enough "
+                                 "file",
+                                 path));
   case EACCES:
   case EPERM:
     return say(fmt::format("Permission denied: {}: run this as root, or as its owner", path));
@@ -107,7 +111,7 @@ std::unexpected<error> cannot_open(const std::string &path, int reason) {
 result<std::unique_ptr<device>> open_file_device(const std::string &path, access mode) {
   struct stat status {};
   if (::stat(path.c_str(), &status) != 0) {
-    return cannot_open(path, errno);
+    return cannot_open(path, mode, errno);
   }
   const bool is_block_device = S_ISBLK(status.st_mode);
   if (!is_block_device && !S_ISREG(status.st_mode)) {
@@ -121,15 +125,15 @@ result<std::unique_ptr<device>> open_file_device(const std::string &path, access
     file = file_descriptor{::open(path.c_str(), flags)};
   }
   if (!file.is_open()) {
-    return cannot_open(path, errno);
+    return cannot_open(path, mode, errno);
   }
   const int lock = mode == access::read_only ? LOCK_SH : LOCK_EX;
   if (!is_block_device && ::flock(file.get(), lock | LOCK_NB) != 0) {
-    return cannot_open(path, errno);
+    return cannot_open(path, mode, errno);
   }
   const off_t end = ::lseek(file.get(), 0, SEEK_END);
   if (end < 0) {
-    return cannot_open(path, errno);
+    return cannot_open(path, mode, errno);
   }
 
   auto queue = make_request_queue();
@@ -140,6 +144,16 @@ result<std::unique_ptr<device>> open_file_device(const std::string &path, access
   }
   return std::make_unique<file_device>(std::move(file), bytes{static_cast<std::uint64_t>(end)},
                                        std::move(*queue));
+}
+
+bool is_same_file(const std::string &one, const std::string &other) {
+  struct stat a {};
+  struct stat b {};
+  if (::stat(one.c_str(), &a) != 0 || ::stat(other.c_str(), &b) != 0) {
+    return false;
+  }
+  const bool are_block_devices = S_ISBLK(a.st_mode) && S_ISBLK(b.st_mode);
+  return are_block_devices ? a.st_rdev == b.st_rdev : a.st_dev == b.st_dev && a.st_ino == b.st_ino;
 }
 
 } // namespace dmcache

@@ -19,4 +19,7 @@ enum class access { read_only, read_write };
 // block device nor a regular file, in use.
 result<std::unique_ptr<device>> open_file_device(const std::string &path, access mode);
 
+// Do both paths name the same file or device?
+bool is_same_file(const std::string &one, const std::string &other);
+
 } // namespace dmcache

@@ -1,20 +1,9 @@
-#include <sys/stat.h>
-
+#include "base/file_device.h"
 #include "bin/command.h"
 #include "caching/tools/dump.h"
 
 namespace dmcache {
 namespace {
-
-bool is_same_file(const std::string &one, const std::string &other) {
-  struct stat a {};
-  struct stat b {};
-  if (::stat(one.c_str(), &a) != 0 || ::stat(other.c_str(), &b) != 0) {
-    return false;
-  }
-  const bool are_block_devices = S_ISBLK(a.st_mode) && S_ISBLK(b.st_mode);
-  return are_block_devices ? a.st_rdev == b.st_rdev : a.st_dev == b.st_dev && a.st_ino == b.st_ino;
-}
 
 result<> dump_device(const command_line &line, report &to) {
   const std::string output = line.has("output") ? line.text("output") : "";

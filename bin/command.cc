@@ -18,6 +18,9 @@ constexpr std::array all_commands{
     command{"cache_dump", "write the metadata of a cache as XML", run_cache_dump},
     command{"cache_metadata_size", "estimate the size of the metadata device a cache needs",
             run_cache_metadata_size},
+    command{"cache_repair", "write what can be read of damaged metadata as sound metadata",
+            run_cache_repair},
+    command{"cache_restore", "write metadata from XML", run_cache_restore},
 };
 
 constexpr unsigned help_width = 100;
@@ -89,8 +92,11 @@ std::optional<int> command_line::parse(std::span<const std::string> arguments) {
     fmt::print("{}\n", version);
     return 0;
   }
-  const auto operands = has("operand") ? values_["operand"].as<std::vector<std::string>>()
-                                       : std::vector<std::string>{};
+  auto operands = has("operand") ? values_["operand"].as<std::vector<std::string>>()
+                                 : std::vector<std::string>{};
+  if (ignores_empty_operand_) {
+    std::erase(operands, "");
+  }
   if (operand_name_.empty() && !operands.empty()) {
     return refuse(fmt::format("'{}' is no option, and nothing else is expected", operands.front()));
   }

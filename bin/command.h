@@ -31,6 +31,8 @@ extern const char *const version;
 int run_cache_check(std::span<const std::string> arguments);
 int run_cache_dump(std::span<const std::string> arguments);
 int run_cache_metadata_size(std::span<const std::string> arguments);
+int run_cache_repair(std::span<const std::string> arguments);
+int run_cache_restore(std::span<const std::string> arguments);
 
 namespace options = boost::program_options;
 
@@ -47,6 +49,8 @@ class command_line {
   void add_with_optional_value(const char *option, const char *value, const char *meaning);
   // The command takes one operand, which it calls so ("DEVICE").
   void take_operand(std::string called);
+  // An empty operand, which LVM puts before the options, is nothing.
+  void ignore_empty_operand() { ignores_empty_operand_ = true; }
 
   // The exit code, if the command line was all there is to do.
   std::optional<int> parse(std::span<const std::string> arguments);
@@ -69,6 +73,7 @@ class command_line {
   std::string synopsis_;
   std::string example_;
   std::string operand_name_;
+  bool ignores_empty_operand_ = false;
   std::string operand_;
   options::options_description described_;
   options::variables_map values_;

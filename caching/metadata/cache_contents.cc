@@ -13,7 +13,7 @@ namespace dmcache {
 namespace {
 
 constexpr std::uint64_t words_for(std::uint64_t nr_bits) {
-  return (nr_bits + bits_per_word - 1) / bits_per_word;
+  return nr_bits / bits_per_word + (nr_bits % bits_per_word != 0 ? 1 : 0);
 }
 
 // False if the bit was set already.
@@ -60,7 +60,12 @@ template <typename EntryAt> fill_entries words_from(EntryAt entry_at) {
   };
 }
 
-result<> write_superblock(device &to, superblock block) {
+std::uint64_t usable_blocks(bytes size) {
+  return std::min(size.value() / metadata_block_size, max_metadata_blocks);
+}
+
+// One that isn't a superblock at all is written as it is.
+result<> write_superblock(device &to, const superblock &block) {
   aligned_buffer buffer{metadata_block_size};
   const auto data = buffer.span().first<metadata_block_size>();
   std::memcpy(data.data(), &block, sizeof block);
@@ -119,6 +124,7 @@ std::optional<std::string> cache_contents::add_hint(cache_block block, le32 hint
     return fmt::format("cache block {} has a hint already", block);
   }
   hints_[block.value()] = hint;
+  has_hints_ = true;
   return {};
 }
 
@@ -149,6 +155,7 @@ void cache_contents::mappings(std::span<const mapping> some) {
 void cache_contents::hints(cache_block first, std::span<const le32> some) {
   const std::uint64_t begin = std::min<std::uint64_t>(first.value(), hints_.size());
   const auto count = std::min<std::uint64_t>(some.size(), hints_.size() - begin);
+  has_hints_ = has_hints_ || count != 0;
   std::ranges::copy(some.first(count), hints_.span().subspan(begin).begin());
 }
 
@@ -171,35 +178,47 @@ std::uint64_t cache_contents::drop(const origin_block_set &unwanted) {
   return dropped;
 }
 
+void cache_contents::drop_discards() {
+  discards_.clear();
+  discard_end_ = 0;
+  superblock_.discard_block_size = 0;
+  superblock_.discard_nr_blocks = 0;
+}
+
 std::uint64_t cache_contents::entry_of(std::uint64_t block) const {
   const bool dirty_in_entry = superblock_.version == 1 && is_dirty(block);
   return entries_[block] | (dirty_in_entry ? mapping_dirty : 0U);
 }
 
-std::uint64_t cache_contents::blocks_needed(const superblock &block, std::uint64_t device_blocks) {
+result<> cache_contents::check_room(const superblock &block, bytes size) {
+  const std::uint64_t blocks = usable_blocks(size);
   const std::uint64_t nr = block.cache_blocks;
-  return 1 + blocks_of_array(sizeof(le64), nr) +
-         (block.version == 2 ? blocks_of_array(sizeof(le64), words_for(nr)) : 0) +
-         (block.policy_hint_size == 0 ? 0 : blocks_of_array(sizeof(le32), nr)) +
-         blocks_of_array(sizeof(le64), words_for(block.discard_nr_blocks)) +
-         blocks_of_space_map(device_blocks);
-}
-
-result<> cache_contents::write(device &to) const {
-  const std::uint64_t device_blocks =
-      std::min(to.size().value() / metadata_block_size, max_metadata_blocks);
-  const std::uint64_t needed = blocks_needed(superblock_, device_blocks);
-  if (needed > device_blocks) {
+  const std::uint64_t needed =
+      1 + blocks_of_array(sizeof(le64), nr) +
+      (block.version == 2 ? blocks_of_array(sizeof(le64), words_for(nr)) : 0) +
+      (block.policy_hint_size == 0 ? 0 : blocks_of_array(sizeof(le32), nr)) +
+      blocks_of_array(sizeof(le64), words_for(block.discard_nr_blocks)) +
+      blocks_of_space_map(blocks);
+  if (needed > blocks) {
     return fail(failure::failed,
                 fmt::format("Output file too small: {} KiB are needed at least, "
                             "and it has {}",
-                            needed * metadata_block_size / 1024, to.size().value() / 1024));
+                            needed * metadata_block_size / 1024, size.value() / 1024));
+  }
+  return {};
+}
+
+result<> cache_contents::write(device &to, std::uint32_t claimed_version) const {
+  if (auto has_room = check_room(superblock_, to.size()); !has_room) {
+    return has_room;
   }
   if (auto wiped = wipe_superblock(to); !wiped) {
     return wiped;
   }
   block_writer out{to, superblock_location + 1};
   superblock block = superblock_;
+  block.hint_root = 0;
+  block.dirty_root = 0;
   const std::uint64_t nr = entries_.size();
   block.mapping_root = build_array(out, sizeof(le64), nr,
                                    words_from([this](std::uint64_t at) { return entry_of(at); }))
@@ -209,7 +228,7 @@ result<> cache_contents::write(device &to) const {
                                    words_from([this](std::uint64_t at) { return dirty_[at]; }))
                            .value();
   }
-  if (hints_.size() != 0) {
+  if (has_hints_) {
     const auto copy_hints = [this](std::uint64_t first, std::span<std::byte> values) {
       std::memcpy(values.data(), hints_.span().data() + first, values.size());
     };
@@ -221,13 +240,16 @@ result<> cache_contents::write(device &to) const {
                     return bits.word(at);
                   }))
           .value();
-  block.space_map = build_space_map(out, device_blocks);
+  block.space_map = build_space_map(out, usable_blocks(to.size()));
   auto failed = out.finish();
   failed = failed ? failed : to.flush();
   if (failed) {
     return fail(failure::environment, fmt::format("cannot write the metadata: {}: the output holds "
                                                   "none",
                                                   failed.message()));
+  }
+  if (claimed_version != 0) {
+    block.version = claimed_version;
   }
   return write_superblock(to, block);
 }

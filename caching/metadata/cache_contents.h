@@ -37,16 +37,20 @@ class cache_contents final : public metadata_visitor {
   // Drops every mapping to one of these; how many.
   std::uint64_t drop(const origin_block_set &unwanted);
 
+  // Forgets them, and what is said of the origin's size by them.
+  void drop_discards();
+
   std::uint64_t nr_mapped() const { return nr_mapped_; }
   std::uint64_t origin_end() const { return origin_end_; }   // one past the last origin block
   std::uint64_t discard_end() const { return discard_end_; } // one past the last discarded one
 
-  // How many blocks write() needs at least.
-  static std::uint64_t blocks_needed(const superblock &block, std::uint64_t device_blocks);
+  // Fails with failure::failed unless a device of `size` has room for what `block` describes.
+  static result<> check_room(const superblock &block, bytes size);
 
-  // Writes valid metadata to `to`; until all of it stands there durably, `to` holds none. Fails
-  // with failure::failed if it is too small, with failure::environment on I/O errors.
-  result<> write(device &to) const;
+  // Writes valid metadata to `to`; until all of it stands there durably, `to` holds none.
+  // `claimed_version`, unless 0, is put into the superblock instead of the true one. Fails with
+  // failure::failed if there is no room, with failure::environment on I/O errors.
+  result<> write(device &to, std::uint32_t claimed_version = 0) const;
 
  private:
   std::uint64_t entry_of(std::uint64_t block) const;
@@ -58,6 +62,7 @@ class cache_contents final : public metadata_visitor {
   lazy_array<std::uint64_t> entries_; // as version 2 stores them
   lazy_array<std::uint64_t> dirty_;   // a bit per cache block
   lazy_array<le32> hints_;
+  bool has_hints_ = false; // else the hint array was never written
   lazy_array<std::uint64_t> has_hint_; // a bit per cache block
   std::vector<key_range> discards_;
   origin_block_set origins_;

@@ -114,6 +114,17 @@ std::vector<std::string> faults_of(const superblock &block) {
   return faults;
 }
 
+void mend_policy(superblock &block) {
+  if (!is_policy_name(block.policy())) {
+    block.policy_name = {};
+    block.policy_version = {};
+    block.policy_hint_size = 0;
+  }
+  if (block.policy_hint_size != sizeof(le32)) {
+    block.policy_hint_size = 0;
+  }
+}
+
 std::array<std::uint32_t, 3> own_version_of_policy(std::string_view name) {
   for (const std::string_view known : {"smq", "mq", "cleaner", "default"}) {
     if (name == known) {

@@ -95,6 +95,9 @@ result<superblock> read_superblock(device &from);
 // What else is wrong with a superblock that read_superblock() believed; a text for each.
 std::vector<std::string> faults_of(const superblock &block);
 
+// Takes out of `block` what can't be believed of its policy.
+void mend_policy(superblock &block);
+
 // The version that the kernel's policy of this name has; all zero if the name is empty or unknown.
 std::array<std::uint32_t, 3> own_version_of_policy(std::string_view name);
 

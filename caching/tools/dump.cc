@@ -142,14 +142,7 @@ class dump_run {
     if (!is_legal_data_block_size(metadata_.block.data_block_size)) {
       return fail(failure::failed, "without a block size nothing can be dumped");
     }
-    if (!is_policy_name(metadata_.block.policy())) {
-      metadata_.block.policy_name = {};
-      metadata_.block.policy_version = {};
-      metadata_.block.policy_hint_size = 0;
-    }
-    if (metadata_.block.policy_hint_size != sizeof(le32)) {
-      metadata_.block.policy_hint_size = 0;
-    }
+    mend_policy(metadata_.block);
     return {};
   }
 

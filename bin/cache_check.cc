@@ -2,6 +2,15 @@
 #include "caching/tools/check.h"
 
 namespace dmcache {
+namespace {
+
+// Sound metadata need no writing: they can be checked where that is forbidden.
+result<metadata_device> open_to_mend(const std::string &path) {
+  auto metadata = open_metadata(path, access::read_write);
+  return metadata ? std::move(metadata) : open_metadata(path);
+}
+
+} // namespace
 
 int run_cache_check(std::span<const std::string> arguments) {
   command_line line{"cache_check", "[OPTION...] DEVICE", "cache_check /dev/mapper/vg-pool_cmeta"};
@@ -12,18 +21,21 @@ int run_cache_check(std::span<const std::string> arguments) {
   line.add("skip-hints", "don't check the policy hints");
   line.add("skip-discards", "don't check the discard bitset");
   line.add("ignore-non-fatal-errors", "exit with 0 unless data or metadata are at stake");
-  line.add("clear-needs-check-flag", "(not in this version)");
-  line.add("auto-repair", "(not in this version)");
+  line.add("clear-needs-check-flag", "clear NEEDS_CHECK and mend leaks, if all else is sound");
+  line.add("auto-repair", "the same");
   if (const auto done = line.parse(arguments)) {
     return *done;
   }
-  for (const char *option : {"clear-needs-check-flag", "auto-repair"}) {
-    if (line.has(option)) {
-      return line.refuse(fmt::format("--{} is not available in this version", option));
+  const bool mend = line.has("clear-needs-check-flag") || line.has("auto-repair");
+  for (const char *partial : {"super-block-only", "skip-mappings", "skip-hints", "skip-discards"}) {
+    if (mend && line.has(partial)) {
+      return line.refuse(fmt::format("--{} leaves unchecked what must be sound before anything is "
+                                     "mended",
+                                     partial));
     }
   }
   report to{"cache_check", line.has("quiet")};
-  const auto metadata = open_metadata(line.operand());
+  const auto metadata = mend ? open_to_mend(line.operand()) : open_metadata(line.operand());
   if (!metadata) {
     return to.failed(metadata.error());
   }
@@ -32,7 +44,8 @@ int run_cache_check(std::span<const std::string> arguments) {
                 .skip_mappings = line.has("skip-mappings"),
                 .skip_hints = line.has("skip-hints"),
                 .skip_discards = line.has("skip-discards"),
-                .ignore_non_fatal = line.has("ignore-non-fatal-errors")},
+                .ignore_non_fatal = line.has("ignore-non-fatal-errors"),
+                .mend = mend},
                to);
 }
 

@@ -347,12 +347,6 @@ class NoMetadata(CheckTest):
 
 
 class CommandLine(unittest.TestCase):
-    def test_options_of_the_next_version_are_refused_by_name(self):
-        for option in ("--clear-needs-check-flag", "--auto-repair"):
-            done = run("cache_check", option, "device")
-            self.assertEqual(done.returncode, 2)
-            self.assertIn(f"{option} is not available in this version", done.stderr)
-
     def test_wrong_usage(self):
         for arguments in ((), ("--nonsense", "x"), ("a", "b"), ("--skip",)):
             done = run("cache_check", *arguments)

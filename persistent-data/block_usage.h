@@ -25,6 +25,10 @@ class block_usage {
 
   bool is_used(std::uint64_t block) const { return users_[block] != unused; }
 
+  bool is_used_by(std::uint64_t block, structure user) const {
+    return users_[block] == static_cast<std::uint8_t>(user);
+  }
+
   // Something below a damaged block could not be followed: more may be in use than is known here.
   void forget_completeness() { complete_ = false; }
   bool is_complete() const { return complete_; }

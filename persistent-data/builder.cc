@@ -64,17 +64,6 @@ std::uint64_t blocks_of_btree(std::uint64_t nr_entries) {
   return blocks;
 }
 
-void write_bitmap(block_writer &out, std::uint64_t nr_used) {
-  constexpr std::uint8_t one = 2; // the pair's second bit is the low one
-  const auto [where, data] = out.add();
-  space_map_bitmap bitmap{};
-  for (std::uint64_t entry = 0; entry < nr_used; ++entry) {
-    bitmap.entries.at(entry / 4) |= static_cast<std::uint8_t>(one << entry % 4 * 2);
-  }
-  std::memcpy(data.data(), &bitmap, sizeof bitmap);
-  seal(space_map_bitmap_type, where, data);
-}
-
 } // namespace
 
 metadata_block build_btree(block_writer &out, std::size_t value_size, btree_entries entries) {
@@ -110,26 +99,40 @@ std::uint64_t blocks_of_array(std::size_t value_size, std::uint64_t nr_entries) 
   return blocks + blocks_of_btree(blocks);
 }
 
-space_map_root build_space_map(block_writer &out, std::uint64_t nr_blocks) {
+space_map_root build_space_map(block_writer &out, std::uint64_t nr_blocks,
+                               const std::function<bool(std::uint64_t block)> &is_used) {
   constexpr std::uint64_t per_bitmap = space_map_bitmap::entries_per_block;
   require(nr_blocks <= max_metadata_blocks, "the index has no room for more");
-  const std::uint64_t nr_used = out.next().value() + blocks_of_space_map(nr_blocks);
+  const std::uint64_t own_begin = out.next().value();
+  const std::uint64_t own_end = own_begin + blocks_of_space_map(nr_blocks);
+  std::uint64_t nr_allocated = 0;
   space_map_index index{};
-  for (std::uint64_t i = 0; i < divided_up(nr_blocks, per_bitmap); ++i) {
-    const std::uint64_t first = i * per_bitmap;
-    const std::uint64_t used = std::clamp(nr_used, first, first + per_bitmap) - first;
-    index.entries.at(i) = {.bitmap_block = out.next().value(),
-                           .nr_free = static_cast<std::uint32_t>(per_bitmap - used),
-                           .none_free_before = static_cast<std::uint32_t>(used)};
-    write_bitmap(out, used);
+  for (std::uint64_t first = 0; first < nr_blocks; first += per_bitmap) {
+    const auto [where, data] = out.add();
+    space_map_bitmap bitmap{};
+    std::uint32_t nr_free = per_bitmap; // as the kernel does, beyond the device's end too
+    std::uint32_t none_free_before = per_bitmap;
+    for (std::uint64_t block = first; block < first + per_bitmap; ++block) {
+      const bool is_own = block >= own_begin && block < own_end;
+      if (block < nr_blocks && (is_own || is_used(block))) {
+        bitmap.count_first(block - first);
+        --nr_free;
+      } else if (none_free_before == per_bitmap) {
+        none_free_before = static_cast<std::uint32_t>(block - first);
+      }
+    }
+    std::memcpy(data.data(), &bitmap, sizeof bitmap);
+    seal(space_map_bitmap_type, where, data);
+    index.entries.at(first / per_bitmap) = {where.value(), nr_free, none_free_before};
+    nr_allocated += per_bitmap - nr_free;
   }
   const metadata_block ref_counts = build_btree(out, sizeof(le32), {});
   const auto [where, data] = out.add();
   std::memcpy(data.data(), &index, sizeof index);
   seal(space_map_index_type, where, data);
-  require(out.next().value() == nr_used, "all blocks of the space map are counted");
+  require(out.next().value() == own_end, "all blocks of the space map are counted");
   return {.nr_blocks = nr_blocks,
-          .nr_allocated = nr_used,
+          .nr_allocated = nr_allocated,
           .bitmap_root = where.value(),
           .ref_count_root = ref_counts.value()};
 }

@@ -29,9 +29,10 @@ metadata_block build_array(block_writer &out, std::size_t value_size, std::uint6
 // How many blocks build_array() writes.
 std::uint64_t blocks_of_array(std::size_t value_size, std::uint64_t nr_entries);
 
-// The space map of a device of `nr_blocks`, of which all below out.next() and those of the space
-// map itself are in use.
-space_map_root build_space_map(block_writer &out, std::uint64_t nr_blocks);
+// The space map of a device of `nr_blocks`, in which its own blocks and those that `is_used` says
+// are used once, and all others are free.
+space_map_root build_space_map(block_writer &out, std::uint64_t nr_blocks,
+                               const std::function<bool(std::uint64_t block)> &is_used);
 
 // How many blocks build_space_map() writes.
 std::uint64_t blocks_of_space_map(std::uint64_t nr_blocks);

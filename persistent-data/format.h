@@ -115,6 +115,12 @@ struct space_map_bitmap {
     const auto pair = static_cast<std::uint32_t>(entries.at(entry / 4)) >> (entry % 4 * 2);
     return (pair & 1) * 2 + (pair >> 1 & 1);
   }
+
+  // Counts one user of an entry that had none.
+  void count_first(std::uint64_t entry) {
+    constexpr unsigned low = 2;
+    entries.at(entry / 4) |= static_cast<std::uint8_t>(low << entry % 4 * 2);
+  }
 };
 static_assert(sizeof(space_map_bitmap) == metadata_block_size);
 static_assert(offsetof(space_map_bitmap, block_number) == space_map_bitmap_type.number_offset);

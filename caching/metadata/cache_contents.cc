@@ -5,7 +5,6 @@
 
 #include <fmt/format.h>
 
-#include "base/aligned_buffer.h"
 #include "caching/metadata/mapping_format.h"
 #include "persistent-data/builder.h"
 
@@ -62,25 +61,6 @@ template <typename EntryAt> fill_entries words_from(EntryAt entry_at) {
 
 std::uint64_t usable_blocks(bytes size) {
   return std::min(size.value() / metadata_block_size, max_metadata_blocks);
-}
-
-// One that isn't a superblock at all is written as it is.
-result<> write_superblock(device &to, const superblock &block) {
-  aligned_buffer buffer{metadata_block_size};
-  const auto data = buffer.span().first<metadata_block_size>();
-  std::memcpy(data.data(), &block, sizeof block);
-  if (block.magic == superblock::magic_value) {
-    seal(superblock_type, superblock_location, data);
-  }
-  auto failed =
-      transfer_and_wait(to, io_request::operation::write, offset_of(superblock_location), data);
-  failed = failed ? failed : to.flush();
-  if (failed) {
-    return fail(failure::environment, fmt::format("block 0: cannot write the superblock: {}: the "
-                                                  "output holds no metadata",
-                                                  failed.message()));
-  }
-  return {};
 }
 
 } // namespace
@@ -240,10 +220,10 @@ result<> cache_contents::write(device &to, std::uint32_t claimed_version) const 
                     return bits.word(at);
                   }))
           .value();
-  block.space_map = build_space_map(out, usable_blocks(to.size()));
-  auto failed = out.finish();
-  failed = failed ? failed : to.flush();
-  if (failed) {
+  block.space_map =
+      build_space_map(out, usable_blocks(to.size()),
+                      [end = out.next().value()](std::uint64_t at) { return at < end; });
+  if (const auto failed = out.finish()) {
     return fail(failure::environment, fmt::format("cannot write the metadata: {}: the output holds "
                                                   "none",
                                                   failed.message()));
@@ -251,11 +231,7 @@ result<> cache_contents::write(device &to, std::uint32_t claimed_version) const 
   if (claimed_version != 0) {
     block.version = claimed_version;
   }
-  return write_superblock(to, block);
-}
-
-result<> wipe_superblock(device &to) {
-  return write_superblock(to, superblock{});
+  return commit_superblock(to, block);
 }
 
 } // namespace dmcache

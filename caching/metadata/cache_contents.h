@@ -62,7 +62,7 @@ class cache_contents final : public metadata_visitor {
   lazy_array<std::uint64_t> entries_; // as version 2 stores them
   lazy_array<std::uint64_t> dirty_;   // a bit per cache block
   lazy_array<le32> hints_;
-  bool has_hints_ = false; // else the hint array was never written
+  bool has_hints_ = false;             // else the hint array was never written
   lazy_array<std::uint64_t> has_hint_; // a bit per cache block
   std::vector<key_range> discards_;
   origin_block_set origins_;
@@ -70,8 +70,5 @@ class cache_contents final : public metadata_visitor {
   std::uint64_t origin_end_ = 0;
   std::uint64_t discard_end_ = 0;
 };
-
-// Makes `to` hold no metadata, durably.
-result<> wipe_superblock(device &to);
 
 } // namespace dmcache

@@ -16,6 +16,17 @@ std::unexpected<error> damaged(std::string what) {
   return fail(failure::failed, std::move(what));
 }
 
+result<> write_first_block(device &to, std::span<std::byte> data) {
+  auto failed =
+      transfer_and_wait(to, io_request::operation::write, offset_of(superblock_location), data);
+  failed = failed ? failed : to.flush();
+  if (failed) {
+    return fail(failure::environment,
+                fmt::format("block 0: cannot write the superblock: {}", failed.message()));
+  }
+  return {};
+}
+
 } // namespace
 
 bool is_policy_name(std::string_view name) {
@@ -84,6 +95,23 @@ result<superblock> read_superblock(device &from) {
                                std::uint32_t{found.incompat_flags}));
   }
   return found;
+}
+
+result<> commit_superblock(device &to, const superblock &block) {
+  if (const auto failed = to.flush()) {
+    return fail(failure::environment,
+                fmt::format("cannot write the metadata: {}", failed.message()));
+  }
+  aligned_buffer buffer{metadata_block_size};
+  std::memcpy(buffer.span().data(), &block, sizeof block);
+  seal(superblock_type, superblock_location, buffer.span().first<metadata_block_size>());
+  return write_first_block(to, buffer.span());
+}
+
+result<> wipe_superblock(device &to) {
+  aligned_buffer zeroes{metadata_block_size};
+  std::ranges::fill(zeroes.span(), std::byte{});
+  return write_first_block(to, zeroes.span());
 }
 
 std::vector<std::string> faults_of(const superblock &block) {

@@ -92,6 +92,12 @@ bool is_policy_name(std::string_view name);
 // checksum, number, magic, version, incompatible features.
 result<superblock> read_superblock(device &from);
 
+// Makes what was written before durable, and then, durably, `block` the superblock, sealed.
+result<> commit_superblock(device &to, const superblock &block);
+
+// Makes `to` hold no metadata, durably.
+result<> wipe_superblock(device &to);
+
 // What else is wrong with a superblock that read_superblock() believed; a text for each.
 std::vector<std::string> faults_of(const superblock &block);
 

@@ -1,9 +1,12 @@
 #include "caching/tools/check.h"
 
+#include <optional>
+
 #include <fmt/format.h>
 
 #include "caching/metadata/metadata_reader.h"
 #include "caching/tools/damage_report.h"
+#include "persistent-data/builder.h"
 #include "persistent-data/space_map_check.h"
 
 namespace dmcache {
@@ -72,6 +75,75 @@ std::string summary(const check_options &options, const superblock &block, const
   return line;
 }
 
+// The first of `count` blocks in a row that nothing uses.
+std::optional<metadata_block> find_unused(const block_usage &usage, std::uint64_t nr_blocks,
+                                          std::uint64_t count) {
+  std::uint64_t begin = 0;
+  for (std::uint64_t block = 0; block < nr_blocks; ++block) {
+    if (usage.is_used(block)) {
+      begin = block + 1;
+    } else if (block + 1 - begin == count) {
+      return metadata_block{begin};
+    }
+  }
+  return {};
+}
+
+// Puts a new space map where nothing is in use, so that the old one stays in force until the
+// superblock names the new one.
+result<space_map_root> rebuild_space_map(device &on, const space_map_root &old,
+                                         const block_usage &usage) {
+  const auto first = find_unused(usage, old.nr_blocks, blocks_of_space_map(old.nr_blocks));
+  if (!first) {
+    return fail(failure::failed, "there is no room for a new space map: use cache_repair to write "
+                                 "the metadata to a larger device");
+  }
+  block_writer out{on, *first};
+  const auto built = build_space_map(out, old.nr_blocks, [&](std::uint64_t block) {
+    return usage.is_used(block) && !usage.is_used_by(block, structure::space_map);
+  });
+  if (const auto failed = out.finish()) {
+    return fail(
+        failure::environment,
+        fmt::format("cannot write the space map: {}: nothing is changed", failed.message()));
+  }
+  return built;
+}
+
+// Mends what can be without putting anything at stake. Sound metadata are left as they are.
+result<> mend(const metadata_device &metadata, const block_usage &usage,
+              const damage_report &damage, report &to) {
+  superblock block = metadata.block;
+  if (damage.nr_found() == 0 && !block.is_needs_check()) {
+    return {};
+  }
+  if (!damage.is_confined_to(structure::space_map)) {
+    return fail(damage.has_io_error() ? failure::environment : failure::failed,
+                "nothing was mended: there is more wrong than leaks; see cache_repair");
+  }
+  if (block.compat_ro_flags != 0) {
+    return fail(failure::failed, "nothing was mended: unknown features forbid to write");
+  }
+  if (damage.nr_found() != 0) {
+    const auto rebuilt = rebuild_space_map(*metadata.from, block.space_map, usage);
+    if (!rebuilt) {
+      return std::unexpected{rebuilt.error()};
+    }
+    block.space_map = *rebuilt;
+  }
+  block.flags = block.flags & ~superblock::needs_check;
+  if (auto committed = commit_superblock(*metadata.from, block); !committed) {
+    return committed;
+  }
+  if (damage.nr_found() != 0) {
+    to.answer("mended: the space map is rebuilt");
+  }
+  if (metadata.block.is_needs_check()) {
+    to.answer("mended: NEEDS_CHECK is cleared");
+  }
+  return {};
+}
+
 } // namespace
 
 int check(const metadata_device &metadata, const check_options &options, report &to) {
@@ -80,13 +152,17 @@ int check(const metadata_device &metadata, const check_options &options, report 
     damage.found({structure::superblock, true, superblock_location, "", fault, {}});
   }
   counter totals;
+  block_usage usage{metadata.from->size()};
   if (!options.superblock_only) {
-    block_usage usage{metadata.from->size()};
     check_structures(options, metadata, {*metadata.from, usage, damage, to.watcher()}, totals);
   }
   damage.explain();
   tell_state(options, metadata.block, totals, to);
   to.answer(summary(options, metadata.block, totals, damage));
+  if (options.mend) {
+    const auto mended = mend(metadata, usage, damage, to);
+    return mended ? 0 : to.failed(mended.error());
+  }
   if (damage.has_io_error()) {
     return static_cast<int>(failure::environment);
   }

@@ -12,9 +12,14 @@ struct check_options {
   bool skip_hints = false;
   bool skip_discards = false;
   bool ignore_non_fatal = false;
+  // If nothing is wrong but leaks and derived fields of the space map, mends these, and clears
+  // NEEDS_CHECK. Needs a device that can be written to if there is anything to do, and nothing
+  // skipped.
+  bool mend = false;
 };
 
-// Tells all damage, what it means, and a summary. Reads only. Returns the exit code.
+// Tells all damage, what it means, and a summary. Writes only what `mend` says. Returns the exit
+// code.
 int check(const metadata_device &metadata, const check_options &options, report &to);
 
 } // namespace dmcache

@@ -46,6 +46,15 @@ void damage_report::found(const damage &what) {
   to_.problem(text);
 }
 
+bool damage_report::is_confined_to(structure which) const {
+  for (std::size_t i = 0; i < tallies_.size(); ++i) {
+    if (tallies_.at(i).found && static_cast<structure>(i) != which) {
+      return false;
+    }
+  }
+  return nr_fatal_ == 0 && !has_io_error_;
+}
+
 void damage_report::explain() {
   for (std::size_t i = 0; i < tallies_.size(); ++i) {
     if (tallies_.at(i).found) {

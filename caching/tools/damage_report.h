@@ -19,6 +19,8 @@ class damage_report final : public damage_sink {
 
   std::uint64_t nr_found() const { return nr_found_; }
   std::uint64_t nr_fatal() const { return nr_fatal_; }
+  // If anything is damaged, it is this, and no data are at stake.
+  bool is_confined_to(structure which) const;
   // The device failed to read, rather than its contents being wrong.
   bool has_io_error() const { return has_io_error_; }
 

@@ -7,8 +7,6 @@
 
 #include <fmt/format.h>
 
-#include "base/file_device.h"
-
 namespace dmcache {
 namespace {
 
@@ -30,8 +28,8 @@ result<metadata_device> read_metadata_device(std::unique_ptr<device> from) {
   return metadata_device{std::move(from), *block};
 }
 
-result<metadata_device> open_metadata(const std::string &path) {
-  auto from = open_file_device(path, access::read_only);
+result<metadata_device> open_metadata(const std::string &path, access mode) {
+  auto from = open_file_device(path, mode);
   if (!from) {
     return std::unexpected{from.error()};
   }

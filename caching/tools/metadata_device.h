@@ -4,7 +4,7 @@
 #include <memory>
 #include <string>
 
-#include "base/device.h"
+#include "base/file_device.h"
 #include "base/result.h"
 #include "caching/metadata/superblock.h"
 
@@ -18,8 +18,8 @@ struct metadata_device {
 // The metadata on `from`.
 result<metadata_device> read_metadata_device(std::unique_ptr<device> from);
 
-// Opens `path` for reading and reads its superblock; says so if it is rather an XML document, or
+// Opens `path` and reads its superblock; says so if it is rather an XML document, or
 // too small for metadata.
-result<metadata_device> open_metadata(const std::string &path);
+result<metadata_device> open_metadata(const std::string &path, access mode = access::read_only);
 
 } // namespace dmcache

@@ -1,6 +1,7 @@
 #include "caching/tools/xml_reader.h"
 
 #include <algorithm>
+#include <ostream>
 #include <random>
 #include <string>
 
@@ -122,6 +123,8 @@ struct wrong_document {
   std::string_view what;
   std::string_view with;
   std::string_view error;
+
+  friend void PrintTo(const wrong_document &each, std::ostream *to) { *to << each.with; } // NOLINT
 };
 
 class xml_reader_errors : public testing::TestWithParam<wrong_document> {};

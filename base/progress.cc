@@ -22,7 +22,14 @@ void progress::begin(std::string work, std::uint64_t total) {
   work_ = std::move(work);
   total_ = total;
   done_ = 0;
-  next_ = clock::now() + patience;
+  is_transfer_ = false;
+  begun_ = clock::now();
+  next_ = begun_ + patience;
+}
+
+void progress::begin_transfer(std::string work, std::uint64_t total) {
+  begin(std::move(work), total);
+  is_transfer_ = true;
 }
 
 void progress::advance(std::uint64_t steps) {
@@ -34,9 +41,21 @@ void progress::advance(std::uint64_t steps) {
 
 void progress::show() {
   const auto percent = total_ == 0 ? 100 : std::min<std::uint64_t>(done_ * 100 / total_, 100);
-  fmt::print(stderr, "\r{}: {}%\x1b[K", work_, percent);
+  fmt::print(stderr, "\r{}: {}%{}\x1b[K", work_, percent, rate());
   shown_ = true;
   next_ = clock::now() + between_updates;
+}
+
+// ", 231 MiB/s, 17 s left"
+std::string progress::rate() const {
+  const double seconds = std::chrono::duration<double>(clock::now() - begun_).count();
+  if (!is_transfer_ || done_ == 0 || done_ > total_) {
+    return {};
+  }
+  constexpr double mebibyte = 1024 * 1024;
+  const double per_second = static_cast<double>(done_) / seconds;
+  return fmt::format(", {:.0f} MiB/s, {:.0f} s left", per_second / mebibyte,
+                     static_cast<double>(total_ - done_) / per_second);
 }
 
 void progress::clear() {

@@ -18,6 +18,8 @@ class progress {
 
   // A new piece of work that will take `total` steps.
   void begin(std::string work, std::uint64_t total);
+  // The same, where a step is a byte: the rate and the remaining time are shown, too.
+  void begin_transfer(std::string work, std::uint64_t total);
   void advance(std::uint64_t steps);
 
   // Wipes the line, so that something else can be printed.
@@ -27,12 +29,15 @@ class progress {
   using clock = std::chrono::steady_clock;
 
   void show();
+  std::string rate() const;
 
   bool enabled_;
   bool shown_ = false;
   std::string work_;
   std::uint64_t total_ = 0;
   std::uint64_t done_ = 0;
+  bool is_transfer_ = false;
+  clock::time_point begun_;
   clock::time_point next_;
 };
 

@@ -21,6 +21,7 @@ constexpr std::array all_commands{
     command{"cache_repair", "write what can be read of damaged metadata as sound metadata",
             run_cache_repair},
     command{"cache_restore", "write metadata from XML", run_cache_restore},
+    command{"cache_writeback", "copy what is dirty to the origin", run_cache_writeback},
 };
 
 constexpr unsigned help_width = 100;

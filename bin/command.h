@@ -33,6 +33,7 @@ int run_cache_dump(std::span<const std::string> arguments);
 int run_cache_metadata_size(std::span<const std::string> arguments);
 int run_cache_repair(std::span<const std::string> arguments);
 int run_cache_restore(std::span<const std::string> arguments);
+int run_cache_writeback(std::span<const std::string> arguments);
 
 namespace options = boost::program_options;
 

@@ -22,4 +22,17 @@ std::optional<std::string> block_usage::claim(metadata_block block, structure us
   return {};
 }
 
+std::optional<metadata_block> block_usage::find_unused(std::uint64_t limit,
+                                                       std::uint64_t count) const {
+  std::uint64_t begin = 0;
+  for (std::uint64_t block = 0; block < std::min<std::uint64_t>(limit, nr_blocks()); ++block) {
+    if (is_used(block)) {
+      begin = block + 1;
+    } else if (block + 1 - begin == count) {
+      return metadata_block{begin};
+    }
+  }
+  return {};
+}
+
 } // namespace dmcache

@@ -29,6 +29,9 @@ class block_usage {
     return users_[block] == static_cast<std::uint8_t>(user);
   }
 
+  // The first of `count` blocks in a row, below `limit`, that nothing uses.
+  std::optional<metadata_block> find_unused(std::uint64_t limit, std::uint64_t count) const;
+
   // Something below a damaged block could not be followed: more may be in use than is known here.
   void forget_completeness() { complete_ = false; }
   bool is_complete() const { return complete_; }

@@ -150,7 +150,7 @@ std::uint64_t cache_contents::drop(const origin_block_set &unwanted) {
     const std::uint64_t entry = entries_[block];
     if (entry != 0 && unwanted.contains(origin_block{entry >> mapping_flag_bits})) {
       entries_[block] = 0;
-      dirty_[block / bits_per_word] &= ~(std::uint64_t{1} << block % bits_per_word);
+      set_clean(cache_block{block});
       ++dropped;
     }
   }
@@ -163,6 +163,30 @@ void cache_contents::drop_discards() {
   discard_end_ = 0;
   superblock_.discard_block_size = 0;
   superblock_.discard_nr_blocks = 0;
+}
+
+std::vector<cache_contents::location> cache_contents::dirty_blocks() const {
+  std::vector<location> found;
+  for (std::uint64_t block = 0; block < entries_.size(); ++block) {
+    if (entries_[block] != 0 && is_dirty(block)) {
+      found.push_back({origin_block{entries_[block] >> mapping_flag_bits}, cache_block{block}});
+    }
+  }
+  return found;
+}
+
+void cache_contents::set_clean(cache_block block) {
+  dirty_[block.value() / bits_per_word] &= ~(std::uint64_t{1} << block.value() % bits_per_word);
+}
+
+metadata_block cache_contents::write_mappings(block_writer &out) const {
+  return build_array(out, sizeof(le64), entries_.size(),
+                     words_from([this](std::uint64_t at) { return entry_of(at); }));
+}
+
+metadata_block cache_contents::write_dirty_bits(block_writer &out) const {
+  return build_array(out, sizeof(le64), dirty_.size(),
+                     words_from([this](std::uint64_t at) { return dirty_[at]; }));
 }
 
 std::uint64_t cache_contents::entry_of(std::uint64_t block) const {
@@ -199,20 +223,15 @@ result<> cache_contents::write(device &to, std::uint32_t claimed_version) const 
   superblock block = superblock_;
   block.hint_root = 0;
   block.dirty_root = 0;
-  const std::uint64_t nr = entries_.size();
-  block.mapping_root = build_array(out, sizeof(le64), nr,
-                                   words_from([this](std::uint64_t at) { return entry_of(at); }))
-                           .value();
+  block.mapping_root = write_mappings(out).value();
   if (block.version == 2) {
-    block.dirty_root = build_array(out, sizeof(le64), words_for(nr),
-                                   words_from([this](std::uint64_t at) { return dirty_[at]; }))
-                           .value();
+    block.dirty_root = write_dirty_bits(out).value();
   }
   if (has_hints_) {
     const auto copy_hints = [this](std::uint64_t first, std::span<std::byte> values) {
       std::memcpy(values.data(), hints_.span().data() + first, values.size());
     };
-    block.hint_root = build_array(out, sizeof(le32), nr, copy_hints).value();
+    block.hint_root = build_array(out, sizeof(le32), hints_.size(), copy_hints).value();
   }
   block.discard_root =
       build_array(out, sizeof(le64), words_for(block.discard_nr_blocks),
@@ -230,6 +249,49 @@ result<> cache_contents::write(device &to, std::uint32_t claimed_version) const 
   }
   if (claimed_version != 0) {
     block.version = claimed_version;
+  }
+  return commit_superblock(to, block);
+}
+
+result<> cache_contents::update_dirty(device &to, const block_usage &usage) const {
+  superblock block = superblock_;
+  const bool trusted = block.is_clean();
+  const structure rewritten = block.version == 1 ? structure::mappings : structure::dirty_bits;
+  const std::uint64_t nr_blocks = block.space_map.nr_blocks;
+  const std::uint64_t needed =
+      blocks_of_array(sizeof(le64), block.version == 1 ? entries_.size() : dirty_.size()) +
+      (trusted ? 0 : blocks_of_array(sizeof(le64), 0)) + blocks_of_space_map(nr_blocks);
+  const auto first = usage.find_unused(nr_blocks, needed);
+  if (!first) {
+    return fail(failure::failed, fmt::format("the metadata have no room to clear dirty flags: {} "
+                                             "free blocks in a row are needed",
+                                             needed));
+  }
+  block_writer out{to, *first};
+  if (block.version == 1) {
+    block.mapping_root = write_mappings(out).value();
+  } else {
+    block.dirty_root = write_dirty_bits(out).value();
+  }
+  if (!trusted) {
+    block.hint_root = 0;
+    block.discard_block_size = 0;
+    block.discard_nr_blocks = 0;
+    block.discard_root = build_array(out, sizeof(le64), 0, {}).value();
+  }
+  const std::uint64_t begin = first->value();
+  const std::uint64_t end = out.next().value();
+  block.space_map = build_space_map(out, nr_blocks, [&](std::uint64_t at) {
+    const bool is_gone =
+        usage.is_used_by(at, structure::space_map) || usage.is_used_by(at, rewritten) ||
+        (!trusted &&
+         (usage.is_used_by(at, structure::hints) || usage.is_used_by(at, structure::discards)));
+    return (at >= begin && at < end) || (usage.is_used(at) && !is_gone);
+  });
+  block.flags = block.flags | superblock::clean_shutdown;
+  if (const auto failed = out.finish()) {
+    return fail(failure::environment,
+                fmt::format("cannot write the metadata: {}: nothing is changed", failed.message()));
   }
   return commit_superblock(to, block);
 }

@@ -11,6 +11,7 @@
 #include "base/lazy_array.h"
 #include "base/progress.h"
 #include "caching/metadata/metadata_reader.h"
+#include "persistent-data/block_writer.h"
 
 namespace dmcache {
 
@@ -44,6 +45,16 @@ class cache_contents final : public metadata_visitor {
   std::uint64_t origin_end() const { return origin_end_; }   // one past the last origin block
   std::uint64_t discard_end() const { return discard_end_; } // one past the last discarded one
 
+  struct location {
+    origin_block origin;
+    cache_block cached_in;
+
+    auto operator<=>(const location &) const = default;
+  };
+  // Of all dirty blocks, in order of cache blocks.
+  std::vector<location> dirty_blocks() const;
+  void set_clean(cache_block block);
+
   // Fails with failure::failed unless a device of `size` has room for what `block` describes.
   static result<> check_room(const superblock &block, bytes size);
 
@@ -52,7 +63,15 @@ class cache_contents final : public metadata_visitor {
   // failure::failed if there is no room, with failure::environment on I/O errors.
   result<> write(device &to, std::uint32_t claimed_version = 0) const;
 
+  // Makes the dirty state on `to`, from which all of this was read and in which `usage` says what
+  // is in use, that of these contents, and the cache cleanly shut down; hints and discards go if
+  // they couldn't be trusted. One transaction: until it is complete, the old state is in force.
+  // Fails with failure::failed if there is no room.
+  result<> update_dirty(device &to, const block_usage &usage) const;
+
  private:
+  metadata_block write_mappings(block_writer &out) const;
+  metadata_block write_dirty_bits(block_writer &out) const;
   std::uint64_t entry_of(std::uint64_t block) const;
   bool is_dirty(std::uint64_t block) const {
     return (dirty_[block / bits_per_word] >> block % bits_per_word & 1) != 0;

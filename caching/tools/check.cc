@@ -1,7 +1,5 @@
 #include "caching/tools/check.h"
 
-#include <optional>
-
 #include <fmt/format.h>
 
 #include "caching/metadata/metadata_reader.h"
@@ -75,25 +73,11 @@ std::string summary(const check_options &options, const superblock &block, const
   return line;
 }
 
-// The first of `count` blocks in a row that nothing uses.
-std::optional<metadata_block> find_unused(const block_usage &usage, std::uint64_t nr_blocks,
-                                          std::uint64_t count) {
-  std::uint64_t begin = 0;
-  for (std::uint64_t block = 0; block < nr_blocks; ++block) {
-    if (usage.is_used(block)) {
-      begin = block + 1;
-    } else if (block + 1 - begin == count) {
-      return metadata_block{begin};
-    }
-  }
-  return {};
-}
-
 // Puts a new space map where nothing is in use, so that the old one stays in force until the
 // superblock names the new one.
 result<space_map_root> rebuild_space_map(device &on, const space_map_root &old,
                                          const block_usage &usage) {
-  const auto first = find_unused(usage, old.nr_blocks, blocks_of_space_map(old.nr_blocks));
+  const auto first = usage.find_unused(old.nr_blocks, blocks_of_space_map(old.nr_blocks));
   if (!first) {
     return fail(failure::failed, "there is no room for a new space map: use cache_repair to write "
                                  "the metadata to a larger device");

@@ -1,0 +1,124 @@
+#include <charconv>
+
+#include "base/file_device.h"
+#include "bin/command.h"
+#include "caching/tools/size_text.h"
+#include "caching/tools/writeback.h"
+
+namespace dmcache {
+namespace {
+
+result<std::uint64_t> whole_number(const command_line &line, const char *option,
+                                   const char *otherwise, std::uint64_t max) {
+  const std::string text = line.text_or(option, otherwise);
+  std::uint64_t value = 0;
+  const auto [end, failed] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (failed != std::errc{} || end != text.data() + text.size() || value > max) {
+    return fail(failure::usage,
+                fmt::format("--{} takes a whole number up to {}, not '{}'", option, max, text));
+  }
+  return value;
+}
+
+result<sectors> offset(const command_line &line, const char *option) {
+  const auto size = parse_size(line.text_or(option, "0"));
+  if (!size) {
+    return std::unexpected{size.error()};
+  }
+  if (size->value() % sector_size != 0) {
+    return fail(failure::usage, fmt::format("--{} is no whole number of sectors", option));
+  }
+  return sectors{size->value() / sector_size};
+}
+
+result<writeback_options> options_of(const command_line &line) {
+  constexpr std::uint64_t max_buffer = 65536; // MiB
+  constexpr std::uint64_t max_retries = 1000000;
+  const auto origin = offset(line, "origin-device-offset");
+  if (!origin) {
+    return std::unexpected{origin.error()};
+  }
+  const auto fast = offset(line, "fast-device-offset");
+  if (!fast) {
+    return std::unexpected{fast.error()};
+  }
+  const auto buffer = whole_number(line, "buffer-size-meg", "64", max_buffer);
+  if (!buffer) {
+    return std::unexpected{buffer.error()};
+  }
+  const auto retries = whole_number(line, "retry-count", "0", max_retries);
+  if (!retries) {
+    return std::unexpected{retries.error()};
+  }
+  return writeback_options{.origin_offset = *origin,
+                           .fast_offset = *fast,
+                           .buffer_size = *buffer << 20,
+                           .nr_retries = *retries,
+                           .list_failed = line.has("list-failed-blocks"),
+                           .update_metadata = !line.has("no-metadata-update")};
+}
+
+result<> write_back_devices(const command_line &line, const writeback_options &options,
+                            report &to) {
+  const std::string metadata_path = line.text("metadata-device");
+  const std::string origin_path = line.text("origin-device");
+  const std::string fast_path = line.text("fast-device");
+  for (const auto &[one, other] : {std::pair{metadata_path, origin_path},
+                                   {metadata_path, fast_path},
+                                   {origin_path, fast_path}}) {
+    if (is_same_file(one, other)) {
+      return fail(failure::usage, fmt::format("{} and {} are the same device", one, other));
+    }
+  }
+  const auto metadata = open_metadata(metadata_path, options.update_metadata ? access::read_write
+                                                                             : access::read_only);
+  if (!metadata) {
+    return std::unexpected{metadata.error()};
+  }
+  const auto origin = open_file_device(origin_path, access::read_write);
+  if (!origin) {
+    return std::unexpected{origin.error()};
+  }
+  const auto fast = open_file_device(fast_path, access::read_only);
+  if (!fast) {
+    return std::unexpected{fast.error()};
+  }
+  return write_back(*metadata, **origin, **fast, options, to);
+}
+
+} // namespace
+
+int run_cache_writeback(std::span<const std::string> arguments) {
+  command_line line{
+      "cache_writeback",
+      "[OPTION...] --metadata-device DEVICE --origin-device DEVICE "
+      "--fast-device DEVICE",
+      "cache_writeback --metadata-device meta --origin-device slow --fast-device ssd"};
+  line.add("metadata-device", "DEVICE", "the cache's metadata");
+  line.add("origin-device", "DEVICE", "where dirty blocks are copied to");
+  line.add("fast-device", "DEVICE", "where they are");
+  line.add("origin-device-offset", "S", "where the origin begins on its device, in sectors");
+  line.add("fast-device-offset", "S", "where the cache begins on its device, in sectors");
+  line.add("buffer-size-meg", "N", "memory for copying, in MiB (default: 64)");
+  line.add("retry-count", "N", "how often to try again what failed (default: 0)");
+  line.add("list-failed-blocks", "print the cache blocks that could not be copied");
+  line.add("no-metadata-update", "leave the dirty flags as they are");
+  line.add("quiet,q", "print nothing; the exit status tells");
+  if (const auto done = line.parse(arguments)) {
+    return *done;
+  }
+  for (const char *needed : {"metadata-device", "origin-device", "fast-device"}) {
+    if (!line.has(needed)) {
+      return line.refuse(fmt::format("No --{} given.", needed));
+    }
+  }
+  const auto options = options_of(line);
+  if (!options) {
+    return line.refuse(options.error().message);
+  }
+  report to{"cache_writeback", line.has("quiet")};
+  const auto written = write_back_devices(line, *options, to);
+  return written ? 0 : to.failed(written.error());
+}
+
+} // namespace dmcache

@@ -1,0 +1,97 @@
+#include "caching/tools/writeback.h"
+
+#include <algorithm>
+#include <vector>
+
+#include <fmt/format.h>
+
+#include "caching/metadata/cache_contents.h"
+#include "caching/tools/block_copier.h"
+#include "caching/tools/damage_report.h"
+#include "persistent-data/space_map_check.h"
+
+namespace dmcache {
+namespace {
+
+// Whole sectors of a device.
+bytes end_of(const device &of) {
+  return bytes{of.size().value() / sector_size * sector_size};
+}
+
+result<> check_metadata(const metadata_device &metadata, block_usage &usage,
+                        cache_contents &contents, report &to) {
+  damage_report damage{to};
+  for (const std::string &fault : faults_of(metadata.block)) {
+    damage.found({structure::superblock, true, superblock_location, "", fault, {}});
+  }
+  const walk_context context{*metadata.from, usage, damage, to.watcher()};
+  usage.claim(superblock_location, structure::superblock);
+  const auto ambiguous = read_metadata(context, metadata.block, {}, contents);
+  check_space_map(context, metadata.block.space_map);
+  damage.explain();
+  if (damage.nr_fatal() == 0 && !damage.has_io_error() && !ambiguous) {
+    return {};
+  }
+  return fail(damage.has_io_error() ? failure::environment : failure::failed,
+              "nothing was copied: the metadata are damaged; see cache_repair");
+}
+
+void tell_failed(std::span<const cache_block> failed, bool list, report &to) {
+  if (failed.empty()) {
+    return;
+  }
+  to.problem(
+      fmt::format("{} blocks could not be copied: they are on the fast device only, and stay "
+                  "dirty{}",
+                  failed.size(), list ? "" : " (--list-failed-blocks shows them)"));
+  for (const cache_block block : list ? failed : std::span<const cache_block>{}) {
+    to.answer(fmt::format("{}", block));
+  }
+}
+
+} // namespace
+
+result<> write_back(const metadata_device &metadata, device &origin, device &fast,
+                    const writeback_options &options, report &to) {
+  cache_contents contents{metadata.block};
+  block_usage usage{metadata.from->size()};
+  if (auto checked = check_metadata(metadata, usage, contents, to); !checked) {
+    return checked;
+  }
+  if (!metadata.block.is_clean()) {
+    to.answer("note: not cleanly shut down: all mapped blocks count as dirty");
+  }
+  auto dirty = contents.dirty_blocks();
+  std::ranges::sort(dirty);
+  const copy_geometry geometry{
+      .block_size = to_bytes(sectors{metadata.block.data_block_size}),
+      .origin_begin = to_bytes(options.origin_offset),
+      .origin_end = end_of(origin),
+      .fast_begin = to_bytes(options.fast_offset),
+      .fast_end = end_of(fast),
+  };
+  block_copier copier{origin, fast, geometry, options.buffer_size, options.nr_retries};
+  const std::vector<cache_block> failed = copier.copy(dirty, to.watcher());
+  if (const auto error = origin.flush()) {
+    return fail(failure::environment,
+                fmt::format("cannot flush the origin: {}: what was copied may "
+                            "be lost, and all stays dirty",
+                            error.message()));
+  }
+  to.answer(
+      fmt::format("{} of {} dirty blocks copied", dirty.size() - failed.size(), dirty.size()));
+  tell_failed(failed, options.list_failed, to);
+  if (options.update_metadata && dirty.size() != failed.size()) {
+    for (const auto &each : dirty) {
+      if (!std::ranges::binary_search(failed, each.cached_in)) {
+        contents.set_clean(each.cached_in);
+      }
+    }
+    if (auto updated = contents.update_dirty(*metadata.from, usage); !updated) {
+      return updated;
+    }
+  }
+  return failed.empty() ? result<>{} : fail(failure::failed, "");
+}
+
+} // namespace dmcache

@@ -1,0 +1,171 @@
+"""cache_writeback: what reaches the origin, and when dirty flags are cleared."""
+
+import pathlib
+import re
+import tempfile
+import unittest
+
+from fixture_images import BITMAP, Image, run, truth_of
+
+SECTORS = 64  # of 512 bytes a cache block here, so that the devices stay small
+BYTES = SECTORS * 512
+ORIGIN_BLOCKS = 1100
+DIRTY = re.compile(r'<mapping cache_block="(\d+)" origin_block="\d+" dirty="true"/>')
+
+
+class WritebackTest(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = pathlib.Path(folder.name)
+        self.origin_size = ORIGIN_BLOCKS * BYTES
+
+    def lay_out(self, name):
+        """The fixture's metadata, as that of a cache of small blocks whose data are made here."""
+        self.image = Image(name)
+        self.truth = truth_of(name)
+        self.image.set_field("data_block_size", SECTORS)
+        self.metadata = self.image.write(self.folder)
+        self.fast = self.folder / "fast.img"
+        with open(self.fast, "wb") as fast:
+            for block in range(self.truth["cache_blocks"]):
+                fast.write(self.content(block))
+        self.origin = self.folder / "origin.img"
+        self.origin.write_bytes(b"o" * self.origin_size)
+
+    def content(self, cache_block):
+        return (b"%8d" % cache_block) * (BYTES // 8)
+
+    def write_back(self, *options):
+        return run("cache_writeback", "--metadata-device", self.metadata, "--origin-device",
+                   self.origin, "--fast-device", self.fast, *options)
+
+    def dirty(self):
+        return {int(c) for c in DIRTY.findall(run("cache_dump", self.metadata).stdout)}
+
+    def expect_origin(self, copied):
+        expected = bytearray(b"o" * self.origin_size)
+        for cache_block, origin, _ in self.truth["mappings"]:
+            if cache_block in copied:
+                begin = origin * BYTES
+                end = min(begin + BYTES, self.origin_size)
+                expected[begin:end] = self.content(cache_block)[:max(end - begin, 0)]
+        self.assertTrue(self.origin.read_bytes() == expected, "the origin is as it should be")
+
+    def stored_dirty(self):
+        return {c for c, _, dirty in self.truth["mappings"] if dirty}
+
+    def test_dirty_blocks_reach_the_origin_and_become_clean(self):
+        for name in ("v1-writeback", "v2-writeback"):
+            with self.subTest(name):
+                self.origin_size = ORIGIN_BLOCKS * BYTES
+                self.lay_out(name)
+                highest = max(origin for _, origin, _ in self.truth["mappings"])
+                self.origin_size = (highest + 1) * BYTES
+                self.origin.write_bytes(b"o" * self.origin_size)
+                done = self.write_back()
+                self.assertEqual((done.returncode, done.stderr), (0, ""))
+                self.expect_origin(self.stored_dirty())
+                self.assertEqual(self.dirty(), set())
+                self.assertEqual(run("cache_check", "-q", self.metadata).returncode, 0)
+
+    def test_everything_is_copied_after_a_crash(self):
+        for name in ("v1-crash", "v1-crash-again", "v2-crash"):
+            with self.subTest(name):
+                self.lay_out(name)
+                done = self.write_back()
+                self.assertEqual(done.returncode, 0, done.stderr)
+                self.assertIn("all mapped blocks count as dirty", done.stdout)
+                self.expect_origin({c for c, _, _ in self.truth["mappings"]})
+                self.assertEqual(self.dirty(), set())
+                document = run("cache_dump", self.metadata).stdout
+                self.assertNotIn("<hint ", document)
+                self.assertNotIn("<discards", document)
+
+    def test_what_is_clean_afterwards_is_all_that_changes(self):
+        self.lay_out("v2-writeback")
+        before = run("cache_dump", self.metadata).stdout
+        self.write_back()
+        self.assertEqual(run("cache_dump", self.metadata).stdout,
+                         before.replace('dirty="true"', 'dirty="false"'))
+
+    def test_a_partial_last_block_is_copied_up_to_the_end(self):
+        self.lay_out("v1-crash")
+        highest = max(origin for _, origin, _ in self.truth["mappings"])
+        self.origin_size = highest * BYTES + 4096
+        self.origin.write_bytes(b"o" * self.origin_size)
+        self.assertEqual(self.write_back().returncode, 0)
+        self.expect_origin({c for c, _, _ in self.truth["mappings"]})
+        self.assertEqual(self.origin.stat().st_size, self.origin_size)
+
+    def test_a_block_that_cannot_be_copied_stays_dirty_and_costs_no_other(self):
+        self.lay_out("v2-writeback")
+        lost = max(self.stored_dirty())
+        with open(self.fast, "r+b") as fast:
+            fast.truncate(lost * BYTES + 4096)
+        unreadable = {c for c in self.stored_dirty() if c >= lost}
+        done = self.write_back("--list-failed-blocks", "--retry-count", "2")
+        self.assertEqual(done.returncode, 1)
+        self.assertIn(f"{len(unreadable)} blocks could not be copied", done.stderr)
+        self.assertEqual(done.stdout.splitlines()[1:], [str(c) for c in sorted(unreadable)])
+        self.expect_origin(self.stored_dirty() - unreadable)
+        self.assertEqual(self.dirty(), unreadable)
+
+    def test_metadata_are_left_alone_on_request(self):
+        self.lay_out("v2-writeback")
+        before = self.metadata.read_bytes()
+        self.assertEqual(self.write_back("--no-metadata-update").returncode, 0)
+        self.expect_origin(self.stored_dirty())
+        self.assertEqual(self.metadata.read_bytes(), before)
+
+    def test_offsets_are_in_sectors(self):
+        self.lay_out("v2-writeback")
+        self.origin.write_bytes(b"x" * 8192 + self.origin.read_bytes())
+        self.fast.write_bytes(b"x" * 4096 + self.fast.read_bytes())
+        done = self.write_back("--origin-device-offset", "16", "--fast-device-offset", "8")
+        self.assertEqual(done.returncode, 0)
+        data = self.origin.read_bytes()
+        self.assertEqual(data[:8192], b"x" * 8192)
+        self.origin.write_bytes(data[8192:])
+        self.expect_origin(self.stored_dirty())
+
+    def test_nothing_is_copied_of_damaged_metadata(self):
+        for root in ("mapping_root", "dirty_root"):
+            with self.subTest(root):
+                self.lay_out("v2-writeback")
+                self.image.zero(self.image.field(root))
+                self.metadata = self.image.write(self.folder)
+                done = self.write_back()
+                self.assertEqual(done.returncode, 1)
+                self.assertIn("nothing was copied", done.stderr)
+                self.expect_origin(set())
+                self.assertEqual(self.metadata.read_bytes(), bytes(self.image.data))
+
+    def test_a_space_map_that_is_too_low_forbids_it(self):
+        self.lay_out("v2-writeback")
+        bitmap = self.image.get(self.image.field("bitmap_root"), 16, "Q")
+        self.image.set(bitmap, 16, "B", 0, BITMAP)
+        self.metadata = self.image.write(self.folder)
+        self.assertEqual(self.write_back().returncode, 1)
+        self.expect_origin(set())
+
+    def test_devices_must_differ(self):
+        self.lay_out("v2-writeback")
+        self.fast = self.origin
+        done = self.write_back()
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("are the same device", done.stderr)
+
+    def test_quiet_says_nothing(self):
+        self.lay_out("v2-crash")
+        done = self.write_back("-q")
+        self.assertEqual((done.returncode, done.stdout, done.stderr), (0, "", ""))
+
+    def test_a_small_buffer_is_enough(self):
+        self.lay_out("v2-writeback")
+        self.assertEqual(self.write_back("--buffer-size-meg", "1").returncode, 0)
+        self.expect_origin(self.stored_dirty())
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -26,13 +26,8 @@ int run_cache_repair(std::span<const std::string> arguments) {
   line.add("input,i", "DEVICE", "the damaged metadata; never written to");
   line.add("output,o", "DEVICE", "another device, or an existing file that is large enough");
   line.add("quiet,q", "print nothing; the exit status tells");
-  if (const auto done = line.parse(arguments)) {
+  if (const auto done = line.parse_with(arguments, {"input", "output"})) {
     return *done;
-  }
-  for (const char *needed : {"input", "output"}) {
-    if (!line.has(needed)) {
-      return line.refuse(fmt::format("No {} given.", needed));
-    }
   }
   report to{"cache_repair", line.has("quiet")};
   const auto repaired = repair_device(line.text("input"), line.text("output"), to);

@@ -104,13 +104,9 @@ int run_cache_writeback(std::span<const std::string> arguments) {
   line.add("list-failed-blocks", "print the cache blocks that could not be copied");
   line.add("no-metadata-update", "leave the dirty flags as they are");
   line.add("quiet,q", "print nothing; the exit status tells");
-  if (const auto done = line.parse(arguments)) {
+  if (const auto done =
+          line.parse_with(arguments, {"metadata-device", "origin-device", "fast-device"})) {
     return *done;
-  }
-  for (const char *needed : {"metadata-device", "origin-device", "fast-device"}) {
-    if (!line.has(needed)) {
-      return line.refuse(fmt::format("No --{} given.", needed));
-    }
   }
   const auto options = options_of(line);
   if (!options) {

@@ -16,8 +16,11 @@ constexpr std::string_view prefix = "cache_";
 constexpr std::array all_commands{
     command{"cache_check", "verify the metadata of a cache", run_cache_check},
     command{"cache_dump", "write the metadata of a cache as XML", run_cache_dump},
+    command{"cache_metadata_pack", "make metadata a small file, to send to whoever can help",
+            run_cache_metadata_pack},
     command{"cache_metadata_size", "estimate the size of the metadata device a cache needs",
             run_cache_metadata_size},
+    command{"cache_metadata_unpack", "make a pack metadata again", run_cache_metadata_unpack},
     command{"cache_repair", "write what can be read of damaged metadata as sound metadata",
             run_cache_repair},
     command{"cache_restore", "write metadata from XML", run_cache_restore},
@@ -109,6 +112,19 @@ std::optional<int> command_line::parse(std::span<const std::string> arguments) {
         fmt::format("one {} is expected, but {} are given", operand_name_, operands.size()));
   }
   operand_ = operands.empty() ? "" : operands.front();
+  return {};
+}
+
+std::optional<int> command_line::parse_with(std::span<const std::string> arguments,
+                                            std::initializer_list<const char *> needed) {
+  if (const auto done = parse(arguments)) {
+    return done;
+  }
+  for (const char *option : needed) {
+    if (!has(option)) {
+      return refuse(fmt::format("No --{} given.", option));
+    }
+  }
   return {};
 }
 

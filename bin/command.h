@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <initializer_list>
 #include <optional>
 #include <span>
 #include <string>
@@ -30,7 +31,9 @@ extern const char *const version;
 
 int run_cache_check(std::span<const std::string> arguments);
 int run_cache_dump(std::span<const std::string> arguments);
+int run_cache_metadata_pack(std::span<const std::string> arguments);
 int run_cache_metadata_size(std::span<const std::string> arguments);
+int run_cache_metadata_unpack(std::span<const std::string> arguments);
 int run_cache_repair(std::span<const std::string> arguments);
 int run_cache_restore(std::span<const std::string> arguments);
 int run_cache_writeback(std::span<const std::string> arguments);
@@ -55,6 +58,10 @@ class command_line {
 
   // The exit code, if the command line was all there is to do.
   std::optional<int> parse(std::span<const std::string> arguments);
+
+  // As parse(), and refuses a command line without one of these options.
+  std::optional<int> parse_with(std::span<const std::string> arguments,
+                                std::initializer_list<const char *> needed);
 
   // After parse().
   bool has(const std::string &option) const { return values_.contains(option); }

@@ -99,7 +99,7 @@ class RestoreTest(unittest.TestCase):
         self.assertEqual((restored.returncode, restored.stdout, restored.stderr), (1, "", ""))
 
     def test_wrong_usage_is_told(self):
-        for arguments, told in ((["-i", "x"], "No output given."), (["-o", "x"], "No input given."),
+        for arguments, told in ((["-i", "x"], "No --output given."), (["-o", "x"], "No --input given."),
                                 (["-i", "x", "-o", "y", "--metadata-version", "3"],
                                  "the metadata version is 1 or 2")):
             restored = run("cache_restore", *arguments)

@@ -1,6 +1,6 @@
 # The packages that the scripts beside this one need; sourced by them.
 # shellcheck shell=bash disable=SC2034
 build_packages=(g++ cmake ninja-build libboost-program-options-dev libfmt-dev libaio-dev liburing-dev
-  libisal-dev libroaring-dev libexpat1-dev)
+  libisal-dev libroaring-dev libexpat1-dev zlib1g-dev)
 test_packages=(git libgtest-dev libgmock-dev python3 libxml2-utils mandoc clang-format)
 bench_packages=(thin-provisioning-tools python3 time)

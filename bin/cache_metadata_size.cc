@@ -1,6 +1,3 @@
-#include <charconv>
-#include <optional>
-
 #include "base/report.h"
 #include "bin/command.h"
 #include "caching/tools/metadata_size.h"
@@ -8,15 +5,6 @@
 
 namespace dmcache {
 namespace {
-
-template <typename Integer> std::optional<Integer> whole_number(std::string_view text) {
-  Integer value{};
-  const auto [end, failed] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (failed != std::errc{} || end != text.data() + text.size()) {
-    return {};
-  }
-  return value;
-}
 
 result<std::uint64_t> number_of_blocks(const command_line &line) {
   const bool by_size = line.has("block-size") || line.has("device-size");

@@ -1,20 +1,68 @@
 #include "base/file_device.h"
 #include "bin/command.h"
+#include "caching/tools/metadata_device.h"
 #include "caching/tools/repair.h"
+#include "caching/tools/size_text.h"
 
 namespace dmcache {
 namespace {
 
-result<> repair_device(const std::string &input, const std::string &output, report &to) {
-  if (is_same_file(input, output)) {
+result<cache_facts> facts_of(const command_line &line) {
+  cache_facts known;
+  if (line.has("block-size")) {
+    const auto size = parse_size(line.text("block-size"));
+    if (!size) {
+      return std::unexpected{size.error()};
+    }
+    const std::uint64_t sectors = size->value() / sector_size;
+    if (size->value() % sector_size != 0 || !is_legal_data_block_size(sectors)) {
+      return fail(failure::usage,
+                  fmt::format("'{}' is no block size: it is a multiple of 32k up to 1g",
+                              line.text("block-size")));
+    }
+    known.data_block_size = static_cast<std::uint32_t>(sectors);
+  }
+  if (line.has("nr-cache-blocks")) {
+    known.cache_blocks = whole_number<std::uint32_t>(line.text("nr-cache-blocks"));
+    if (!known.cache_blocks || *known.cache_blocks == 0) {
+      return fail(failure::usage,
+                  fmt::format("'{}' is no number of blocks", line.text("nr-cache-blocks")));
+    }
+  }
+  if (line.has("metadata-version")) {
+    known.version = whole_number<std::uint32_t>(line.text("metadata-version"));
+    if (known.version != 1 && known.version != 2) {
+      return fail(failure::usage, "the metadata version is 1 or 2");
+    }
+  }
+  if (line.has("policy")) {
+    known.policy = line.text("policy");
+    if (!is_policy_name(*known.policy) || known.policy->size() >= superblock{}.policy_name.size()) {
+      return fail(failure::usage, fmt::format("'{}' is no name of a policy", *known.policy));
+    }
+  }
+  return known;
+}
+
+result<> run(const command_line &line, report &to) {
+  const auto known = facts_of(line);
+  if (!known) {
+    return std::unexpected{known.error()};
+  }
+  const std::string input = line.text("input");
+  const std::string output = line.text_or("output", "");
+  if (!output.empty() && is_same_file(input, output)) {
     return fail(failure::usage, fmt::format("input and output are the same: {}", output));
   }
-  auto metadata = open_metadata(input);
-  if (!metadata) {
-    return std::unexpected{metadata.error()};
+  auto from = open_metadata_device(input);
+  if (!from) {
+    return std::unexpected{from.error()};
+  }
+  if (line.has("list-roots")) {
+    return list_roots(**from, *known, to);
   }
   const auto open = [&] { return open_file_device(output, access::read_write); };
-  return repair(std::move(*metadata), open, to);
+  return repair(**from, *known, line.has("use-stale"), open, to);
 }
 
 } // namespace
@@ -25,13 +73,23 @@ int run_cache_repair(std::span<const std::string> arguments) {
   line.ignore_empty_operand();
   line.add("input,i", "DEVICE", "the damaged metadata; never written to");
   line.add("output,o", "DEVICE", "another device, or an existing file that is large enough");
+  line.add("block-size", "SIZE", "what the cache's block size was, if the superblock is lost");
+  line.add("nr-cache-blocks", "N", "how many blocks it had, if the superblock is lost");
+  line.add("metadata-version", "1|2", "the version to write, if the superblock is lost");
+  line.add("policy", "NAME", "the policy to name, if the superblock is lost");
+  line.add("list-roots", "list the mapping trees on the device; write nothing");
+  line.add("use-stale", "take mappings that may be out of date, where there are no others");
   line.add("quiet,q", "print nothing; the exit status tells");
-  if (const auto done = line.parse_with(arguments, {"input", "output"})) {
+  if (const auto done = line.parse_with(arguments, {"input"})) {
     return *done;
   }
+  if (line.has("list-roots") == line.has("output")) {
+    return line.refuse(line.has("output") ? "--list-roots writes nothing: leave out --output"
+                                          : "--output is needed");
+  }
   report to{"cache_repair", line.has("quiet")};
-  const auto repaired = repair_device(line.text("input"), line.text("output"), to);
-  return repaired ? 0 : to.failed(repaired.error());
+  const auto done = run(line, to);
+  return done ? 0 : to.failed(done.error());
 }
 
 } // namespace dmcache

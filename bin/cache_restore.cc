@@ -1,20 +1,15 @@
-#include <charconv>
-
 #include "base/file_device.h"
 #include "bin/command.h"
 #include "bin/document_file.h"
 #include "caching/tools/restore.h"
+#include "caching/tools/size_text.h"
 
 namespace dmcache {
 namespace {
 
 std::optional<std::uint32_t> version_number(const command_line &line, const char *option,
                                             const char *otherwise) {
-  const std::string text = line.text_or(option, otherwise);
-  std::uint32_t version = 0;
-  const auto [end, failed] = std::from_chars(text.data(), text.data() + text.size(), version);
-  const bool is_number = failed == std::errc{} && end == text.data() + text.size();
-  return is_number ? std::optional{version} : std::nullopt;
+  return whole_number<std::uint32_t>(line.text_or(option, otherwise));
 }
 
 result<> restore_file(const command_line &line, const restore_options &options, report &to) {

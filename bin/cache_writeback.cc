@@ -1,5 +1,3 @@
-#include <charconv>
-
 #include "base/file_device.h"
 #include "bin/command.h"
 #include "caching/tools/size_text.h"
@@ -8,16 +6,15 @@
 namespace dmcache {
 namespace {
 
-result<std::uint64_t> whole_number(const command_line &line, const char *option,
-                                   const char *otherwise, std::uint64_t max) {
+result<std::uint64_t> number(const command_line &line, const char *option, const char *otherwise,
+                             std::uint64_t max) {
   const std::string text = line.text_or(option, otherwise);
-  std::uint64_t value = 0;
-  const auto [end, failed] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (failed != std::errc{} || end != text.data() + text.size() || value > max) {
+  const auto value = whole_number<std::uint64_t>(text);
+  if (!value || *value > max) {
     return fail(failure::usage,
                 fmt::format("--{} takes a whole number up to {}, not '{}'", option, max, text));
   }
-  return value;
+  return *value;
 }
 
 result<sectors> offset(const command_line &line, const char *option) {
@@ -42,11 +39,11 @@ result<writeback_options> options_of(const command_line &line) {
   if (!fast) {
     return std::unexpected{fast.error()};
   }
-  const auto buffer = whole_number(line, "buffer-size-meg", "64", max_buffer);
+  const auto buffer = number(line, "buffer-size-meg", "64", max_buffer);
   if (!buffer) {
     return std::unexpected{buffer.error()};
   }
-  const auto retries = whole_number(line, "retry-count", "0", max_retries);
+  const auto retries = number(line, "retry-count", "0", max_retries);
   if (!retries) {
     return std::unexpected{retries.error()};
   }

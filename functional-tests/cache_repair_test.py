@@ -17,13 +17,13 @@ class RepairTest(unittest.TestCase):
         self.addCleanup(folder.cleanup)
         self.folder = pathlib.Path(folder.name)
 
-    def repair(self, image):
+    def repair(self, image, *options):
         """(the run, the output's path)"""
         self.input = image.write(self.folder)
         output = self.folder / "output.img"
         output.write_bytes(bytes(len(image.data)))
         # As LVM calls it: with an empty operand first.
-        return run("cache_repair", "", "-i", self.input, "-o", output), output
+        return run("cache_repair", "", "-i", self.input, "-o", output, *options), output
 
     def test_sound_metadata_come_out_as_they_were(self):
         for name in NAMES:
@@ -82,7 +82,104 @@ class RepairTest(unittest.TestCase):
         image.zero(0)
         repaired, output = self.repair(image)
         self.assertEqual(repaired.returncode, 1)
+        self.assertIn("--nr-cache-blocks", repaired.stderr)
         self.assertEqual(output.read_bytes(), bytes(len(image.data)))
+
+    def test_a_lost_superblock_is_made_up_for_by_a_search(self):
+        image = Image("v2-large")
+        image.zero(0)
+        repaired, output = self.repair(image, "--block-size", "32k", "--nr-cache-blocks", "65536",
+                                       "--policy", "smq")
+        self.assertEqual(repaired.returncode, 0, repaired.stderr)
+        self.assertIn("took the mapping tree at block 220, which maps 35521 of 65536 cache blocks",
+                      repaired.stderr)
+        self.assertEqual(run("cache_check", "-q", output).returncode, 0)
+        dump = run("cache_dump", output).stdout
+        self.assertIn('block_size="64" nr_cache_blocks="65536" policy="smq"', dump)
+        self.assertEqual({(int(c), int(o), dirty) for c, o, dirty in MAPPING.findall(dump)},
+                         {(c, o, "true") for c, o, _ in truth_of("v2-large")["mappings"]})
+
+    def test_what_is_left_of_a_superblock_tells_the_tree(self):
+        image = Image("v2-writeback")
+        image.flip(0, 4000)
+        repaired, output = self.repair(image, "--block-size", "128", "--nr-cache-blocks", "256")
+        self.assertEqual(repaired.returncode, 0, repaired.stderr)
+        self.assertIn("what is left of the superblock names it", repaired.stderr)
+        self.assertEqual(len(MAPPING.findall(run("cache_dump", output).stdout)), 256)
+
+    def test_version_1_is_told_by_its_dirty_flags(self):
+        image = Image("v1-writeback")
+        image.flip(0, 4000)
+        facts = ("--block-size", "128", "--nr-cache-blocks", "256")
+        repaired, output = self.repair(image, *facts)
+        self.assertEqual(repaired.returncode, 0, repaired.stderr)
+        self.assertEqual(output.read_bytes()[40], 1)
+        self.assertEqual(self.repair(image, *facts, "--metadata-version", "2")[0].returncode, 1)
+
+    def test_a_tree_in_doubt_is_taken_on_request_only(self):
+        image = Image("v2-writeback")
+        image.zero(0)
+        facts = ("--block-size", "128", "--nr-cache-blocks", "256")
+        repaired, output = self.repair(image, *facts)
+        self.assertEqual(repaired.returncode, 1)
+        self.assertIn("the tree at block 15 says something else", repaired.stderr)
+        self.assertEqual(output.read_bytes(), bytes(len(image.data)))
+        repaired, output = self.repair(image, *facts, "--use-stale")
+        self.assertEqual(repaired.returncode, 0)
+        self.assertEqual(len(MAPPING.findall(run("cache_dump", output).stdout)), 256)
+
+    def test_facts_must_agree_with_a_sound_superblock(self):
+        image = Image("v2-writeback")
+        for facts, code in ((("--block-size", "128"), 0), (("--block-size", "64"), 1),
+                            (("--nr-cache-blocks", "255"), 1), (("--metadata-version", "1"), 1),
+                            (("--policy", "cleaner"), 1), (("--block-size", "100"), 2),
+                            (("--nr-cache-blocks", "many"), 2), (("--metadata-version", "3"), 2),
+                            (("--policy", "a b"), 2)):
+            with self.subTest(facts):
+                self.assertEqual(self.repair(image, *facts)[0].returncode, code)
+
+    def test_a_lost_root_costs_what_was_written_since_the_earlier_one(self):
+        image = Image("v2-large")
+        image.zero(image.field("mapping_root"))
+        repaired, output = self.repair(image)
+        self.assertEqual(repaired.returncode, 0)
+        self.assertIn("123 of its 129 array blocks were found", repaired.stderr)
+        self.assertIn("lost: the mappings of cache blocks 32576-35629", repaired.stderr)
+        found = {(int(c), int(o), d == "true")
+                 for c, o, d in MAPPING.findall(run("cache_dump", output).stdout)}
+        self.assertEqual(found, {(c, o, bool(d)) for c, o, d in truth_of("v2-large")["mappings"]
+                                 if not 32576 <= c < 35630})
+
+    def test_earlier_mappings_are_taken_on_request_only_and_dirty(self):
+        image = Image("v2-large")
+        part = 63  # of which root 216 has another version
+        image.zero(image.array_blocks("mapping_root")[part])
+        first, end = part * 509, part * 509 + 509
+        repaired, output = self.repair(image)
+        self.assertIn(f"cache blocks {first}-{end - 1}: an earlier version of the mappings",
+                      repaired.stderr)
+        found = [int(c) for c, _, _ in MAPPING.findall(run("cache_dump", output).stdout)]
+        self.assertFalse([c for c in found if first <= c < end])
+        repaired, output = self.repair(image, "--use-stale")
+        self.assertIn("they are dirty, and may be wrong", repaired.stderr)
+        taken = [(int(c), d) for c, _, d in MAPPING.findall(run("cache_dump", output).stdout)
+                 if first <= int(c) < end]
+        self.assertTrue(taken)
+        self.assertEqual({dirty for _, dirty in taken}, {"true"})
+        self.assertEqual(run("cache_check", "-q", output).returncode, 0)
+
+    def test_list_roots_shows_the_trees(self):
+        listed = run("cache_repair", "--list-roots", "-i", Image("v2-writeback").write(self.folder))
+        self.assertEqual(listed.returncode, 0)
+        self.assertIn("block 15: maps 192 of 256 cache blocks, space map at block 16\n",
+                      listed.stdout)
+        self.assertIn("block 19: maps 256 of 256 cache blocks, space map at block 28, in force\n",
+                      listed.stdout)
+
+    def test_list_roots_takes_no_output(self):
+        path = Image("v2-writeback").write(self.folder)
+        self.assertEqual(run("cache_repair", "--list-roots", "-i", path, "-o", "x").returncode, 2)
+        self.assertEqual(run("cache_repair", "-i", path).returncode, 2)
 
     def test_input_and_output_must_differ(self):
         path = Image("v2-writeback").write(self.folder)

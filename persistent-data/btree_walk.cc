@@ -212,4 +212,19 @@ btree_contents walk_btree(const walk_context &context, const btree_description &
   return btree_walker{context, tree}.walk();
 }
 
+std::vector<std::pair<std::uint64_t, std::uint64_t>> read_leaf(metadata_block where,
+                                                               block_view block) {
+  std::vector<std::pair<std::uint64_t, std::uint64_t>> entries;
+  const auto header = load<btree_node_header>(block, 0);
+  const key_range any{0, std::numeric_limits<std::uint64_t>::max()};
+  if (fault_of(btree_node_type, where, block) == nullptr &&
+      header.flags == btree_node_header::leaf && header_fault(header, sizeof(le64), true).empty() &&
+      key_fault(block, header, any).empty()) {
+    for (std::size_t i = 0; i < header.nr_entries; ++i) {
+      entries.emplace_back(key_at(block, i), value_at(block, header, i));
+    }
+  }
+  return entries;
+}
+
 } // namespace dmcache

@@ -6,8 +6,10 @@
 
 #include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "persistent-data/validator.h"
 #include "persistent-data/walk_context.h"
 
 namespace dmcache {
@@ -54,5 +56,10 @@ class btree_contents {
 
 // Damage is told to the context's sink. The nodes' blocks are claimed in its usage.
 btree_contents walk_btree(const walk_context &context, const btree_description &tree);
+
+// The keys and values of a leaf of 8-byte values, whatever leads to it; none if `block`, read from
+// `where`, can't be believed to be one.
+std::vector<std::pair<std::uint64_t, std::uint64_t>> read_leaf(metadata_block where,
+                                                               block_view block);
 
 } // namespace dmcache

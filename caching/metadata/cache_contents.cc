@@ -81,6 +81,9 @@ std::optional<std::string> cache_contents::add(const mapping &each) {
   if (each.origin.value() > max_origin_block) {
     return fmt::format("origin block {} doesn't fit 48 bits", each.origin);
   }
+  if (!has_all_origins_) {
+    index_origins();
+  }
   if (!origins_.insert(each.origin)) {
     return fmt::format("origin block {} is mapped already", each.origin);
   }
@@ -130,6 +133,16 @@ void cache_contents::mappings(std::span<const mapping> some) {
     origin_end_ = std::max(origin_end_, each.origin.value() + 1);
   }
   nr_mapped_ += some.size();
+  has_all_origins_ = false;
+}
+
+void cache_contents::index_origins() {
+  for (const std::uint64_t entry : entries_.span()) {
+    if (entry != 0) {
+      origins_.insert(origin_block{entry >> mapping_flag_bits});
+    }
+  }
+  has_all_origins_ = true;
 }
 
 void cache_contents::hints(cache_block first, std::span<const le32> some) {

@@ -73,6 +73,7 @@ class cache_contents final : public metadata_visitor {
   metadata_block write_mappings(block_writer &out) const;
   metadata_block write_dirty_bits(block_writer &out) const;
   std::uint64_t entry_of(std::uint64_t block) const;
+  void index_origins();
   bool is_dirty(std::uint64_t block) const {
     return (dirty_[block / bits_per_word] >> block % bits_per_word & 1) != 0;
   }
@@ -84,7 +85,8 @@ class cache_contents final : public metadata_visitor {
   bool has_hints_ = false;             // else the hint array was never written
   lazy_array<std::uint64_t> has_hint_; // a bit per cache block
   std::vector<key_range> discards_;
-  origin_block_set origins_;
+  origin_block_set origins_; // of what add() took; and of all others if has_all_origins_
+  bool has_all_origins_ = true;
   std::uint64_t nr_mapped_ = 0;
   std::uint64_t origin_end_ = 0;
   std::uint64_t discard_end_ = 0;

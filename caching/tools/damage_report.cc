@@ -1,5 +1,7 @@
 #include "caching/tools/damage_report.h"
 
+#include <algorithm>
+
 #include <fmt/format.h>
 
 namespace dmcache {
@@ -42,6 +44,9 @@ void damage_report::found(const damage &what) {
   if (what.lost && what.lost->begin < what.lost->end) {
     mine.lost += what.lost->end - what.lost->begin;
     text += loss(what.in, *what.lost);
+    if (what.in == structure::mappings) {
+      lost_mappings_.push_back(*what.lost);
+    }
   }
   to_.problem(text);
 }
@@ -53,6 +58,20 @@ bool damage_report::is_confined_to(structure which) const {
     }
   }
   return nr_fatal_ == 0 && !has_io_error_;
+}
+
+std::vector<key_range> damage_report::lost_mappings() const {
+  std::vector<key_range> sorted = lost_mappings_;
+  std::ranges::sort(sorted, {}, &key_range::begin);
+  std::vector<key_range> merged;
+  for (const key_range &each : sorted) {
+    if (!merged.empty() && each.begin <= merged.back().end) {
+      merged.back().end = std::max(merged.back().end, each.end);
+    } else {
+      merged.push_back(each);
+    }
+  }
+  return merged;
 }
 
 void damage_report::explain() {

@@ -3,6 +3,7 @@
 
 #include <array>
 #include <cstdint>
+#include <vector>
 
 #include "base/report.h"
 #include "base/result.h"
@@ -24,6 +25,9 @@ class damage_report final : public damage_sink {
   // The device failed to read, rather than its contents being wrong.
   bool has_io_error() const { return has_io_error_; }
 
+  // Cache blocks whose mappings are lost; ascending, not touching each other.
+  std::vector<key_range> lost_mappings() const;
+
   // For each structure that is damaged, what that means for the user's data.
   void explain();
 
@@ -40,6 +44,7 @@ class damage_report final : public damage_sink {
 
   report &to_;
   std::array<tally, nr_structures> tallies_{};
+  std::vector<key_range> lost_mappings_; // as told
   std::uint64_t nr_found_ = 0;
   std::uint64_t nr_fatal_ = 0;
   bool has_io_error_ = false;

@@ -28,16 +28,21 @@ result<metadata_device> read_metadata_device(std::unique_ptr<device> from) {
   return metadata_device{std::move(from), *block};
 }
 
-result<metadata_device> open_metadata(const std::string &path, access mode) {
+result<std::unique_ptr<device>> open_metadata_device(const std::string &path, access mode) {
   auto from = open_file_device(path, mode);
-  if (!from) {
-    return std::unexpected{from.error()};
-  }
-  if (holds_xml(path)) {
+  if (from && holds_xml(path)) {
     return fail(failure::failed,
                 fmt::format("This looks like XML.  This tool only supports the binary metadata "
                             "format.  {} is no metadata device",
                             path));
+  }
+  return from;
+}
+
+result<metadata_device> open_metadata(const std::string &path, access mode) {
+  auto from = open_metadata_device(path, mode);
+  if (!from) {
+    return std::unexpected{from.error()};
   }
   auto metadata = read_metadata_device(std::move(*from));
   if (!metadata) {

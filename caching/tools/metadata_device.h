@@ -18,6 +18,10 @@ struct metadata_device {
 // The metadata on `from`.
 result<metadata_device> read_metadata_device(std::unique_ptr<device> from);
 
+// Opens `path`; says so if it holds an XML document instead.
+result<std::unique_ptr<device>> open_metadata_device(const std::string &path,
+                                                     access mode = access::read_only);
+
 // Opens `path` and reads its superblock; says so if it is rather an XML document, or
 // too small for metadata.
 result<metadata_device> open_metadata(const std::string &path, access mode = access::read_only);

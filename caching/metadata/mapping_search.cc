@@ -1,0 +1,317 @@
+#include "caching/metadata/mapping_search.h"
+
+#include <algorithm>
+#include <cstring>
+#include <map>
+#include <optional>
+
+#include "caching/metadata/metadata_reader.h"
+#include "persistent-data/block_survey.h"
+#include "persistent-data/space_map_check.h"
+#include "persistent-data/space_map_reader.h"
+
+namespace dmcache {
+namespace {
+
+constexpr std::uint64_t per_block = array_max_entries(sizeof(le64));
+
+// Bounds of memory and time. A cache leaves less than that behind.
+constexpr std::size_t max_old_leaves = 1024;
+constexpr std::size_t max_compared = 2048;
+
+class deaf_sink final : public damage_sink {
+ public:
+  void found(const damage & /*what*/) override {}
+};
+
+class mapping_searcher {
+ public:
+  mapping_searcher(device &from, const superblock &block, progress &watcher)
+      : from_{from}, superblock_{block}, watcher_{watcher}, survey_{survey_blocks(from, watcher)},
+        usage_{from.size()}, nr_parts_{(block.cache_blocks + per_block - 1) / per_block} {}
+
+  found_mappings search() {
+    read_what_is_sound();
+    read_old_leaves();
+    if (used_) {
+      place_by_own_leaves();
+      place_by_old_leaves();
+      place_by_contents();
+      if (!accounts_for_all()) {
+        unproven_ = std::exchange(placed_, {});
+      }
+    }
+    found_mappings found;
+    found.nr_found = placed_.size();
+    found.room = usage_.find_unused(usage_.nr_blocks(), tree_room(nr_parts_));
+    known_.merge(placed_);
+    find_older(found.older);
+    found.in_force.assign(known_.begin(), known_.end());
+    return found;
+  }
+
+ private:
+  struct old_leaf {
+    found_mappings::parts entries;
+    std::size_t agreements = 0; // with what is in force
+  };
+
+  void read_what_is_sound() {
+    deaf_sink sink;
+    const walk_context context{from_, usage_, sink, watcher_};
+    metadata_visitor nobody;
+    usage_.claim(superblock_location, structure::superblock);
+    read_metadata(context, superblock_, {.mappings = false}, nobody);
+    check_space_map(context, superblock_.space_map);
+    if (superblock_.version == 2) {
+      bitset_reader dirty_bits{context, metadata_block{superblock_.dirty_root},
+                               superblock_.cache_blocks,
+                               structure_kind{structure::dirty_bits, true}};
+      while (dirty_bits.next()) {
+      }
+    }
+    const bool others_are_sound = usage_.is_complete();
+    const btree_contents tree =
+        walk_btree(context, {.root = metadata_block{superblock_.mapping_root},
+                             .value_size = sizeof(le64),
+                             .key_limit = nr_parts_,
+                             .kind = {structure::mappings, true},
+                             .lost_limit = superblock_.cache_blocks});
+    for (const btree_contents::entry &entry : tree.entries) {
+      if (!usage_.claim(metadata_block{entry.value}, structure::mappings)) {
+        known_.emplace(entry.key, entry.value);
+      }
+    }
+    if (others_are_sound) {
+      used_ = read_used_blocks(from_, metadata_block{superblock_.space_map.bitmap_root});
+    }
+    for (std::uint64_t at = 0; used_ && at < usage_.nr_blocks(); ++at) {
+      if (usage_.is_used(at) && (at >= used_->size() || !(*used_)[at])) {
+        used_.reset(); // it can't be relied on
+      }
+    }
+  }
+
+  // In use, though nothing leads to it.
+  bool is_orphan(std::uint64_t block) const {
+    return block < usage_.nr_blocks() && used_ && block < used_->size() && (*used_)[block] &&
+           !usage_.is_used(block);
+  }
+
+  bool is_missing(std::uint64_t part) const {
+    return part < nr_parts_ && !known_.contains(part) && !placed_.contains(part);
+  }
+
+  bool can_be(std::uint64_t part, std::uint64_t block) const {
+    return block < survey_.size() && survey_[block].kind == block_kind::array_block &&
+           survey_[block].value_size == sizeof(le64) &&
+           survey_[block].nr_entries ==
+               std::min(per_block, superblock_.cache_blocks - part * per_block);
+  }
+
+  void place(std::uint64_t part, std::uint64_t block) {
+    placed_.emplace(part, block);
+    usage_.claim(metadata_block{block}, structure::mappings);
+  }
+
+  found_mappings::parts leaf_at(std::uint64_t block) {
+    block_stream one{from_, 1, [&](std::size_t) { return metadata_block{block}; }};
+    const auto read = one.next();
+    return read->error ? found_mappings::parts{} : read_leaf(read->where, read->data);
+  }
+
+  bool is_leaf(std::uint64_t block) const {
+    return survey_[block].kind == block_kind::leaf_node &&
+           survey_[block].value_size == sizeof(le64);
+  }
+
+  void read_old_leaves() {
+    for (std::uint64_t block = survey_.size(); block-- > 0 && old_.size() < max_old_leaves;) {
+      if (is_leaf(block) && !usage_.is_used(block) && !is_orphan(block)) {
+        old_leaf leaf{leaf_at(block)};
+        for (const auto &[part, at] : leaf.entries) {
+          const auto known = known_.find(part);
+          const bool agrees =
+              known != known_.end() ? known->second == at : part < nr_parts_ && is_orphan(at);
+          leaf.agreements += agrees ? 1U : 0U;
+        }
+        old_.push_back(std::move(leaf));
+      }
+    }
+    std::ranges::stable_sort(old_, std::ranges::greater{}, &old_leaf::agreements);
+  }
+
+  // Leaves that are in force themselves.
+  void place_by_own_leaves() {
+    std::map<std::uint64_t, std::vector<std::uint64_t>> claims;
+    for (std::uint64_t block = 0; block < survey_.size(); ++block) {
+      if (is_leaf(block) && is_orphan(block)) {
+        for (const auto &[part, at] : leaf_at(block)) {
+          claims[part].push_back(at);
+        }
+        usage_.claim(metadata_block{block}, structure::mappings);
+      }
+    }
+    for (const auto &[part, blocks] : claims) {
+      if (blocks.size() == 1 && is_missing(part) && is_orphan(blocks.front())) {
+        place(part, blocks.front());
+      }
+    }
+  }
+
+  void place_by_old_leaves() {
+    for (const old_leaf &leaf : old_) {
+      for (const auto &[part, block] : leaf.entries) {
+        if (is_missing(part) && is_orphan(block) && !is_disputed(leaf, part, block)) {
+          place(part, block);
+        }
+      }
+    }
+  }
+
+  // Does another leaf, as near to what is in force, say that `block` is another part?
+  bool is_disputed(const old_leaf &by, std::uint64_t part, std::uint64_t block) const {
+    return std::ranges::any_of(old_, [&](const old_leaf &leaf) {
+      return leaf.agreements >= by.agreements / 2 &&
+             std::ranges::any_of(leaf.entries, [&](const auto &entry) {
+               return entry.second == block && entry.first != part;
+             });
+    });
+  }
+
+  std::optional<std::uint64_t> older_version_of(std::uint64_t part) const {
+    for (const old_leaf &leaf : old_) {
+      for (const auto &[other, block] : leaf.entries) {
+        if (other == part && can_be(part, block) && !usage_.is_used(block)) {
+          return block;
+        }
+      }
+    }
+    return {};
+  }
+
+  std::vector<le64> entries_at(std::uint64_t block) {
+    std::vector<le64> entries(survey_[block].nr_entries);
+    block_stream one{from_, 1, [&](std::size_t) { return metadata_block{block}; }};
+    const auto read = one.next();
+    if (read->error) {
+      return {};
+    }
+    std::memcpy(entries.data(), read->data.data() + sizeof(array_block_header),
+                entries.size() * sizeof(le64));
+    return entries;
+  }
+
+  bool maps_something(std::uint64_t block) {
+    return std::ranges::any_of(entries_at(block), [](le64 entry) { return entry != 0; });
+  }
+
+  // At least half of what is mapped in the earlier version is so in the later one.
+  static bool resemble(const std::vector<le64> &earlier, const std::vector<le64> &later) {
+    constexpr std::size_t few = 8;
+    std::size_t mapped = 0;
+    std::size_t same = 0;
+    for (std::size_t i = 0; i < std::min(earlier.size(), later.size()); ++i) {
+      mapped += earlier[i] != 0 ? 1U : 0U;
+      same += earlier[i] != 0 && earlier[i] == later[i] ? 1U : 0U;
+    }
+    return same >= few && same * 2 >= mapped;
+  }
+
+  void place_by_contents() {
+    std::vector<std::uint64_t> parts;
+    std::vector<std::uint64_t> blocks;
+    for (std::uint64_t part = 0; part < nr_parts_; ++part) {
+      if (is_missing(part)) {
+        parts.push_back(part);
+      }
+    }
+    for (std::uint64_t block = 0; block < survey_.size(); ++block) {
+      if (is_orphan(block)) {
+        blocks.push_back(block);
+      }
+    }
+    if (parts.size() == 1 && blocks.size() == 1 && can_be(parts.front(), blocks.front())) {
+      place(parts.front(), blocks.front());
+      return;
+    }
+    if (parts.size() > max_compared || blocks.size() > max_compared) {
+      return;
+    }
+    place_alike(parts, blocks);
+  }
+
+  // Each part whose earlier version resembles one of `blocks` only, which resembles no other part.
+  void place_alike(std::span<const std::uint64_t> parts, std::span<const std::uint64_t> blocks) {
+    std::vector<std::vector<le64>> later;
+    for (const std::uint64_t block : blocks) {
+      later.push_back(survey_[block].kind == block_kind::array_block ? entries_at(block)
+                                                                     : std::vector<le64>{});
+    }
+    std::map<std::uint64_t, std::vector<std::uint64_t>> parts_of; // by block
+    std::map<std::uint64_t, std::size_t> nr_blocks_of;            // by part
+    for (const std::uint64_t part : parts) {
+      const auto older = older_version_of(part);
+      const std::vector<le64> earlier = older ? entries_at(*older) : std::vector<le64>{};
+      for (std::size_t i = 0; i < blocks.size(); ++i) {
+        if (can_be(part, blocks[i]) && resemble(earlier, later[i])) {
+          parts_of[blocks[i]].push_back(part);
+          ++nr_blocks_of[part];
+        }
+      }
+    }
+    for (const auto &[block, alike] : parts_of) {
+      if (alike.size() == 1 && nr_blocks_of[alike.front()] == 1) {
+        place(alike.front(), block);
+      }
+    }
+  }
+
+  // For each part that is still missing there is one block that is in use for something unknown.
+  bool accounts_for_all() const {
+    std::uint64_t missing = 0;
+    std::uint64_t orphans = 0;
+    for (std::uint64_t part = 0; part < nr_parts_; ++part) {
+      missing += is_missing(part) ? 1U : 0U;
+    }
+    for (std::uint64_t block = 0; block < survey_.size(); ++block) {
+      const bool is_inner = survey_[block].kind == block_kind::internal_node;
+      orphans += is_orphan(block) && !is_inner ? 1U : 0U;
+    }
+    return missing == orphans;
+  }
+
+  void find_older(found_mappings::parts &older) {
+    for (std::uint64_t part = 0; part < nr_parts_; ++part) {
+      const auto known = known_.find(part);
+      if (known != known_.end() && can_be(part, known->second)) {
+        continue;
+      }
+      if (const auto unproven = unproven_.find(part); unproven != unproven_.end()) {
+        older.push_back(*unproven);
+      } else if (const auto block = older_version_of(part); block && maps_something(*block)) {
+        older.emplace_back(part, *block);
+      }
+    }
+  }
+
+  device &from_;
+  const superblock &superblock_;
+  progress &watcher_;
+  block_survey survey_;
+  block_usage usage_; // by all that is known to be in force
+  std::uint64_t nr_parts_;
+  std::map<std::uint64_t, std::uint64_t> known_;  // block by part, as the tree has it
+  std::map<std::uint64_t, std::uint64_t> placed_; // the same, as found
+  std::map<std::uint64_t, std::uint64_t> unproven_;
+  std::optional<std::vector<bool>> used_; // nothing if what else is in use isn't known
+  std::vector<old_leaf> old_;             // nearest to what is in force first
+};
+
+} // namespace
+
+found_mappings search_mappings(device &from, const superblock &block, progress &watcher) {
+  return mapping_searcher{from, block, watcher}.search();
+}
+
+} // namespace dmcache

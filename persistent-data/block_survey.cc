@@ -1,0 +1,63 @@
+#include "persistent-data/block_survey.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "persistent-data/block_stream.h"
+
+namespace dmcache {
+namespace {
+
+std::uint8_t possible(std::uint32_t value_size) {
+  return value_size == sizeof(le32) || value_size == sizeof(le64)
+             ? static_cast<std::uint8_t>(value_size)
+             : std::uint8_t{0};
+}
+
+surveyed_block node(block_view block) {
+  btree_node_header header;
+  std::memcpy(&header, block.data(), sizeof header);
+  const bool is_leaf = header.flags == btree_node_header::leaf;
+  return {is_leaf ? block_kind::leaf_node : block_kind::internal_node, possible(header.value_size),
+          static_cast<std::uint16_t>(header.nr_entries)};
+}
+
+surveyed_block array_block(block_view block) {
+  array_block_header header;
+  std::memcpy(&header, block.data(), sizeof header);
+  return {block_kind::array_block, possible(header.value_size),
+          static_cast<std::uint16_t>(header.nr_entries)};
+}
+
+surveyed_block identify(metadata_block where, block_view block) {
+  const auto is = [&](const block_type &type) { return fault_of(type, where, block) == nullptr; };
+  if (is(array_block_type)) {
+    return array_block(block);
+  }
+  if (is(btree_node_type)) {
+    return node(block);
+  }
+  if (is(space_map_bitmap_type)) {
+    return {.kind = block_kind::space_map_bitmap};
+  }
+  return {.kind = is(space_map_index_type) ? block_kind::space_map_index : block_kind::unknown};
+}
+
+} // namespace
+
+block_survey survey_blocks(device &from, progress &watcher) {
+  const std::uint64_t nr_blocks =
+      std::min(from.size().value() / metadata_block_size, max_metadata_blocks);
+  block_survey survey(nr_blocks);
+  watcher.begin("searching", nr_blocks);
+  block_stream blocks{from, nr_blocks, [](std::size_t i) { return metadata_block{i}; }};
+  while (const auto block = blocks.next()) {
+    watcher.advance(1);
+    if (!block->error) {
+      survey[block->position] = identify(block->where, block->data);
+    }
+  }
+  return survey;
+}
+
+} // namespace dmcache

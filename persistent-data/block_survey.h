@@ -1,0 +1,33 @@
+// What each block of a device is, as far as it tells by itself: for finding what nothing leads to
+// any more.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "base/device.h"
+#include "base/progress.h"
+
+namespace dmcache {
+
+enum class block_kind : std::uint8_t {
+  unknown, // unreadable, never written, or without a checksum of any kind below
+  leaf_node,
+  internal_node,
+  array_block,
+  space_map_index,
+  space_map_bitmap,
+};
+
+struct surveyed_block {
+  block_kind kind = block_kind::unknown;
+  std::uint8_t value_size = 0;  // of nodes and array blocks; 0 if it is impossible
+  std::uint16_t nr_entries = 0; // of the same
+};
+
+// By block; four bytes of memory each.
+using block_survey = std::vector<surveyed_block>;
+
+block_survey survey_blocks(device &from, progress &watcher);
+
+} // namespace dmcache

@@ -1,0 +1,16 @@
+// Which blocks a space map counts as used. format.md: "Space map".
+#pragma once
+
+#include <optional>
+#include <vector>
+
+#include "base/device.h"
+#include "persistent-data/format.h"
+
+namespace dmcache {
+
+// By block, up to what the bitmaps cover. Nothing if the index block or any bitmap can't be
+// believed.
+std::optional<std::vector<bool>> read_used_blocks(device &from, metadata_block index);
+
+} // namespace dmcache

@@ -1,11 +1,13 @@
 """cache_writeback: what reaches the origin, and when dirty flags are cleared."""
 
+import gzip
+import hashlib
 import pathlib
 import re
 import tempfile
 import unittest
 
-from fixture_images import BITMAP, Image, run, truth_of
+from fixture_images import BITMAP, FIXTURES, Image, run, truth_of
 
 SECTORS = 64  # of 512 bytes a cache block here, so that the devices stay small
 BYTES = SECTORS * 512
@@ -165,6 +167,19 @@ class WritebackTest(unittest.TestCase):
         self.lay_out("v2-writeback")
         self.assertEqual(self.write_back("--buffer-size-meg", "1").returncode, 0)
         self.expect_origin(self.stored_dirty())
+
+
+    def test_a_crashed_cache_s_origin_becomes_what_the_kernel_would_read(self):
+        for name in ("v1-crash", "v1-crash-again", "v2-crash"):
+            with self.subTest(name):
+                self.metadata = Image(name).write(self.folder)
+                self.fast, self.origin = self.folder / "cache.img", self.folder / "origin.img"
+                for path in (self.fast, self.origin):
+                    packed = FIXTURES / name / (path.name + ".gz")
+                    path.write_bytes(gzip.decompress(packed.read_bytes()))
+                self.assertEqual(self.write_back().returncode, 0)
+                self.assertEqual(hashlib.sha256(self.origin.read_bytes()).hexdigest(),
+                                 (FIXTURES / name / "logical.sha256").read_text().strip())
 
 
 if __name__ == "__main__":

@@ -1,0 +1,99 @@
+"""A Linux kernel in QEMU that is handed disks: what its dm-cache says of them."""
+
+import gzip
+import os
+import pathlib
+import shutil
+import subprocess
+import tempfile
+
+HERE = pathlib.Path(__file__).parent
+MODULES = ("virtio_pci", "virtio_blk", "dm-mod", "dm-cache", "dm-cache-smq")
+
+
+def kernel_tree():
+    """The unpacked kernel package, which scripts/test-kernel fetches."""
+    return pathlib.Path(os.environ["DMCACHE_KERNEL"])
+
+
+def copy_program(root, program):
+    """Copies it with the shared libraries that it needs."""
+    path = pathlib.Path(shutil.which(program, path=os.environ["PATH"] + ":/sbin:/usr/sbin"))
+    (root / "sbin").mkdir(exist_ok=True)
+    shutil.copy(path, root / "sbin" / program)
+    for word in subprocess.run(["ldd", path], capture_output=True, text=True).stdout.split():
+        if word.startswith("/"):
+            target = root / word[1:]
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(word, target)
+
+
+def add_modules(root):
+    """Copies them with what they depend on, and lists them in the order of loading."""
+    tree = kernel_tree()
+    modules = next(iter(tree.glob("lib/modules/*")), None) or next(
+        iter(tree.glob("usr/lib/modules/*")))
+    base = modules.parent.parent.parent
+    subprocess.run(["depmod", "-b", base, modules.name], check=True)
+    needed = {}
+    for module in MODULES:
+        listed = subprocess.run(["modprobe", "-d", base, "-S", modules.name, "--show-depends",
+                                 module], capture_output=True, text=True, check=True).stdout
+        needed |= {line.split()[1]: None for line in listed.splitlines()
+                   if line.startswith("insmod ")}
+    with open(root / "modules.list", "w") as names:
+        for number, path in enumerate(map(pathlib.Path, needed)):
+            target = root / f"{number}-{path.name}"
+            shutil.copy(path, target)
+            if target.suffix in (".xz", ".zst"):
+                tool = {".xz": "xz", ".zst": "zstd"}[target.suffix]
+                subprocess.run([tool, "-q", "-d", "--rm" if tool == "zstd" else "-f", target],
+                               check=True)
+                target = target.with_suffix("")
+            names.write(f"/{target.name}\n")
+
+
+def initial_ram_disk(folder, cases):
+    root = pathlib.Path(folder) / "root"
+    (root / "bin").mkdir(parents=True)
+    shutil.copy(shutil.which("busybox"), root / "bin" / "busybox")
+    shutil.copy(HERE / "init", root / "init")
+    (root / "init").chmod(0o755)
+    (root / "cases").write_text(cases)
+    copy_program(root, "dmsetup")
+    add_modules(root)
+    names = "\n".join(str(each.relative_to(root)) for each in root.rglob("*"))
+    archive = subprocess.run(["cpio", "-o", "-H", "newc", "-R", "0:0", "--quiet"], cwd=root,
+                             input=names.encode(), capture_output=True, check=True).stdout
+    packed = pathlib.Path(folder) / "initrd"
+    packed.write_bytes(gzip.compress(archive, 1))
+    return packed
+
+
+def run(cases, timeout=600):
+    """{case: {key: value}} of cases {name: (metadata, fast, origin, block size, features)}."""
+    with tempfile.TemporaryDirectory() as folder:
+        disks, lines = [], []
+        for name, (metadata, fast, origin, block_size, features) in cases.items():
+            names = [f"vd{chr(ord('a') + len(disks) + i)}" for i in range(3)]
+            disks += [metadata, fast, origin]
+            lines.append(" ".join([name, *names, str(block_size), features]) + "\n")
+        command = ["qemu-system-x86_64", "-machine", "q35", "-accel", "tcg,thread=multi",
+                   "-cpu", "max", "-m", "1024", "-smp", "2", "-no-reboot", "-display", "none",
+                   "-monitor", "none", "-nodefaults", "-serial", "stdio",
+                   "-kernel", next(kernel_tree().glob("boot/vmlinuz-*")),
+                   "-initrd", initial_ram_disk(folder, "".join(lines)),
+                   "-append", "console=ttyS0 quiet loglevel=4 panic=-1"]
+        for number, disk in enumerate(disks):
+            command += ["-drive", f"if=none,id=d{number},file={disk},format=raw,cache=writeback",
+                        "-device", f"virtio-blk-pci,drive=d{number},bus=pcie.0"]
+        said = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True,
+                              timeout=timeout).stdout.decode(errors="replace")
+    if "all done" not in said:
+        raise RuntimeError("the guest ended early:\n" + said)
+    results = {name: {} for name in cases}
+    for line in said.splitlines():
+        name, key, value = (line.strip().split(" ", 2) + ["", ""])[:3]
+        if name in results:
+            results[name][key] = value
+    return results

@@ -14,6 +14,7 @@ class memory_device final : public device {
   explicit memory_device(std::vector<std::byte> contents) : contents_{std::move(contents)} {}
 
   std::span<std::byte> contents() { return contents_; }
+  std::span<const std::byte> contents() const { return contents_; }
 
   bytes size() const override { return bytes{contents_.size()}; }
   void submit(std::span<const io_request> requests) override;

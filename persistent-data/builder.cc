@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "base/assert.h"
+#include "persistent-data/btree_node.h"
 #include "persistent-data/validator.h"
 
 namespace dmcache {
@@ -16,24 +17,10 @@ constexpr std::uint64_t divided_up(std::uint64_t count, std::uint64_t by) {
 metadata_block write_node(block_writer &out, std::uint32_t flags, std::size_t value_size,
                           std::span<const btree_entries::value_type> entries) {
   const auto [where, data] = out.add();
-  const std::uint32_t max_entries = btree_max_entries(value_size);
-  const btree_node_header header{.checksum = {},
-                                 .flags = flags,
-                                 .block_number = {},
-                                 .nr_entries = static_cast<std::uint32_t>(entries.size()),
-                                 .max_entries = max_entries,
-                                 .value_size = static_cast<std::uint32_t>(value_size),
-                                 .padding = {}};
-  std::memcpy(data.data(), &header, sizeof header);
-  std::byte *key_at = data.data() + sizeof header;
-  std::byte *value_at = key_at + sizeof(le64) * max_entries;
+  writable_btree_node node{data};
+  node.clear(flags, value_size);
   for (const auto &[key, value] : entries) {
-    const le64 stored_key = key;
-    const le64 stored_value = value; // of which the low bytes come first
-    std::memcpy(key_at, &stored_key, sizeof stored_key);
-    std::memcpy(value_at, &stored_value, value_size);
-    key_at += sizeof stored_key;
-    value_at += value_size;
+    node.append(key, value);
   }
   seal(btree_node_type, where, data);
   return where;

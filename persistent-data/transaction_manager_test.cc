@@ -1,0 +1,247 @@
+#include "persistent-data/transaction_manager.h"
+
+#include <map>
+#include <random>
+
+#include "base/volatile_device.h"
+#include "persistent-data/test_store.h"
+
+namespace dmcache {
+namespace {
+
+constexpr std::uint64_t device_blocks = 500;
+
+using model = std::map<std::uint64_t, std::uint64_t>;
+
+std::vector<std::byte> formatted() {
+  memory_device on{bytes{device_blocks * metadata_block_size}};
+  test_store::format(on, sizeof(le64));
+  const auto contents = on.contents();
+  return {contents.begin(), contents.end()};
+}
+
+model contents_of(test_store &store) {
+  model found;
+  for (const btree_contents::entry &each : store.sound_tree(sizeof(le64)).entries) {
+    found.emplace(each.key, each.value);
+  }
+  return found;
+}
+
+model contents_of(std::vector<std::byte> image) {
+  memory_device on{std::move(image)};
+  test_store store{on};
+  return contents_of(store);
+}
+
+// Random changes of a tree, the same for the same seed.
+struct changes {
+  std::uint64_t seed;
+
+  void apply_to(model &expected) const {
+    std::mt19937_64 chance{seed};
+    for (int i = 0; i < 400; ++i) {
+      const std::uint64_t key = chance() % 3000;
+      if (chance() % 3 == 0) {
+        expected.erase(key);
+      } else {
+        expected[key] = chance();
+      }
+    }
+  }
+
+  // To the tree at `root` too, of which `expected` is what it holds.
+  result<metadata_block> apply_to(test_store &store, model expected) const {
+    btree tree{*store.transactions, sizeof(le64)};
+    model after = expected;
+    apply_to(after);
+    result<metadata_block> root = store.root();
+    for (const auto &[key, value] : expected) {
+      if (root && !after.contains(key)) {
+        root = tree.remove(*root, key);
+      }
+    }
+    for (const auto &[key, value] : after) {
+      if (root) {
+        root = tree.insert(*root, key, value);
+      }
+    }
+    return root;
+  }
+};
+
+bool change_and_commit(test_store &store, const changes &what, const model &before) {
+  const auto root = what.apply_to(store, before);
+  return root && store.commit(*root, 0);
+}
+
+class transaction_manager_test : public testing::Test {
+ protected:
+  transaction_manager_test() {
+    memory_device on{formatted()};
+    test_store store{on};
+    changes{1}.apply_to(before_);
+    EXPECT_TRUE(change_and_commit(store, {1}, {}));
+    model middle = before_;
+    changes{2}.apply_to(before_);
+    EXPECT_TRUE(change_and_commit(store, {2}, middle));
+    image_.assign(on.contents().begin(), on.contents().end());
+    after_ = before_;
+    changes_.apply_to(after_);
+  }
+
+  // How many writes and flushes changes_ takes.
+  std::uint64_t nr_changes() {
+    volatile_device on{image_};
+    test_store store{on};
+    EXPECT_TRUE(change_and_commit(store, changes_, before_));
+    EXPECT_EQ(contents_of(store), after_);
+    return on.nr_changes();
+  }
+
+  const changes changes_{3};
+  std::vector<std::byte> image_;
+  model before_;
+  model after_;
+};
+
+TEST_F(transaction_manager_test, a_power_cut_leaves_the_old_state_or_the_new_one) {
+  std::mt19937_64 chance{99};
+  const std::uint64_t nr = nr_changes();
+  ASSERT_GT(nr, 5U);
+  bool saw_old = false;
+  bool saw_new = false;
+  for (std::uint64_t cut = 0; cut <= nr; ++cut) {
+    for (int trial = 0; trial < 8; ++trial) {
+      volatile_device on{image_};
+      on.cut_power_at(cut);
+      test_store store{on};
+      const bool is_committed = change_and_commit(store, changes_, before_);
+      EXPECT_EQ(is_committed, cut >= nr);
+      const model found = contents_of(on.after_power_cut(chance));
+      ASSERT_TRUE(found == before_ || found == after_) << cut;
+      EXPECT_TRUE(!is_committed || found == after_);
+      saw_old = saw_old || found == before_;
+      saw_new = saw_new || (found == after_ && cut < nr);
+    }
+  }
+  EXPECT_TRUE(saw_old);
+  EXPECT_TRUE(saw_new); // the superblock can be there though its flush failed
+}
+
+TEST_F(transaction_manager_test, after_a_failed_write_the_old_state_is_in_force) {
+  std::mt19937_64 chance{7};
+  const std::uint64_t nr = nr_changes();
+  for (std::uint64_t bad = 0; bad + 2 < nr; ++bad) { // the superblock's write and flush apart
+    volatile_device on{image_};
+    on.fail_at(bad);
+    test_store store{on};
+    EXPECT_FALSE(change_and_commit(store, changes_, before_)) << bad;
+    ASSERT_EQ(contents_of(on.after_power_cut(chance)), before_) << bad;
+    store.transactions->abort();
+    EXPECT_EQ(contents_of(store), before_) << bad;
+    EXPECT_TRUE(change_and_commit(store, changes_, before_)); // now it works
+    EXPECT_EQ(contents_of(on.after_power_cut(chance)), after_) << bad;
+  }
+}
+
+TEST_F(transaction_manager_test, abort_takes_everything_back) {
+  memory_device on{image_};
+  test_store store{on};
+  const std::uint64_t available = store.transactions->nr_available();
+  ASSERT_TRUE(changes_.apply_to(store, before_));
+  store.transactions->abort();
+  EXPECT_EQ(store.transactions->nr_available(), available);
+  ASSERT_TRUE(change_and_commit(store, changes_, before_));
+  EXPECT_EQ(contents_of(store), after_);
+}
+
+TEST_F(transaction_manager_test, a_transaction_on_its_way_is_not_changed_by_the_next_one) {
+  memory_device on{image_};
+  test_store store{on};
+  const metadata_block root = value_of(changes_.apply_to(store, before_));
+  const auto on_its_way = value_of(store.transactions->freeze());
+  std::vector<std::vector<std::byte>> frozen;
+  for (const auto &each : on_its_way.writes) {
+    frozen.emplace_back(each.data.begin(), each.data.end());
+  }
+  btree tree{*store.transactions, sizeof(le64)};
+  metadata_block next = root;
+  for (std::uint64_t key = 0; key < 3000; ++key) {
+    next = value_of(tree.insert(next, key, 1));
+  }
+  for (std::size_t i = 0; i < frozen.size(); ++i) {
+    EXPECT_TRUE(std::ranges::equal(on_its_way.writes[i].data, frozen[i]));
+  }
+  for (const auto &each : on_its_way.writes) {
+    EXPECT_FALSE(
+        transfer_and_wait(on, io_request::operation::write, offset_of(each.where), each.data));
+  }
+  ASSERT_TRUE(store.write_superblock(on_its_way.root, root, 0));
+  store.transactions->committed();
+  EXPECT_EQ(contents_of(store), after_);
+  ASSERT_TRUE(store.commit(next, 0));
+  EXPECT_EQ(contents_of(store).size(), 3000U);
+}
+
+TEST_F(transaction_manager_test, nothing_committed_is_overwritten) {
+  memory_device on{image_};
+  test_store store{on};
+  block_usage used{on.size()};
+  collected_damage sink;
+  progress watcher{true};
+  const walk_context context{on, used, sink, watcher};
+  walk_btree(context, {.root = store.root(),
+                       .value_size = sizeof(le64),
+                       .key_limit = ~std::uint64_t{0},
+                       .kind = {structure::mappings, true},
+                       .lost_limit = 1});
+  ASSERT_TRUE(changes_.apply_to(store, before_));
+  for (const auto &each : value_of(store.transactions->freeze()).writes) {
+    EXPECT_FALSE(used.is_used(each.where.value()));
+  }
+}
+
+TEST_F(transaction_manager_test, a_commit_without_changes_writes_only_the_superblock) {
+  volatile_device on{image_};
+  test_store store{on};
+  ASSERT_TRUE(store.commit(store.root(), 0));
+  EXPECT_EQ(on.nr_changes(), 3U); // flush, write, flush
+  EXPECT_EQ(contents_of(store), before_);
+}
+
+TEST_F(transaction_manager_test, a_full_device_is_an_error_that_abort_cures) {
+  memory_device on{image_};
+  test_store store{on};
+  btree tree{*store.transactions, sizeof(le64)};
+  result<metadata_block> root = store.root();
+  for (std::uint64_t key = 0; root && key < 1000000; ++key) {
+    root = tree.insert(*root, key, 1);
+  }
+  ASSERT_FALSE(root);
+  EXPECT_NE(root.error().message.find("full"), std::string::npos);
+  store.transactions->abort();
+  EXPECT_TRUE(change_and_commit(store, changes_, before_));
+  EXPECT_EQ(contents_of(store), after_);
+}
+
+TEST_F(transaction_manager_test, the_cache_may_be_small) {
+  memory_device on{image_};
+  test_store store{on};
+  store.transactions =
+      value_of(transaction_manager::open(on, value_of(store.transactions->freeze()).root, 1));
+  ASSERT_TRUE(change_and_commit(store, changes_, before_));
+  EXPECT_EQ(contents_of(store), after_);
+}
+
+TEST_F(transaction_manager_test, damage_is_an_error) {
+  memory_device on{image_};
+  on.contents()[test_store{on}.root().value() * metadata_block_size + 100] ^= std::byte{1};
+  test_store store{on};
+  const auto found = btree{*store.transactions, sizeof(le64)}.find(store.root(), 1);
+  ASSERT_FALSE(found);
+  EXPECT_NE(found.error().message.find("bad checksum"), std::string::npos);
+}
+
+} // namespace
+} // namespace dmcache

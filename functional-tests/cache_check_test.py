@@ -81,6 +81,17 @@ class SoundMetadata(CheckTest):
                 self.assertEqual(self.check(image, option).returncode, 0)
                 self.assertEqual(self.check(image).returncode, 1)
 
+    def test_a_checksum_that_looks_like_xml_is_a_checksum(self):
+        image = Image("v2-writeback")
+        for hits in range(100000):
+            image.set_field("read_hits", hits)
+            if image.data[0] == ord("<") and chr(image.data[1]).isascii() and (
+                    chr(image.data[1]).isalpha()):
+                break
+        self.assertEqual(image.data[0:1], b"<")
+        checked = run("cache_check", image.write(self.folder))
+        self.assertEqual((checked.returncode, checked.stderr), (0, ""))
+
 
 class DamagedMappings(CheckTest):
     def setUp(self):

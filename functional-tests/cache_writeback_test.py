@@ -169,6 +169,29 @@ class WritebackTest(unittest.TestCase):
         self.expect_origin(self.stored_dirty())
 
 
+    def test_little_room_is_enough_to_clear_dirty_flags_or_nothing_is_lost(self):
+        outcomes = set()
+        for name in ("v1-writeback", "v2-writeback", "v1-crash-again"):
+            self.lay_out(name)
+            document = self.folder / "document.xml"
+            run("cache_dump", "--as-stored", "-o", document, self.metadata)
+            for blocks in range(8, 22):
+                with self.subTest(name, blocks=blocks):
+                    self.metadata.write_bytes(bytes(blocks * 4096))
+                    restored = run("cache_restore", "-i", document, "-o", self.metadata,
+                                   "--metadata-version", self.truth["version"],
+                                   *["--omit-clean-shutdown"] * (name == "v1-crash-again"))
+                    if restored.returncode != 0:
+                        self.assertIn("Output file too small", restored.stderr)
+                        continue
+                    before = self.dirty()
+                    done = self.write_back()
+                    outcomes.add(done.returncode)
+                    self.expect_origin(before)
+                    self.assertEqual(self.dirty(), set() if done.returncode == 0 else before)
+                    self.assertEqual(run("cache_check", "-q", self.metadata).returncode, 0)
+        self.assertEqual(outcomes, {0, 1})
+
     def test_a_crashed_cache_s_origin_becomes_what_the_kernel_would_read(self):
         for name in ("v1-crash", "v1-crash-again", "v2-crash"):
             with self.subTest(name):

@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include "caching/metadata/mapping_format.h"
+#include "persistent-data/array.h"
 #include "persistent-data/builder.h"
 
 namespace dmcache {
@@ -266,47 +267,66 @@ result<> cache_contents::write(device &to, std::uint32_t claimed_version) const 
   return commit_superblock(to, block);
 }
 
+namespace {
+
+// Blocks that a change needs at most: a path of tree nodes, an array block, the space map's own.
+std::uint64_t blocks_of_change(std::uint64_t nr_blocks) {
+  constexpr std::uint64_t path = 8;
+  return path + blocks_of_space_map(nr_blocks);
+}
+
+} // namespace
+
 result<> cache_contents::update_dirty(device &to, const block_usage &usage) const {
   superblock block = superblock_;
-  const bool trusted = block.is_clean();
-  const structure rewritten = block.version == 1 ? structure::mappings : structure::dirty_bits;
-  const std::uint64_t nr_blocks = block.space_map.nr_blocks;
-  const std::uint64_t needed =
-      blocks_of_array(sizeof(le64), block.version == 1 ? entries_.size() : dirty_.size()) +
-      (trusted ? 0 : blocks_of_array(sizeof(le64), 0)) + blocks_of_space_map(nr_blocks);
-  const auto first = usage.find_unused(nr_blocks, needed);
-  if (!first) {
-    return fail(failure::failed, fmt::format("the metadata have no room to clear dirty flags: {} "
-                                             "free blocks in a row are needed",
-                                             needed));
+  auto opened = transaction_manager::open(to, block.space_map);
+  if (!opened) {
+    return std::unexpected{opened.error()};
   }
-  block_writer out{to, *first};
-  if (block.version == 1) {
-    block.mapping_root = write_mappings(out).value();
-  } else {
-    block.dirty_root = write_dirty_bits(out).value();
+  transaction_manager &transactions = **opened;
+  const auto commit = [&] {
+    return transactions.commit([&](const space_map_root &space_map) {
+      block.space_map = space_map;
+      return commit_superblock(to, block);
+    });
+  };
+  le64 &root = block.version == 1 ? block.mapping_root : block.dirty_root;
+  array words{transactions, sizeof(le64)};
+  const std::uint64_t nr_words = block.version == 1 ? entries_.size() : dirty_.size();
+  std::uint64_t committed_root = root;
+  for (std::uint64_t i = 0; i < nr_words; ++i) {
+    // Clean as soon as it is committed, so any number of transactions does.
+    if (root != committed_root &&
+        transactions.nr_available() < blocks_of_change(transactions.nr_blocks())) {
+      if (auto done = commit(); !done) {
+        return done;
+      }
+      committed_root = root;
+    }
+    const auto next =
+        words.set(metadata_block{root}, i, block.version == 1 ? entry_of(i) : dirty_[i]);
+    if (!next) {
+      return std::unexpected{next.error()};
+    }
+    root = next->value();
   }
-  if (!trusted) {
+  if (!block.is_clean()) {
+    for (std::uint64_t at = 0; at < usage.nr_blocks(); ++at) {
+      if (usage.is_used_by(at, structure::hints) || usage.is_used_by(at, structure::discards)) {
+        transactions.release(metadata_block{at});
+      }
+    }
+    const auto no_discards = words.create();
+    if (!no_discards) {
+      return std::unexpected{no_discards.error()};
+    }
     block.hint_root = 0;
+    block.discard_root = no_discards->value();
     block.discard_block_size = 0;
     block.discard_nr_blocks = 0;
-    block.discard_root = build_array(out, sizeof(le64), 0, {}).value();
+    block.flags = block.flags | superblock::clean_shutdown;
   }
-  const std::uint64_t begin = first->value();
-  const std::uint64_t end = out.next().value();
-  block.space_map = build_space_map(out, nr_blocks, [&](std::uint64_t at) {
-    const bool is_gone =
-        usage.is_used_by(at, structure::space_map) || usage.is_used_by(at, rewritten) ||
-        (!trusted &&
-         (usage.is_used_by(at, structure::hints) || usage.is_used_by(at, structure::discards)));
-    return (at >= begin && at < end) || (usage.is_used(at) && !is_gone);
-  });
-  block.flags = block.flags | superblock::clean_shutdown;
-  if (const auto failed = out.finish()) {
-    return fail(failure::environment,
-                fmt::format("cannot write the metadata: {}: nothing is changed", failed.message()));
-  }
-  return commit_superblock(to, block);
+  return commit();
 }
 
 } // namespace dmcache

@@ -65,8 +65,7 @@ class cache_contents final : public metadata_visitor {
 
   // Makes the dirty state on `to`, from which all of this was read and in which `usage` says what
   // is in use, that of these contents, and the cache cleanly shut down; hints and discards go if
-  // they couldn't be trusted. One transaction: until it is complete, the old state is in force.
-  // Fails with failure::failed if there is no room.
+  // they couldn't be trusted. Whatever fails, what has become clean on the device is so here.
   result<> update_dirty(device &to, const block_usage &usage) const;
 
  private:

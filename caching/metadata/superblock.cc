@@ -37,7 +37,9 @@ bool is_policy_name(std::string_view name) {
 bool looks_like_xml(std::span<const std::byte> data) {
   const std::string_view text{reinterpret_cast<const char *>(data.data()), data.size()}; // NOLINT
   const auto tag = text.find_first_not_of(" \t\r\n");
-  return tag != std::string_view::npos && tag + 1 < text.size() && text[tag] == '<' &&
+  // A checksum can look like the start of a tag, but no superblock is without zero bytes.
+  return tag != std::string_view::npos && text.find('\0') == std::string_view::npos &&
+         tag + 1 < text.size() && text[tag] == '<' &&
          (std::isalpha(static_cast<unsigned char>(text[tag + 1])) != 0 || text[tag + 1] == '?' ||
           text[tag + 1] == '!');
 }

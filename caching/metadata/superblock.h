@@ -82,7 +82,8 @@ constexpr bool is_legal_data_block_size(std::uint64_t size) {
          size % min_data_block_size == 0;
 }
 
-// Does a file that begins so hold an XML document, which was meant for cache_restore?
+// Does a file that begins so, with what would be the superblock, hold an XML document, which was
+// meant for cache_restore?
 bool looks_like_xml(std::span<const std::byte> data);
 
 // What a policy can be called: nothing, or letters, digits, '-' and '_'.

@@ -79,6 +79,7 @@ TEST_F(superblock_test, xml_is_told_from_metadata) {
   EXPECT_FALSE(is_xml(""));
   EXPECT_FALSE(is_xml("<"));
   EXPECT_FALSE(is_xml("< 5"));
+  EXPECT_FALSE(is_xml({"<sup\1\0\0\0", 8})); // a checksum and flags
 }
 
 } // namespace

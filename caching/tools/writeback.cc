@@ -88,7 +88,8 @@ result<> write_back(const metadata_device &metadata, device &origin, device &fas
       }
     }
     if (auto updated = contents.update_dirty(*metadata.from, usage); !updated) {
-      return updated;
+      return fail(updated.error().kind, fmt::format("what was copied still counts as dirty: {}",
+                                                    updated.error().message));
     }
   }
   return failed.empty() ? result<>{} : fail(failure::failed, "");

@@ -89,7 +89,7 @@ class Commands(unittest.TestCase):
                 text = run(command, "--help").stdout
                 described = "".join(line for line in self.page(command).read_text().splitlines(True)
                                     if not line.startswith(".\\\""))
-                own, _, _ = described.partition(".SH DIFFERENCES")
+                own = re.split(r"\.SH (?:DIFFERENCES|WHEN)", described)[0]
                 self.assertEqual(self.options(own), self.options(text))
 
     def test_help_fits_a_screen_and_has_an_example(self):

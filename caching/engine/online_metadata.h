@@ -15,6 +15,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <functional>
 #include <span>
 #include <string>
 #include <vector>

@@ -1,0 +1,218 @@
+#include "caching/engine/block_locks.h"
+
+#include <algorithm>
+
+#include "base/assert.h"
+
+namespace dmcache {
+namespace {
+
+constexpr std::size_t initial_chains = 1024;
+// How many of those that wait are looked at before it is given up to find one that may pass.
+constexpr unsigned max_looked_at = 64;
+
+bool is_write(const piece &which) {
+  return which.of->is_write();
+}
+
+bool is_in_conflict(const piece &one, const piece &other) {
+  return (is_write(one) || is_write(other)) && one.begin < other.end && other.begin < one.end;
+}
+
+bool excludes(exclusion what, const piece &which) {
+  return what == exclusion::all || (what == exclusion::writes && is_write(which));
+}
+
+bool is_excluded(const block_cell &cell, const piece &which) {
+  return excludes(cell.held, which) ||
+         std::ranges::any_of(cell.flows,
+                             [&](const auto &waiting) { return excludes(waiting.what, which); });
+}
+
+// Could it be in flight? `which` does not wait, or has been looked at before those after it.
+bool is_admissible(const block_cell &cell, const piece &which) {
+  if (is_excluded(cell, which)) {
+    return false;
+  }
+  for (const piece *each = cell.in_flight; each != nullptr; each = each->next) {
+    if (is_in_conflict(*each, which)) {
+      return false;
+    }
+  }
+  unsigned looked_at = 0;
+  for (const piece *each = cell.waiting_first; each != nullptr && each != &which;
+       each = each->next) {
+    if (is_in_conflict(*each, which) || ++looked_at > max_looked_at) {
+      return false;
+    }
+  }
+  return true;
+}
+
+bool is_free_for(const block_cell &cell, exclusion what) {
+  for (const piece *each = cell.in_flight; each != nullptr; each = each->next) {
+    if (excludes(what, *each)) {
+      return false;
+    }
+  }
+  return true;
+}
+
+void link_first(piece *&list, piece &which) {
+  which.previous = nullptr;
+  which.next = list;
+  if (which.next != nullptr) {
+    which.next->previous = &which;
+  }
+  list = &which;
+}
+
+void unlink(piece *&list, piece &which) {
+  (which.previous != nullptr ? which.previous->next : list) = which.next;
+  if (which.next != nullptr) {
+    which.next->previous = which.previous;
+  }
+}
+
+void wait_last(block_cell &cell, piece &which) {
+  which.next = nullptr;
+  which.previous = cell.waiting_first == nullptr ? nullptr : cell.waiting_last;
+  (which.previous == nullptr ? cell.waiting_first : which.previous->next) = &which;
+  cell.waiting_last = &which;
+}
+
+void wait_first(block_cell &cell, piece &which) {
+  const bool is_only = cell.waiting_first == nullptr;
+  link_first(cell.waiting_first, which);
+  cell.waiting_last = is_only ? &which : cell.waiting_last;
+}
+
+void stop_waiting(block_cell &cell, piece &which) {
+  if (cell.waiting_last == &which) {
+    cell.waiting_last = which.previous;
+  }
+  unlink(cell.waiting_first, which);
+}
+
+} // namespace
+
+block_locks::block_locks(ready_flows &ready) : ready_{ready}, chains_(initial_chains) {}
+
+std::size_t block_locks::chain_of(origin_block block) const {
+  return (block.value() * 0x9e3779b97f4a7c15U >> 32) & (chains_.size() - 1);
+}
+
+block_cell *block_locks::find(origin_block block) const {
+  block_cell *cell = chains_[chain_of(block)];
+  while (cell != nullptr && cell->block != block) {
+    cell = cell->next;
+  }
+  return cell;
+}
+
+block_cell &block_locks::find_or_add(origin_block block) {
+  if (block_cell *found = find(block)) {
+    return *found;
+  }
+  if (free_cells_ == nullptr) { // never again once there are as many as are in use at a time
+    cells_.push_back(std::make_unique<block_cell>());
+    free_cells_ = cells_.back().get();
+  }
+  block_cell &cell = *free_cells_;
+  free_cells_ = cell.next;
+  cell.block = block;
+  block_cell *&chain = chains_[chain_of(block)];
+  cell.next = chain;
+  chain = &cell;
+  return cell;
+}
+
+void block_locks::remove_if_idle(block_cell &cell) {
+  if (cell.in_flight != nullptr || cell.waiting_first != nullptr ||
+      cell.held != exclusion::nothing || !cell.flows.empty()) {
+    return;
+  }
+  block_cell **at = &chains_[chain_of(cell.block)];
+  while (*at != &cell) {
+    at = &(*at)->next;
+  }
+  *at = cell.next;
+  cell.next = free_cells_;
+  free_cells_ = &cell;
+}
+
+bool block_locks::enter(piece &which) {
+  block_cell &cell = find_or_add(which.block);
+  which.cell = &cell;
+  if (is_admissible(cell, which)) {
+    link_first(cell.in_flight, which);
+    return true;
+  }
+  wait_last(cell, which);
+  return false;
+}
+
+void block_locks::leave(piece &which) {
+  block_cell &cell = *which.cell;
+  unlink(cell.in_flight, which);
+  which.cell = nullptr;
+  give_turns(cell);
+  remove_if_idle(cell);
+}
+
+void block_locks::put_back(piece &which) {
+  block_cell &cell = *which.cell;
+  unlink(cell.in_flight, which);
+  wait_first(cell, which);
+  give_turns(cell);
+}
+
+void block_locks::give_turns(block_cell &cell) {
+  if (cell.held == exclusion::nothing && !cell.flows.empty() &&
+      is_free_for(cell, cell.flows.front().what)) {
+    cell.held = cell.flows.front().what;
+    ready_.add(cell.flows.front().flow);
+    cell.flows.pop_front();
+  }
+  unsigned looked_at = 0;
+  for (piece *each = cell.waiting_first; each != nullptr && looked_at < max_looked_at;
+       ++looked_at) {
+    piece *following = each->next;
+    if (is_admissible(cell, *each)) {
+      stop_waiting(cell, *each);
+      link_first(cell.in_flight, *each);
+      admitted_.push(*each);
+    }
+    each = following;
+  }
+}
+
+block_locks::exclusion_awaiter block_locks::exclude(origin_block block, exclusion what) {
+  block_cell &cell = find_or_add(block);
+  const bool is_free =
+      cell.held == exclusion::nothing && cell.flows.empty() && is_free_for(cell, what);
+  if (is_free) {
+    cell.held = what;
+  }
+  return {cell, what, is_free};
+}
+
+void block_locks::exclusion_awaiter::await_suspend(std::coroutine_handle<> waiting) {
+  cell_.flows.push_back({what_, waiting});
+}
+
+void block_locks::release(origin_block block) {
+  block_cell *cell = find(block);
+  require(cell != nullptr && cell->held != exclusion::nothing, "what is released was held");
+  cell->held = exclusion::nothing;
+  cell->fill = nullptr;
+  give_turns(*cell);
+  remove_if_idle(*cell);
+}
+
+bool block_locks::has_migration(origin_block block) const {
+  const block_cell *cell = find(block);
+  return cell != nullptr && (cell->held != exclusion::nothing || !cell->flows.empty());
+}
+
+} // namespace dmcache

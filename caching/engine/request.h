@@ -1,0 +1,92 @@
+// What goes into the engine and comes out of it: requests of its clients, and the I/O on the three
+// devices that they lead to.
+//
+// Nothing is allocated on the way of a hit: a request, which its client owns, holds all that a
+// request within one cache block needs.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <system_error>
+
+#include "base/units.h"
+
+namespace dmcache {
+
+struct request;
+struct piece;
+struct block_cell;
+
+enum class cache_device : std::uint8_t { metadata, fast, origin };
+
+// An I/O that the engine wants done. Offset and length are multiples of 512 bytes, on the metadata
+// device of 4096; data lie at such addresses if those of the requests do.
+struct engine_io {
+  enum class operation : std::uint8_t { read, write, flush, discard, write_zeroes };
+
+  operation op{};
+  cache_device on{};
+  bytes offset;              // of all but flush
+  bytes length;              // of all but flush
+  std::span<std::byte> data; // of read and write: `length` bytes, untouched until it is done
+
+  void *carrier = nullptr; // of whoever carries it out, until it is done
+
+  // The engine's own.
+  using handler = void (*)(void *context, engine_io &done, std::error_code error);
+  handler on_done = nullptr;
+  void *context = nullptr;
+  engine_io *next = nullptr;
+};
+
+// The part of a request that lies within one block. The engine's own.
+struct piece {
+  request *of = nullptr;
+  origin_block block;
+  std::uint32_t begin = 0; // bytes from the start of the block
+  std::uint32_t end = 0;
+  cache_block cached_in; // where it went, if it did
+  bool went_to_fast = false;
+  std::uint8_t nr_ios = 0; // in flight
+  std::error_code fast_error;
+  std::error_code origin_error;
+  block_cell *cell = nullptr; // while it is in flight, or waits for its turn
+  piece *next = nullptr;      // among those in flight in its block, or those that wait there
+  piece *previous = nullptr;
+  piece *next_queued = nullptr; // wherever else it waits
+  engine_io io;
+  engine_io mirror_io; // the one on the origin, where it goes to both
+};
+
+struct request {
+  enum class operation : std::uint8_t {
+    read,
+    write,
+    flush,        // what was acknowledged before is durable when this completes
+    discard,      // the client doesn't need it any more: what is read of it later is old, or zero
+    write_zeroes, // like a write of zeroes
+    prefetch,     // the client will read it: a hint
+  };
+
+  operation op{};
+  bool fua = false;          // durable when it completes
+  bytes offset;              // of all but flush: a multiple of 512, as is the length
+  bytes length;              // not 0; it must not pass the end of the origin
+  std::span<std::byte> data; // of read and write: `length` bytes, not the client's until completion
+  void *client = nullptr;    // whatever the client knows it by
+
+  // Once completed: zero if all of it was done. If a write was not, what it should have written
+  // is old or new.
+  std::error_code outcome;
+
+  // The engine's own.
+  std::uint64_t nr_open = 0; // pieces, and one more until it is split to the end
+  bytes split_to;            // where the next piece begins
+  piece first;
+  request *next = nullptr;
+
+  bool is_write() const { return op != operation::read && op != operation::prefetch; }
+};
+
+} // namespace dmcache

@@ -24,9 +24,9 @@ bool excludes(exclusion what, const piece &which) {
 }
 
 bool is_excluded(const block_cell &cell, const piece &which) {
-  return excludes(cell.held, which) ||
-         std::ranges::any_of(cell.flows,
-                             [&](const auto &waiting) { return excludes(waiting.what, which); });
+  return excludes(cell.held, which) || std::ranges::any_of(cell.flows, [&](const auto &waiting) {
+           return excludes(waiting.what, which);
+         });
 }
 
 // Could it be in flight? `which` does not wait, or has been looked at before those after it.
@@ -205,7 +205,6 @@ void block_locks::release(origin_block block) {
   block_cell *cell = find(block);
   require(cell != nullptr && cell->held != exclusion::nothing, "what is released was held");
   cell->held = exclusion::nothing;
-  cell->fill = nullptr;
   give_turns(*cell);
   remove_if_idle(*cell);
 }

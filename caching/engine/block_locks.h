@@ -1,9 +1,11 @@
 // Who may touch which origin block: the rules by which requests and migrations share one.
 //
-//  - Any number of requests are in flight in a block at a time. Of two that overlap, unless both are
+//  - Any number of requests are in flight in a block at a time. Of two that overlap, unless both
+//  are
 //    reads, the later one waits for the earlier: so on any range they happen in the order in which
 //    they came, on one device or on two.
-//  - A migration excludes writes, or all requests, from a block: it gets it when those in flight that
+//  - A migration excludes writes, or all requests, from a block: it gets it when those in flight
+//  that
 //    it excludes have left, and those that come wait. Migrations of one block take turns.
 //  - What waits in one block never holds up another.
 #pragma once

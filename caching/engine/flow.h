@@ -25,11 +25,12 @@ class ready_flows {
 
   // Runs them, and those that become ready by it.
   void run() {
-    while (!flows_.empty()) [[unlikely]] {
-      const std::coroutine_handle<> flow = flows_.front();
-      flows_.pop_front();
-      flow.resume();
-    }
+    while (!flows_.empty())
+      [[unlikely]] {
+        const std::coroutine_handle<> flow = flows_.front();
+        flows_.pop_front();
+        flow.resume();
+      }
   }
 
  private:

@@ -16,8 +16,8 @@ unsigned log_of_heads(std::uint64_t nr_cache_blocks) {
 
 mapping_table::mapping_table(std::uint64_t nr_cache_blocks)
     : entries_{nr_cache_blocks}, next_{nr_cache_blocks},
-      shift_{bits_of_hash - log_of_heads(nr_cache_blocks)},
-      heads_{std::size_t{1} << (bits_of_hash - shift_)} {
+      shift_{bits_of_hash - log_of_heads(nr_cache_blocks)}, heads_{std::size_t{1}
+                                                                   << (bits_of_hash - shift_)} {
   require(nr_cache_blocks <= max_cache_blocks, "no more cache blocks than can be counted");
 }
 

@@ -1,5 +1,5 @@
-// Which cache block holds which origin block, and whether it is newer: the truth of a running cache,
-// of which the metadata on disk is a copy that lags behind. 14 to 18 bytes a cache block.
+// Which cache block holds which origin block, and whether it is newer: the truth of a running
+// cache, of which the metadata on disk is a copy that lags behind. 14 to 18 bytes a cache block.
 #pragma once
 
 #include <bit>

@@ -1,21 +1,21 @@
 // The metadata of a running cache: read when it is opened, then written by transactions, each of
 // which the engine carries to the device while the next one is made.
 //
-// Only open() does I/O. From then on nothing is read from the device: the tree nodes stay in memory,
-// and array blocks are written whole, made of the mapping table, which is the truth. So a change
-// costs nothing but a mark, and no request ever waits for the metadata device.
+// Only open() does I/O. From then on nothing is read from the device: the tree nodes stay in
+// memory, and array blocks are written whole, made of the mapping table, which is the truth. So a
+// change costs nothing but a mark, and no request ever waits for the metadata device.
 //
-// What of the mapping table has been changed by the time of freeze() is what that commit claims. The
-// caller sees to it that no claim is one that the fast device or the origin could still lose:
+// What of the mapping table has been changed by the time of freeze() is what that commit claims.
+// The caller sees to it that no claim is one that the fast device or the origin could still lose:
 //  - a block is mapped after its data have been written to the fast device, and the fast device is
 //    flushed between freeze() and the writing of the superblock;
 //  - a cache block that was unmapped is used again only after committed().
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
-#include <functional>
 #include <span>
 #include <string>
 #include <vector>
@@ -38,8 +38,8 @@ struct cache_statistics {
   std::uint32_t write_misses = 0;
 };
 
-// Discarded blocks of the origin. A discard block is the cache block doubled until the origin has at
-// most 2^14 of them.
+// Discarded blocks of the origin. A discard block is the cache block doubled until the origin has
+// at most 2^14 of them.
 class discard_set {
  public:
   // Nothing is discarded.
@@ -67,12 +67,13 @@ class discard_set {
 class online_metadata {
  public:
   struct open_options {
-    sectors block_size;  // of the cache; 0: what the superblock says. Another one there is refused.
-    sectors fast_size;   // of the devices
+    sectors block_size; // of the cache; 0: what the superblock says. Another one there is refused.
+    sectors fast_size;  // of the devices
     sectors origin_size;
-    std::uint32_t format_version = 2; // if the device is formatted, which it is if block 0 is all zero
-    bool read_only = false;           // nothing is written, NEEDS_CHECK and the like don't matter
-    bool is_passthrough = false;      // refused if anything is dirty or was not cleanly shut down
+    std::uint32_t format_version =
+        2;                       // if the device is formatted, which it is if block 0 is all zero
+    bool read_only = false;      // nothing is written, NEEDS_CHECK and the like don't matter
+    bool is_passthrough = false; // refused if anything is dirty or was not cleanly shut down
   };
 
   // What was found, for the engine to start from.
@@ -91,9 +92,9 @@ class online_metadata {
   };
 
   // Opens for use: CLEAN_SHUTDOWN is cleared on the device before this returns, and the number of
-  // cache blocks is made that of the fast device. What the engine can't run on is refused, naming the
-  // cache block and the origin block that are in the way, and leaves the device as it was. `on` must
-  // outlive the metadata.
+  // cache blocks is made that of the fast device. What the engine can't run on is refused, naming
+  // the cache block and the origin block that are in the way, and leaves the device as it was. `on`
+  // must outlive the metadata.
   static result<contents> open(device &on, const open_options &options);
 
   // `block` of the table, which the one of open() is, was mapped or unmapped.
@@ -110,8 +111,9 @@ class online_metadata {
   result<commit> freeze();
   void committed();
 
-  // The commit on its way and all changes are given up: nothing more will be written, except for the
-  // superblock that this returns, of the last commit with NEEDS_CHECK set, live as long as this.
+  // The commit on its way and all changes are given up: nothing more will be written, except for
+  // the superblock that this returns, of the last commit with NEEDS_CHECK set, live as long as
+  // this.
   std::span<std::byte, metadata_block_size> abort();
 
   struct shutdown_state {

@@ -1,0 +1,151 @@
+// A dm-cache in user space: the engine.
+//
+// The engine is a state machine without I/O. It owns no thread, no lock and no clock, and is
+// entered by one caller at a time: events go in (submit(), io_done(), tick()), and after each the
+// caller takes out what should be done next (next_io(), next_completed(), next_finished()) until
+// there is nothing left. Whoever carries that out is a runtime (file_runtime.h), or a simulation.
+//
+// Opening is the exception: it reads and writes the metadata device itself, before there is an
+// engine.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "base/device.h"
+#include "base/result.h"
+#include "caching/engine/cache_state.h"
+#include "caching/engine/committer.h"
+#include "caching/engine/data_path.h"
+#include "caching/engine/migrator.h"
+
+namespace dmcache {
+
+// Something that is asked of the engine as a whole, and takes time. The caller's until it is
+// finished.
+struct control {
+  void *client = nullptr; // whatever the caller knows it by
+  result<> outcome{};     // once finished
+
+  control *next = nullptr; // the engine's own
+};
+
+struct engine_status {
+  sectors origin_size;
+  std::uint64_t metadata_used = 0; // blocks, as is the total
+  std::uint64_t metadata_total = 0;
+  sectors block_size;
+  std::uint64_t cache_used = 0; // blocks that are mapped
+  std::uint64_t cache_total = 0;
+  cache_statistics statistics;
+  cache_counts counts;
+  std::uint64_t dirty = 0;
+  std::uint64_t migrating = 0;
+  std::uint32_t metadata_version = 0;
+  cache_mode mode{};
+  bool discard_passdown = true;
+  sectors migration_threshold;
+  std::string policy;
+  std::vector<policy::setting> policy_settings;
+  metadata_mode metadata_is{};
+  bool read_only = false; // opened so, or become so
+  bool needs_check = false;
+};
+
+// "cache 8 9/1024 …", as the kernel's target says it, after start and length; engine.md of the
+// project's manual: the fields are listed in cache_status.cc.
+std::string status_line(const engine_status &status);
+
+class cache_engine {
+ public:
+  struct devices {
+    device &metadata; // outlives the engine
+    sectors fast_size;
+    sectors origin_size;
+    bool origin_can_discard = false;
+  };
+
+  // Activates the cache. If that fails, the error says what is in the way, and the devices are as
+  // they were.
+  static result<std::unique_ptr<cache_engine>> open(const devices &on,
+                                                    const engine_options &options, instant now);
+  ~cache_engine();
+  cache_engine(const cache_engine &) = delete;
+  cache_engine &operator=(const cache_engine &) = delete;
+
+  // Events. ---------------------------------------------------------------------------------------
+
+  // A request, the engine's until it is completed. Any number may be under way.
+  void submit(request &which);
+  // An I/O that next_io() gave is done.
+  void io_done(engine_io &which, std::error_code error);
+  // Time has come this far. To be told at next_tick(), and as often as is convenient.
+  void tick(instant now);
+
+  // Writes back every dirty block and waits for it. Fails if a block could not be.
+  void clean(control &which);
+  // Waits for requests under way and keeps new ones waiting, then takes what can change of the
+  // options: mode, policy and its settings, threshold, passdown. Passthrough is refused while
+  // blocks are dirty. If it fails, all is as it was.
+  void reload(const engine_options &options, control &which);
+  // Drops the mappings of [begin, end), in passthrough mode only.
+  void invalidate(cache_block begin, cache_block end, control &which);
+  // A clean shutdown: nothing new is accepted, what is under way ends, and everything is written.
+  // Only if all of it worked the cache is cleanly shut down, and `outcome` good. Afterwards the
+  // engine is of no use any more.
+  void shut_down(control &which);
+
+  // As dmsetup sends it: "migration_threshold 4096", "<policy key> <value>". Those that take time
+  // are told apart by parse_message(); see messages.h.
+  result<> set(std::string_view key, std::string_view value);
+
+  // What should happen next.
+  // -----------------------------------------------------------------------
+
+  engine_io *next_io() { return state_.io.take(); }
+  request *next_completed() { return completed_.pop(); }
+  control *next_finished() { return finished_.pop(); }
+  // When tick() is due even if nothing happens.
+  instant next_tick() const;
+
+  engine_status status() const;
+  const cache_state &state() const { return state_; }
+
+ private:
+  cache_engine();
+
+  void run();
+  bool accept(request &which);
+  void complete(request &which);
+  void finish(control &which, result<> outcome);
+  void hold();
+  void go_on();
+  bool is_quiet() const { return data_.is_idle() && !migrations_.is_busy(); }
+  result<> load_policy(const std::optional<lazy_array<le32>> &hints);
+
+  flow<> do_clean(control &which);
+  flow<> do_reload(engine_options options, control &which);
+  flow<> do_invalidate(cache_block begin, cache_block end, control &which);
+  flow<> do_shut_down(control &which);
+  flow<result<>> close_metadata();
+  flow<> wait_for_quiet();
+  result<> change_options(const engine_options &options);
+
+  cache_state state_;
+  committer commits_;
+  data_path data_;
+  migrator migrations_;
+  intrusive_queue<request> completed_;
+  intrusive_queue<control> finished_;
+  intrusive_queue<request> held_; // arrived while nothing is let in
+  unsigned nr_holds_ = 0;
+  bool is_shut_down_ = false;
+  flow_event something_ended_;
+  instant last_arrival_{};
+  bool has_arrived_ = false; // since the last tick
+  flow_set flows_;
+};
+
+} // namespace dmcache

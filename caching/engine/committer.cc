@@ -1,0 +1,198 @@
+#include "caching/engine/committer.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/assert.h"
+
+namespace dmcache {
+namespace {
+
+std::error_code io_error() {
+  return std::make_error_code(std::errc::io_error);
+}
+
+bool is_writable(const cache_state &state) {
+  return state.metadata && state.metadata_is == metadata_mode::write;
+}
+
+} // namespace
+
+committer::committer(cache_state &state, std::function<void(request &)> complete)
+    : state_{state}, complete_{std::move(complete)}, wake_{state.ready} {}
+
+void committer::make_durable(request &which) {
+  if (state_.metadata && state_.metadata_is != metadata_mode::write) {
+    which.outcome = which.outcome ? which.outcome : io_error();
+    complete_(which);
+    return;
+  }
+  waiting_requests_.push(which);
+  wake_.happen();
+}
+
+void committer::changed(cache_block block) {
+  state_.metadata->changed(block);
+  want_by(state_.now + max_delay);
+}
+
+void committer::want_by(instant when) {
+  due_ = due_ ? std::min(*due_, when) : when;
+}
+
+void committer::settle(cache_block block) {
+  state_.mappings->mark_settling(block, true);
+  settling_.push_back(block);
+  want_by(state_.now + max_delay);
+  if (settling_.size() >= max_settling) {
+    hurry_settling();
+  }
+}
+
+void committer::hurry_settling() {
+  if (!settling_.empty()) {
+    is_settling_wanted_ = true;
+    wake_.happen();
+  }
+}
+
+void committer::unsettle(cache_block block) {
+  const auto removed = std::erase(settling_, block) + std::erase(being_settled_, block);
+  require(removed == 1, "a block settles once at a time");
+  state_.mappings->mark_settling(block, false);
+  state_.decisions->completed({background_work::kind::write_back, block}, false);
+}
+
+void committer::settle_all(bool is_durable) {
+  for (const cache_block block : std::exchange(being_settled_, {})) {
+    if (is_durable) {
+      state_.mappings->mark_clean(block);
+      ++state_.counts.writebacks;
+    } else {
+      state_.mappings->mark_settling(block, false);
+      ++state_.counts.migration_errors;
+    }
+    state_.decisions->completed({background_work::kind::write_back, block}, is_durable);
+  }
+}
+
+void committer::tick() {
+  if (due_ && *due_ <= state_.now) {
+    wake_.happen();
+  }
+}
+
+bool committer::is_wanted() const {
+  return !waiting_requests_.empty() || !waiting_flows_.empty() || is_settling_wanted_ ||
+         (due_ && *due_ <= state_.now);
+}
+
+flow<> committer::run() {
+  for (;;) {
+    while (!is_wanted()) {
+      co_await wake_;
+    }
+    intrusive_queue<request> requests = waiting_requests_.take_all();
+    const std::vector<waiting_flow> flows = std::exchange(waiting_flows_, {});
+    const outcome result = co_await commit_once();
+    for (const waiting_flow &each : flows) {
+      *each.result = result;
+      state_.ready.add(each.flow);
+    }
+    while (request *each = requests.pop()) {
+      if (!each->outcome && !result.is_good()) {
+        each->outcome = io_error();
+      }
+      complete_(*each);
+    }
+  }
+}
+
+void committer::begin_flush(cache_device on, io_group &in, std::error_code &error) {
+  bool &is_needed = state_.needs_flush.at(static_cast<std::size_t>(on));
+  if (is_needed) {
+    is_needed = false;
+    in.flush(on, error);
+  }
+}
+
+flow<committer::outcome> committer::commit_once() {
+  outcome result;
+  due_.reset();
+  is_settling_wanted_ = false;
+  being_settled_ = std::exchange(settling_, {});
+  std::optional<online_metadata::commit> made;
+  if (is_writable(state_) && state_.metadata->has_changes()) {
+    auto frozen = state_.metadata->freeze();
+    if (!frozen) {
+      result.metadata = false;
+    } else {
+      made = std::move(*frozen);
+    }
+  }
+  std::error_code metadata_error;
+  {
+    io_group prerequisites{state_};
+    begin_flush(cache_device::fast, prerequisites, result.fast);
+    begin_flush(cache_device::origin, prerequisites, result.origin);
+    for (const auto &block : made ? made->blocks : decltype(made->blocks){}) {
+      prerequisites.write(cache_device::metadata, offset_of(block.where), block.data,
+                          metadata_error);
+    }
+    co_await prerequisites;
+  }
+  if (result.fast) {
+    state_.needs_flush[static_cast<std::size_t>(cache_device::fast)] = true;
+    ++state_.failed_fast_flushes;
+  }
+  if (result.origin) { // and what was written meanwhile may be lost as well
+    state_.needs_flush[static_cast<std::size_t>(cache_device::origin)] = true;
+    being_settled_.insert(being_settled_.end(), settling_.begin(), settling_.end());
+    settling_.clear();
+  }
+  settle_all(!result.origin);
+  if (made) {
+    result.metadata =
+        !result.fast && !metadata_error && co_await write_superblock(made->superblock);
+    if (result.metadata) {
+      state_.metadata->committed();
+      ++state_.counts.commits;
+    }
+  }
+  if (!result.metadata && is_writable(state_)) {
+    co_await give_up_metadata();
+  }
+  result.metadata = result.metadata && (!state_.metadata || is_writable(state_));
+  co_return result;
+}
+
+flow<bool> committer::write_superblock(std::span<std::byte> data) {
+  std::error_code error;
+  {
+    io_group before{state_};
+    before.flush(cache_device::metadata, error);
+    co_await before;
+  }
+  if (!error) {
+    io_group writing{state_};
+    writing.write(cache_device::metadata, bytes{}, data, error);
+    co_await writing;
+  }
+  if (!error) {
+    io_group after{state_};
+    after.flush(cache_device::metadata, error);
+    co_await after;
+  }
+  co_return !error;
+}
+
+flow<> committer::give_up_metadata() {
+  state_.metadata_is = metadata_mode::read_only;
+  const auto needs_check = state_.metadata->abort();
+  const bool is_marked = co_await write_superblock(needs_check);
+  if (!is_marked) {
+    state_.metadata_is = metadata_mode::fail;
+  }
+}
+
+} // namespace dmcache

@@ -1,0 +1,111 @@
+// Makes things durable: flushes, and commits of the metadata, shared by all who want one.
+//
+// The order in which a commit happens, and why:
+//  1. The metadata's changes so far are frozen. From here on they are what this commit claims.
+//  2. The fast device is flushed: blocks whose mapping is claimed were written to it before. So is
+//     the origin: blocks that were written back become clean only now. Metadata blocks are written
+//     meanwhile, where nothing refers to them yet.
+//  3. Then the metadata device is flushed, the superblock written, and flushed once more: the claim
+//     stands only when all that it rests on is durable.
+//  4. Only now are cache blocks that lost their mapping used again, and requests to flush
+//  completed.
+// A commit that fails leaves the last one in force: the metadata are given up until the next start,
+// and marked NEEDS_CHECK. What is mapped goes on being served.
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <vector>
+
+#include "caching/engine/cache_state.h"
+#include "caching/engine/io_group.h"
+
+namespace dmcache {
+
+class committer {
+ public:
+  // A change of the metadata is committed this much later at the latest.
+  static constexpr instant max_delay = std::chrono::seconds{1};
+  // So many blocks that were written back make it worth while to flush the origin.
+  static constexpr std::size_t max_settling = 64;
+
+  // `complete` ends a request; both outlive this.
+  committer(cache_state &state, std::function<void(request &)> complete);
+
+  // Starts working. Nothing else may be called before.
+  void start() { flows_.start(run()); }
+
+  // The request, which is done but for that, is completed when all that was acknowledged so far is
+  // durable.
+  void make_durable(request &which);
+
+  // The mapping of the block changed. To be committed soon.
+  void changed(cache_block block);
+
+  // The block, dirty, was copied to the origin. It becomes clean with the next commit.
+  void settle(cache_block block);
+  // It doesn't: it was written to again.
+  void unsettle(cache_block block);
+  bool is_any_settling() const { return !settling_.empty() || !being_settled_.empty(); }
+  // The blocks that settle are needed clean, and soon.
+  void hurry_settling();
+
+  struct outcome {
+    std::error_code fast;
+    std::error_code origin;
+    bool metadata = true;
+
+    bool is_good() const { return !fast && !origin && metadata; }
+  };
+
+  // Waited for, a commit of all that was changed before this.
+  auto commit() {
+    struct awaiter {
+      committer &in;
+      outcome result;
+      std::coroutine_handle<> flow;
+      bool await_ready() const noexcept { return false; }
+      void await_suspend(std::coroutine_handle<> waiting) {
+        flow = waiting;
+        in.waiting_flows_.push_back({&result, waiting});
+        in.wake_.happen();
+      }
+      outcome await_resume() const noexcept { return result; }
+    };
+    return awaiter{*this, {}, {}};
+  }
+
+  // The metadata can't be relied on any more, as after a commit that failed.
+  flow<> give_up_metadata();
+
+  void tick();
+  // When something has to be committed, if anything has.
+  std::optional<instant> due() const { return due_; }
+
+ private:
+  struct waiting_flow {
+    outcome *result;
+    std::coroutine_handle<> flow;
+  };
+
+  flow<> run();
+  flow<outcome> commit_once();
+  flow<bool> write_superblock(std::span<std::byte> data);
+  bool is_wanted() const;
+  void want_by(instant when);
+  void begin_flush(cache_device on, io_group &in, std::error_code &error);
+  void settle_all(bool is_durable);
+
+  cache_state &state_;
+  std::function<void(request &)> complete_;
+  flow_event wake_;
+  std::optional<instant> due_; // nothing waits for it, but it has to be done by then
+  intrusive_queue<request> waiting_requests_;
+  std::vector<waiting_flow> waiting_flows_;
+  std::vector<cache_block> settling_;
+  std::vector<cache_block> being_settled_; // by the flush that is under way
+  bool is_settling_wanted_ = false;
+  flow_set flows_;
+};
+
+} // namespace dmcache

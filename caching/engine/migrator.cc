@@ -1,0 +1,365 @@
+#include "caching/engine/migrator.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/assert.h"
+
+namespace dmcache {
+namespace {
+
+// Blocks are copied in chunks of so many bytes: what a promotion or writeback takes of memory.
+constexpr std::uint64_t chunk_size = 1 << 20;
+// Demotions that share a commit.
+constexpr std::uint64_t max_demoting = 1024;
+// After an error nothing is begun for so long, lest it be the same error at once.
+constexpr instant rest_after_error = std::chrono::seconds{1};
+
+std::uint32_t chunk_of(const cache_state &state) {
+  return static_cast<std::uint32_t>(std::min<std::uint64_t>(chunk_size, state.block_size));
+}
+
+} // namespace
+
+// What a flow takes of the budget, until its end.
+class migrator::budget_share {
+ public:
+  explicit budget_share(migrator &of) : of_{of}, size_{of.state_.block_size} {
+    of_.in_flight_ += size_;
+  }
+  budget_share(const budget_share &) = delete;
+  budget_share &operator=(const budget_share &) = delete;
+  ~budget_share() { of_.in_flight_ -= size_; }
+
+ private:
+  migrator &of_;
+  std::uint64_t size_;
+};
+
+migrator::migrator(cache_state &state, committer &commits, requests &to)
+    : state_{state}, commits_{commits}, requests_{to}, changed_{state.ready} {}
+
+bool migrator::may_change_metadata() const {
+  return state_.metadata && state_.metadata_is == metadata_mode::write;
+}
+
+bool migrator::has_room() const {
+  return may_change_metadata() && state_.migrations_allowed &&
+         (in_flight_ == 0 ||
+          in_flight_ + state_.block_size <= to_bytes(state_.options.migration_threshold).value());
+}
+
+void migrator::failed() {
+  ++state_.counts.migration_errors;
+  rest_until_ = state_.now + rest_after_error;
+}
+
+void migrator::work() {
+  if (is_starting_ || !state_.migrations_allowed) {
+    return;
+  }
+  is_starting_ = true;
+  while (may_change_metadata() && state_.now >= rest_until_ && has_room() &&
+         nr_demoting_ < max_demoting) {
+    const auto next = state_.decisions->next_work(is_idle_ || is_cleaning_);
+    if (!next) {
+      break;
+    }
+    if (std::ranges::count(leaving_, next->block) != 0) {
+      continue; // invalidated() will take it back
+    }
+    flows_.start(next->what == background_work::kind::demote ? do_demote(*next)
+                                                             : do_write_back(*next));
+  }
+  is_starting_ = false;
+  if (in_flight_ == 0 && (is_cleaning_ || state_.decisions->nr_free() == 0)) {
+    commits_.hurry_settling();
+  }
+}
+
+void migrator::promote(origin_block block, cache_block into, piece *reader) {
+  flows_.start(do_promote(block, into, reader));
+}
+
+bool migrator::join(piece &reader) {
+  block_fill *fill = reader.cell->fill;
+  if (fill == nullptr || reader.of->op != request::operation::read || reader.begin < fill->begin ||
+      reader.end > fill->end) {
+    return false;
+  }
+  fill->readers.push(reader);
+  return true;
+}
+
+// Promotion. Writes are kept out of the block from the first read to the switch of the mapping, so
+// that the copy is what the origin holds; reads in the meantime are right on either side. The
+// mapping is made when all of the copy has been written, and committed when it has been flushed.
+flow<> migrator::do_promote(origin_block block, cache_block into, piece *reader) {
+  {
+    const budget_share share{*this};
+    const std::uint32_t chunk = chunk_of(state_);
+    const std::uint32_t begin = reader != nullptr ? reader->begin / chunk * chunk : 0;
+    block_fill readers{begin, std::min(begin + chunk, state_.block_size), {}};
+    state_.locks.set_fill(block, &readers);
+    if (reader != nullptr && !join(*reader)) {
+      requests_.send_to_origin(*reader);
+    }
+    const std::uint64_t failed_flushes = state_.failed_fast_flushes;
+    co_await state_.locks.exclude(block, exclusion::writes);
+    const bool is_copied = co_await fill(block, into, readers);
+    const bool is_done = is_copied && failed_flushes == state_.failed_fast_flushes &&
+                         may_change_metadata() && !state_.mappings->find(block);
+    if (is_done) {
+      state_.mappings->map(into, block);
+      commits_.changed(into);
+      ++state_.counts.promotions;
+    } else if (!is_copied) {
+      failed();
+    }
+    state_.decisions->promoted(into, is_done);
+    state_.locks.release(block);
+    requests_.give_turns();
+  }
+  work();
+}
+
+// The first chunk is the one that readers wait for.
+flow<bool> migrator::fill(origin_block block, cache_block into, block_fill &readers) {
+  const std::uint32_t chunk = chunk_of(state_);
+  const std::uint32_t nr_chunks = (state_.block_size + chunk - 1) / chunk;
+  aligned_buffer buffer{chunk};
+  for (std::uint32_t i = 0; i < nr_chunks; ++i) {
+    const std::uint32_t at = (readers.begin / chunk + i) % nr_chunks * chunk;
+    const auto data = buffer.span().first(std::min(chunk, state_.block_size - at));
+    std::error_code error;
+    {
+      io_group reading{state_};
+      reading.read(cache_device::origin, state_.origin_offset(block) + at, data, error);
+      co_await reading;
+    }
+    if (i == 0) {
+      state_.locks.set_fill(block, nullptr);
+      serve(readers, data, error);
+    }
+    if (!error) {
+      io_group writing{state_};
+      writing.write(cache_device::fast, state_.fast_offset(into) + at, data, error);
+      co_await writing;
+    }
+    if (error) {
+      co_return false;
+    }
+  }
+  co_return true;
+}
+
+void migrator::serve(block_fill &readers, std::span<const std::byte> chunk, std::error_code error) {
+  while (piece *each = readers.readers.pop()) {
+    if (error) { // which may be that of a sector that this one doesn't want
+      requests_.send_to_origin(*each);
+      continue;
+    }
+    std::ranges::copy(chunk.subspan(each->begin - readers.begin, each->end - each->begin),
+                      state_.data_of(*each).begin());
+    state_.locks.leave(*each);
+    requests_.finish(*each, {});
+  }
+}
+
+void migrator::overwrite(piece &writer, cache_block into) {
+  flows_.start(do_overwrite(writer, into));
+  state_.locks.leave(writer); // after the flow has asked for the block: it is the next to have it
+  requests_.give_turns();
+}
+
+// Promotion by a write. Nobody else is in the block until the mapping is made, which is when all of
+// the cache block has been written. If that fails, the write goes to the origin.
+flow<> migrator::do_overwrite(piece &writer, cache_block into) {
+  const origin_block block = writer.block;
+  const std::uint64_t failed_flushes = state_.failed_fast_flushes;
+  co_await state_.locks.exclude(block, exclusion::all);
+  std::error_code error = co_await write_into(writer, into);
+  const bool is_done = !error && failed_flushes == state_.failed_fast_flushes &&
+                       may_change_metadata() && !state_.mappings->find(block);
+  if (is_done) {
+    state_.mappings->map(into, block);
+    state_.mappings->mark_dirty(into);
+    commits_.changed(into);
+    ++state_.counts.promotions;
+  }
+  state_.decisions->promoted(into, is_done);
+  if (is_done) {
+    state_.decisions->mark_dirty(into);
+  } else {
+    error = co_await write_to_origin(writer);
+  }
+  state_.locks.release(block);
+  requests_.finish(writer, error);
+  requests_.give_turns();
+  work();
+}
+
+flow<std::error_code> migrator::write_into(const piece &writer, cache_block into) {
+  std::error_code error;
+  const bytes at = state_.fast_offset(into);
+  io_group writing{state_};
+  const bool is_zeroes = writer.of->op == request::operation::write_zeroes;
+  if (is_zeroes) {
+    writing.write_zeroes(cache_device::fast, at, bytes{state_.block_size}, error);
+  } else {
+    writing.write(cache_device::fast, at + writer.begin, state_.data_of(writer), error);
+    if (writer.begin != 0) {
+      writing.write_zeroes(cache_device::fast, at, bytes{writer.begin}, error);
+    }
+    if (writer.end != state_.block_size) {
+      writing.write_zeroes(cache_device::fast, at + writer.end,
+                           bytes{state_.block_size - writer.end}, error);
+    }
+  }
+  co_await writing;
+  co_return error;
+}
+
+flow<std::error_code> migrator::write_to_origin(const piece &writer) {
+  std::error_code error;
+  const bytes at = state_.origin_offset(writer.block) + writer.begin;
+  io_group writing{state_};
+  if (writer.of->op == request::operation::write_zeroes) {
+    writing.write_zeroes(cache_device::origin, at, bytes{writer.end - writer.begin}, error);
+  } else {
+    writing.write(cache_device::origin, at, state_.data_of(writer), error);
+  }
+  co_await writing;
+  co_return error;
+}
+
+// Demotion. When nothing is in flight in the block, its mapping goes; requests then go to the
+// origin, which holds the same, durably, since the block is clean. The cache block is free only
+// when the mapping is gone from the metadata for good: until then, a power cut would bring it back.
+flow<> migrator::do_demote(background_work work_item) {
+  ++nr_demoting_;
+  const origin_block block = state_.mappings->origin_of(work_item.block);
+  co_await state_.locks.exclude(block, exclusion::all);
+  const bool is_unmapped = unmap(work_item.block, block);
+  state_.locks.release(block);
+  requests_.give_turns();
+  if (!is_unmapped) {
+    state_.decisions->completed(work_item, false);
+  } else if (const auto outcome = co_await commits_.commit(); outcome.metadata) {
+    state_.decisions->completed(work_item, true);
+  }
+  --nr_demoting_;
+  work();
+}
+
+bool migrator::unmap(cache_block block, origin_block from) {
+  if (!may_change_metadata() || !state_.mappings->is_mapped(block) ||
+      state_.mappings->origin_of(block) != from || state_.mappings->is_dirty(block)) {
+    return false;
+  }
+  state_.mappings->unmap(block);
+  commits_.changed(block);
+  ++state_.counts.demotions;
+  return true;
+}
+
+// Writeback. Writes are kept out of the block while it is copied. Then it settles: it is clean when
+// the origin has been flushed, unless it is written to before.
+flow<> migrator::do_write_back(background_work work_item) {
+  {
+    const budget_share share{*this};
+    const cache_block from = work_item.block;
+    const origin_block block = state_.mappings->origin_of(from);
+    co_await state_.locks.exclude(block, exclusion::writes);
+    bool is_copied = false;
+    if (may_change_metadata() && state_.mappings->is_mapped(from) &&
+        state_.mappings->is_dirty(from)) {
+      is_copied = co_await copy_to_origin(from, block);
+      if (!is_copied) {
+        failed();
+      }
+    }
+    if (is_copied) {
+      commits_.settle(from);
+    } else {
+      state_.decisions->completed(work_item, false);
+    }
+    state_.locks.release(block);
+    requests_.give_turns();
+  }
+  work();
+}
+
+flow<bool> migrator::copy_to_origin(cache_block from, origin_block to) {
+  const std::uint32_t chunk = chunk_of(state_);
+  aligned_buffer buffer{chunk};
+  for (std::uint32_t at = 0; at < state_.block_size; at += chunk) {
+    const auto data = buffer.span().first(std::min(chunk, state_.block_size - at));
+    std::error_code error;
+    {
+      io_group reading{state_};
+      reading.read(cache_device::fast, state_.fast_offset(from) + at, data, error);
+      co_await reading;
+    }
+    if (!error) {
+      io_group writing{state_};
+      writing.write(cache_device::origin, state_.origin_offset(to) + at, data, error);
+      co_await writing;
+    }
+    if (error) {
+      co_return false;
+    }
+  }
+  co_return true;
+}
+
+bool migrator::invalidate(cache_block block, piece *waiting) {
+  if (!may_change_metadata()) {
+    return false;
+  }
+  if (std::ranges::count(leaving_, block) == 0) {
+    leaving_.push_back(block);
+    flows_.start(do_invalidate(block));
+  }
+  if (waiting != nullptr) {
+    state_.locks.put_back(*waiting);
+    requests_.give_turns();
+  }
+  return true;
+}
+
+// Invalidation. Like demotion; but nobody comes into the block until the mapping is gone for good:
+// a write that follows must not be undone by a mapping that comes back.
+flow<> migrator::do_invalidate(cache_block block) {
+  const origin_block from = state_.mappings->origin_of(block);
+  co_await state_.locks.exclude(from, exclusion::all);
+  bool is_gone = false;
+  if (unmap(block, from)) {
+    const auto outcome = co_await commits_.commit();
+    is_gone = outcome.metadata;
+  }
+  std::erase(leaving_, block);
+  if (is_gone) {
+    state_.decisions->invalidated(block);
+  }
+  state_.locks.release(from);
+  requests_.give_turns();
+  changed_.happen();
+  work();
+}
+
+flow<> migrator::invalidate_range(cache_block begin, cache_block end) {
+  for (cache_block block = begin; block < end && may_change_metadata(); ++block) {
+    while (leaving_.size() >= max_demoting) {
+      co_await changed_;
+    }
+    if (state_.mappings->is_mapped(block)) {
+      invalidate(block, nullptr);
+    }
+  }
+  while (!leaving_.empty()) {
+    co_await changed_;
+  }
+}
+
+} // namespace dmcache

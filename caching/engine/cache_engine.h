@@ -13,6 +13,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/device.h"
 #include "base/result.h"
@@ -50,12 +51,11 @@ struct engine_status {
   std::string policy;
   std::vector<policy::setting> policy_settings;
   metadata_mode metadata_is{};
-  bool read_only = false; // opened so, or become so
+  bool is_read_only = false; // opened so, or become so
   bool needs_check = false;
 };
 
-// "cache 8 9/1024 …", as the kernel's target says it, after start and length; engine.md of the
-// project's manual: the fields are listed in cache_status.cc.
+// "0 131072 cache 8 9/1024 …", as the kernel's target says it.
 std::string status_line(const engine_status &status);
 
 class cache_engine {
@@ -90,16 +90,13 @@ class cache_engine {
   // options: mode, policy and its settings, threshold, passdown. Passthrough is refused while
   // blocks are dirty. If it fails, all is as it was.
   void reload(const engine_options &options, control &which);
-  // Drops the mappings of [begin, end), in passthrough mode only.
-  void invalidate(cache_block begin, cache_block end, control &which);
+  // As dmsetup sends it: "migration_threshold 4096", "<policy key> <value>", "invalidate_cblocks 1
+  // 5-9".
+  void message(std::vector<std::string> words, control &which);
   // A clean shutdown: nothing new is accepted, what is under way ends, and everything is written.
   // Only if all of it worked the cache is cleanly shut down, and `outcome` good. Afterwards the
   // engine is of no use any more.
   void shut_down(control &which);
-
-  // As dmsetup sends it: "migration_threshold 4096", "<policy key> <value>". Those that take time
-  // are told apart by parse_message(); see messages.h.
-  result<> set(std::string_view key, std::string_view value);
 
   // What should happen next.
   // -----------------------------------------------------------------------
@@ -116,22 +113,34 @@ class cache_engine {
  private:
   cache_engine();
 
-  void run();
-  bool accept(request &which);
+  std::error_code refusal_of(const request &which) const;
+  void let_in(request &which);
   void complete(request &which);
   void finish(control &which, result<> outcome);
   void hold();
-  void go_on();
+  void let_go();
   bool is_quiet() const { return data_.is_idle() && !migrations_.is_busy(); }
-  result<> load_policy(const std::optional<lazy_array<le32>> &hints);
+  result<std::unique_ptr<policy>> make_decisions(const engine_options &options,
+                                                 const std::optional<lazy_array<le32>> &hints,
+                                                 std::string_view hints_of,
+                                                 std::array<std::uint32_t, 3> version) const;
 
   flow<> do_clean(control &which);
   flow<> do_reload(engine_options options, control &which);
-  flow<> do_invalidate(cache_block begin, cache_block end, control &which);
+  struct block_range {
+    cache_block begin;
+    cache_block end; // one past the last
+  };
+
+  void run();
+  void start(flow<> what);
+  flow<> do_message(std::vector<std::string> words, control &which);
+  result<std::vector<block_range>> ranges_of(const std::vector<std::string> &words) const;
+  result<> set(const std::string &key, const std::string &value);
   flow<> do_shut_down(control &which);
   flow<result<>> close_metadata();
   flow<> wait_for_quiet();
-  result<> change_options(const engine_options &options);
+  result<> change_options(engine_options options);
 
   cache_state state_;
   committer commits_;
@@ -141,7 +150,8 @@ class cache_engine {
   intrusive_queue<control> finished_;
   intrusive_queue<request> held_; // arrived while nothing is let in
   unsigned nr_holds_ = 0;
-  bool is_shut_down_ = false;
+  bool is_shut_down_ = false;       // or about to be
+  std::optional<result<>> closing_; // how that ended
   flow_event something_ended_;
   instant last_arrival_{};
   bool has_arrived_ = false; // since the last tick

@@ -122,7 +122,9 @@ flow<committer::outcome> committer::commit_once() {
   is_settling_wanted_ = false;
   being_settled_ = std::exchange(settling_, {});
   std::optional<online_metadata::commit> made;
-  if (is_writable(state_) && state_.metadata->has_changes()) {
+  if (is_given_up_) {
+    result.metadata = false;
+  } else if (is_writable(state_) && state_.metadata->has_changes()) {
     auto frozen = state_.metadata->freeze();
     if (!frozen) {
       result.metadata = false;

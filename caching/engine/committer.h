@@ -75,8 +75,8 @@ class committer {
     return awaiter{*this, {}, {}};
   }
 
-  // The metadata can't be relied on any more, as after a commit that failed.
-  flow<> give_up_metadata();
+  // The metadata can't be relied on any more: the next commit fails.
+  void give_up() { is_given_up_ = true; }
 
   void tick();
   // When something has to be committed, if anything has.
@@ -90,6 +90,7 @@ class committer {
 
   flow<> run();
   flow<outcome> commit_once();
+  flow<> give_up_metadata();
   flow<bool> write_superblock(std::span<std::byte> data);
   bool is_wanted() const;
   void want_by(instant when);
@@ -105,6 +106,7 @@ class committer {
   std::vector<cache_block> settling_;
   std::vector<cache_block> being_settled_; // by the flush that is under way
   bool is_settling_wanted_ = false;
+  bool is_given_up_ = false;
   flow_set flows_;
 };
 

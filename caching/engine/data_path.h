@@ -37,6 +37,7 @@ class data_path final : public migrator::requests {
   bool split(request &which);
   piece *take_piece(request &of);
   void route(piece &which);
+  static void count(piece &which, std::uint32_t &reads, std::uint32_t &writes);
   void hit(piece &which, cache_block block);
   void miss(piece &which, bool was_discarded);
   void write_hit(piece &which, cache_block block);
@@ -62,7 +63,8 @@ class data_path final : public migrator::requests {
   bool is_giving_turns_ = false;
   std::vector<std::unique_ptr<piece>> spare_pieces_;
   piece_queue free_pieces_;
-  piece *last_sent_ = nullptr; // of the request that is being split: its I/O can still grow
+  bool is_in_split_ = false;
+  piece *last_sent_ = nullptr; // in the split that is under way: its I/O can still grow
 };
 
 } // namespace dmcache

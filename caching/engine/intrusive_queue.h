@@ -17,6 +17,12 @@ template <typename T, T *T::*link = &T::next> class intrusive_queue {
     tail_ = &what;
   }
 
+  void push_front(T &what) {
+    what.*link = head_;
+    tail_ = head_ == nullptr ? &what : tail_;
+    head_ = &what;
+  }
+
   // The first one; none if it is empty.
   T *pop() {
     T *first = head_;

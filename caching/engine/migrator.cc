@@ -44,7 +44,7 @@ bool migrator::may_change_metadata() const {
 }
 
 bool migrator::has_room() const {
-  return may_change_metadata() && state_.migrations_allowed &&
+  return may_migrate() &&
          (in_flight_ == 0 ||
           in_flight_ + state_.block_size <= to_bytes(state_.options.migration_threshold).value());
 }

@@ -34,7 +34,11 @@ class migrator {
 
   migrator(cache_state &state, committer &commits, requests &to);
 
-  // Is there room in the budget for one more block?
+  // Can the metadata be written?
+  bool may_change_metadata() const;
+  // May anything migrate at present?
+  bool may_migrate() const { return may_change_metadata() && state_.migrations_allowed; }
+  // And is there room in the budget for one more block to be copied?
   bool has_room() const;
 
   // Reads the block into the reserved cache block. `reader`, a read in flight in the block, is
@@ -50,6 +54,9 @@ class migrator {
   bool invalidate(cache_block block, piece *waiting);
   // The same for all blocks of [begin, end) that are mapped.
   flow<> invalidate_range(cache_block begin, cache_block end);
+
+  // The block, which was written back, was written to since.
+  void unsettle(cache_block block) { commits_.unsettle(block); }
 
   // Starts what the policy wants done and the budget allows.
   void work();
@@ -77,7 +84,6 @@ class migrator {
   flow<> do_write_back(background_work work_item);
   flow<> do_invalidate(cache_block block);
   flow<bool> copy_to_origin(cache_block from, origin_block to);
-  bool may_change_metadata() const;
   bool unmap(cache_block block, origin_block from);
   void failed();
 

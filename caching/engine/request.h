@@ -37,6 +37,7 @@ struct engine_io {
   using handler = void (*)(void *context, engine_io &done, std::error_code error);
   handler on_done = nullptr;
   void *context = nullptr;
+  piece *first_piece = nullptr; // of those that share it
   engine_io *next = nullptr;
 };
 
@@ -48,6 +49,7 @@ struct piece {
   std::uint32_t end = 0;
   cache_block cached_in; // where it went, if it did
   bool went_to_fast = false;
+  bool is_counted = false; // among hits or misses
   std::uint8_t nr_ios = 0; // in flight
   std::error_code fast_error;
   std::error_code origin_error;

@@ -1,0 +1,216 @@
+#include "caching/engine/cache_engine.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace dmcache {
+namespace {
+
+constexpr instant idle_after = std::chrono::seconds{1};
+constexpr instant tick_interval = std::chrono::seconds{1};
+
+std::uint64_t seconds_of(instant time) {
+  return static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::seconds>(time).count());
+}
+
+} // namespace
+
+cache_engine::cache_engine()
+    : commits_{state_, [this](request &which) { complete(which); }},
+      data_{state_, migrations_,
+            [this](request &which) {
+              if (which.fua && which.is_write() && !which.outcome) {
+                commits_.make_durable(which);
+              } else {
+                complete(which);
+              }
+            }},
+      migrations_{state_, commits_, data_}, something_ended_{state_.ready} {}
+
+cache_engine::~cache_engine() = default;
+
+result<std::unique_ptr<cache_engine>>
+cache_engine::open(const devices &on, const engine_options &options, instant now) {
+  if (!options.may_format) {
+    if (const auto found = read_superblock(on.metadata); !found) {
+      return std::unexpected{found.error()};
+    }
+  }
+  auto opened = online_metadata::open(on.metadata,
+                                      {.block_size = options.block_size,
+                                       .fast_size = on.fast_size,
+                                       .origin_size = on.origin_size,
+                                       .format_version = options.metadata_version,
+                                       .read_only = options.read_only,
+                                       .is_passthrough = options.mode == cache_mode::passthrough});
+  if (!opened) {
+    return std::unexpected{opened.error()};
+  }
+  std::unique_ptr<cache_engine> engine{new cache_engine};
+  cache_state &state = engine->state_;
+  state.options = options;
+  state.options.block_size = opened->block_size;
+  state.mode = options.mode;
+  state.block_size = static_cast<std::uint32_t>(to_bytes(opened->block_size).value());
+  state.origin_size = to_bytes(on.origin_size);
+  state.nr_origin_blocks = state.origin_size.value() / state.block_size;
+  state.origin_can_discard = on.origin_can_discard;
+  state.metadata = std::move(opened->metadata);
+  state.mappings = std::move(opened->mappings);
+  state.discards = std::move(opened->discards);
+  state.statistics = opened->statistics;
+  state.now = now;
+  engine->last_arrival_ = now;
+  auto loaded =
+      engine->make_decisions(options, opened->hints, opened->policy, opened->policy_version);
+  if (!loaded) {
+    return std::unexpected{loaded.error()};
+  }
+  state.decisions = std::move(*loaded);
+  state.decisions->tick(seconds_of(now));
+  engine->commits_.start();
+  return engine;
+}
+
+// A policy that knows what is cached. Hints are believed that one of the same name and major
+// version gave.
+result<std::unique_ptr<policy>> cache_engine::make_decisions(
+    const engine_options &options, const std::optional<lazy_array<le32>> &hints,
+    std::string_view hints_of, std::array<std::uint32_t, 3> version) const {
+  auto made = make_policy(options.policy, {.nr_cache_blocks = state_.mappings->nr_cache_blocks(),
+                                           .nr_origin_blocks = state_.nr_origin_blocks,
+                                           .block_size = state_.options.block_size});
+  if (!made) {
+    return made;
+  }
+  policy &into = **made;
+  for (const auto &[key, value] : options.policy_settings) {
+    if (auto set = into.set(key, value); !set) {
+      return std::unexpected{set.error()};
+    }
+  }
+  const bool are_believed =
+      hints && hints_of == into.name() && version.front() == into.version().front();
+  for (std::uint64_t i = 0; i < state_.mappings->nr_cache_blocks(); ++i) {
+    const cache_block block{i};
+    if (!state_.mappings->is_mapped(block)) {
+      continue;
+    }
+    const auto hint = are_believed && i < hints->size() ? std::optional<std::uint32_t>{(*hints)[i]}
+                                                        : std::nullopt;
+    into.load(block, state_.mappings->origin_of(block), state_.mappings->is_dirty(block), hint);
+  }
+  return made;
+}
+
+void cache_engine::submit(request &which) {
+  has_arrived_ = true;
+  if (const auto refusal = refusal_of(which)) {
+    which.outcome = refusal;
+    complete(which);
+  } else if (nr_holds_ != 0) [[unlikely]] {
+    held_.push(which);
+  } else {
+    let_in(which);
+  }
+  run();
+}
+
+std::error_code cache_engine::refusal_of(const request &which) const {
+  if (is_shut_down_) {
+    return std::make_error_code(std::errc::no_such_device);
+  }
+  if (which.op == request::operation::flush) {
+    return {};
+  }
+  if (state_.options.read_only && which.is_write()) {
+    return std::make_error_code(std::errc::read_only_file_system);
+  }
+  const std::uint64_t size = state_.origin_size.value();
+  const bool is_valid = which.offset.value() % sector_size == 0 &&
+                        which.length.value() % sector_size == 0 && which.length.value() != 0 &&
+                        which.length.value() <= size &&
+                        which.offset.value() <= size - which.length.value();
+  return is_valid ? std::error_code{} : std::make_error_code(std::errc::invalid_argument);
+}
+
+void cache_engine::let_in(request &which) {
+  if (which.op == request::operation::flush) {
+    which.outcome = {};
+    commits_.make_durable(which);
+  } else {
+    data_.submit(which);
+  }
+}
+
+void cache_engine::io_done(engine_io &which, std::error_code error) {
+  if (which.op != engine_io::operation::read && which.op != engine_io::operation::flush) {
+    state_.needs_flush[static_cast<std::size_t>(which.on)] = true;
+  }
+  which.on_done(which.context, which, error);
+  run();
+}
+
+// What waits for something to end looks when all else has come as far as it can.
+void cache_engine::run() {
+  state_.ready.run();
+  if (!flows_.empty()) [[unlikely]] {
+    something_ended_.happen();
+    state_.ready.run();
+  }
+}
+
+void cache_engine::tick(instant now) {
+  const bool is_next_second = seconds_of(now) != seconds_of(state_.now);
+  state_.now = now;
+  if (has_arrived_ || !is_quiet()) {
+    last_arrival_ = now;
+    has_arrived_ = false;
+  }
+  migrations_.set_idle(now - last_arrival_ >= idle_after);
+  if (is_next_second) {
+    state_.decisions->tick(seconds_of(now));
+  }
+  commits_.tick();
+  migrations_.work();
+  run();
+}
+
+instant cache_engine::next_tick() const {
+  const instant regular = state_.now + tick_interval;
+  return std::min(regular, commits_.due().value_or(regular));
+}
+
+void cache_engine::complete(request &which) {
+  completed_.push(which);
+}
+
+void cache_engine::finish(control &which, result<> outcome) {
+  which.outcome = std::move(outcome);
+  finished_.push(which);
+}
+
+void cache_engine::hold() {
+  ++nr_holds_;
+  state_.migrations_allowed = false;
+}
+
+void cache_engine::let_go() {
+  if (--nr_holds_ != 0) {
+    return;
+  }
+  state_.migrations_allowed = true;
+  auto waiting = held_.take_all();
+  while (request *next = waiting.pop()) {
+    let_in(*next);
+  }
+  migrations_.work();
+}
+
+flow<> cache_engine::wait_for_quiet() {
+  while (!is_quiet()) {
+    co_await something_ended_;
+  }
+}
+
+} // namespace dmcache

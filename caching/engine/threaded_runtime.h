@@ -1,0 +1,53 @@
+// Carries out what the engine wants with the threads of those who use it, as in a server with a
+// thread for each request.
+//
+// The engine is entered under one lock, held for as long as it takes to say what to do next, never
+// during I/O. A thread that brings a request does the request's own I/O itself, and then waits, if it
+// has to, until it is woken for this request alone. All other I/O (migrations, commits) is done by a
+// few threads of the runtime's own, which also tell the engine the time.
+//
+// The data devices are read and written through the page cache; the metadata device directly.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <system_error>
+#include <vector>
+
+#include "base/result.h"
+#include "caching/engine/cache_engine.h"
+
+namespace dmcache {
+
+struct cache_paths {
+  std::string metadata;
+  std::string fast;
+  std::string origin;
+};
+
+class threaded_runtime {
+ public:
+  // Opens and locks the three devices, which must be different ones, and activates the cache.
+  static result<std::unique_ptr<threaded_runtime>> open(const cache_paths &paths,
+                                                        const engine_options &options);
+  // Without close(), as if the power failed: what was not flushed is not made durable.
+  virtual ~threaded_runtime() = default;
+
+  // Any thread's. ---------------------------------------------------------------------------------
+
+  // Does it, and gives its outcome. Data may lie at any address.
+  virtual std::error_code carry_out(request &which) = 0;
+
+  virtual result<> clean() = 0;
+  virtual result<> reload(const engine_options &options) = 0;
+  virtual result<> message(std::vector<std::string> words) = 0;
+  virtual engine_status status() = 0;
+  virtual engine_options options() = 0; // in force
+
+  // A clean shutdown, after all requests. Again: the same outcome.
+  virtual result<> close() = 0;
+
+  virtual bytes origin_size() const = 0;
+};
+
+} // namespace dmcache

@@ -4,7 +4,7 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
+#include <span>
 
 #include "persistent-data/btree.h"
 
@@ -26,8 +26,22 @@ class array {
   result<std::uint64_t> get(metadata_block root, std::uint64_t index);
   result<metadata_block> set(metadata_block root, std::uint64_t index, std::uint64_t value);
 
+  // What follows reads no array block, so that nothing is read at all once load_tree() has read the
+  // nodes.
+  result<> load_tree(metadata_block root);
+
+  struct rewritten {
+    metadata_block root;
+    std::span<std::byte> values; // of the block's entries, to be stored before the transaction ends
+  };
+  // Array block `part` consists of `nr_entries` entries of zero from now on. It is there already,
+  // or follows the last one.
+  result<rewritten> rewrite_block(metadata_block root, std::uint64_t part,
+                                  std::uint64_t nr_entries);
+  // Releases the array blocks from number `nr_parts` on.
+  result<metadata_block> cut(metadata_block root, std::uint64_t nr_parts);
   // Releases all blocks.
-  result<> destroy(metadata_block root, std::uint64_t size);
+  result<> destroy(metadata_block root);
 
  private:
   struct place {
@@ -58,7 +72,7 @@ class bitset {
                                 bool value);
   result<bool> test(metadata_block root, std::uint64_t bit);
   result<metadata_block> set(metadata_block root, std::uint64_t bit, bool value);
-  result<> destroy(metadata_block root, std::uint64_t size);
+  result<> destroy(metadata_block root) { return words_.destroy(root); }
 
  private:
   array words_;

@@ -301,6 +301,29 @@ result<> btree::balance(const transaction_manager::writable &parent, std::size_t
   return {};
 }
 
+result<> btree::visit(metadata_block root, const visitor &each) {
+  return visit_below(root, each, 0);
+}
+
+result<> btree::visit_below(metadata_block where, const visitor &each, unsigned depth) {
+  if (depth == max_depth) {
+    return too_deep(where);
+  }
+  const auto block = read(where);
+  if (!block) {
+    return std::unexpected{block.error()};
+  }
+  const btree_node node{block->data()};
+  for (std::size_t i = 0; i < node.size(); ++i) {
+    if (node.is_leaf()) {
+      each(node.key(i), node.value(i));
+    } else if (auto done = visit_below(metadata_block{node.value(i)}, each, depth + 1); !done) {
+      return done;
+    }
+  }
+  return {};
+}
+
 result<> btree::destroy(metadata_block root) {
   return destroy_below(root, 0);
 }

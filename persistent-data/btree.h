@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 
 #include "persistent-data/transaction_manager.h"
@@ -27,6 +28,11 @@ class btree {
   result<metadata_block> insert(metadata_block root, std::uint64_t key, std::uint64_t value);
   // The key isn't there any more. Requires that it was.
   result<metadata_block> remove(metadata_block root, std::uint64_t key);
+  using visitor = std::function<void(std::uint64_t key, std::uint64_t value)>;
+
+  // In order of the keys. Reads all nodes, which stay in memory from then on. The tree is known to
+  // be sound (btree_walk.h): a hostile one could take forever.
+  result<> visit(metadata_block root, const visitor &each);
   // Releases all nodes.
   result<> destroy(metadata_block root);
 
@@ -40,6 +46,7 @@ class btree {
   result<inserted> split(const transaction_manager::writable &full);
   result<metadata_block> remove_below(metadata_block where, std::uint64_t key, unsigned depth);
   result<> balance(const transaction_manager::writable &parent, std::size_t child);
+  result<> visit_below(metadata_block where, const visitor &each, unsigned depth);
   result<> destroy_below(metadata_block where, unsigned depth);
 
   transaction_manager &in_;

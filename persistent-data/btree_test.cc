@@ -108,6 +108,21 @@ TEST_P(btree_test, destroy_releases_all) {
   EXPECT_TRUE(contents_of(store, GetParam()).empty());
 }
 
+TEST_P(btree_test, visits_all_in_order) {
+  test_store store{device_};
+  btree tree{*store.transactions, GetParam()};
+  metadata_block root = store.root();
+  std::vector<std::pair<std::uint64_t, std::uint64_t>> expected;
+  for (std::uint64_t key = 0; key < 5000; ++key) {
+    root = value_of(tree.insert(root, key * 3, key));
+    expected.emplace_back(key * 3, key);
+  }
+  decltype(expected) found;
+  ASSERT_TRUE(tree.visit(
+      root, [&](std::uint64_t key, std::uint64_t value) { found.emplace_back(key, value); }));
+  EXPECT_EQ(found, expected);
+}
+
 TEST_P(btree_test, a_loop_ends) {
   test_store store{device_};
   const auto block = value_of(store.transactions->add(btree_node_type));
@@ -118,6 +133,7 @@ TEST_P(btree_test, a_loop_ends) {
   EXPECT_FALSE(tree.find(block.where(), 1));
   EXPECT_FALSE(tree.insert(block.where(), 1, 1));
   EXPECT_FALSE(tree.remove(block.where(), 1));
+  EXPECT_FALSE(tree.visit(block.where(), [](std::uint64_t /*key*/, std::uint64_t /*value*/) {}));
 }
 
 } // namespace

@@ -54,6 +54,7 @@ class test_store {
 
   metadata_block root() const { return metadata_block{super_.root}; }
   std::uint64_t size() const { return super_.size; }
+  const space_map_root &space_map() const { return super_.space_map; }
 
   result<> commit(metadata_block root, std::uint64_t size) {
     return transactions->commit(

@@ -149,7 +149,7 @@ result<transaction_manager::readable> transaction_manager::fetch(const block_typ
     return fail(failure::failed, fmt::format("block {}: {}", where, fault));
   }
   found.block_ = block;
-  keep_clean(where.value(), std::move(block));
+  keep(where.value(), std::move(block));
   return found;
 }
 
@@ -194,6 +194,10 @@ void transaction_manager::release(metadata_block where) {
   forget(where);
 }
 
+bool transaction_manager::is_new(metadata_block where) const {
+  return where.value() < space_.nr_blocks() && space_.is_new(where);
+}
+
 void transaction_manager::changed(metadata_block block) {
   bitmap_changed_[block.value() / per_bitmap] = true;
 }
@@ -209,7 +213,11 @@ void transaction_manager::forget(metadata_block where) {
   cache_.erase(known);
 }
 
-void transaction_manager::keep_clean(std::uint64_t where, std::shared_ptr<buffer> block) {
+void transaction_manager::keep(std::uint64_t where, std::shared_ptr<buffer> block) {
+  if (block->type == &btree_node_type) {
+    cache_[where] = {std::move(block), state::kept, {}};
+    return;
+  }
   cache_[where] = {std::move(block), state::clean, use_order_.insert(use_order_.end(), where)};
   while (use_order_.size() > cache_blocks_) {
     forget(metadata_block{use_order_.front()});
@@ -337,7 +345,7 @@ void transaction_manager::committed() {
     }
   }
   for (const std::uint64_t where : written) {
-    keep_clean(where, cache_[where].block);
+    keep(where, cache_[where].block);
   }
 }
 
@@ -348,7 +356,9 @@ void transaction_manager::abort() {
   frozen_at_ = durable_at_;
   bitmap_changed_.assign(bitmap_changed_.size(), false);
   on_their_way_.clear();
-  std::erase_if(cache_, [](const auto &each) { return each.second.is != state::clean; });
+  std::erase_if(cache_, [](const auto &each) {
+    return each.second.is == state::fresh || each.second.is == state::on_its_way;
+  });
 }
 
 result<> transaction_manager::commit(

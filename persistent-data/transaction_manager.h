@@ -35,7 +35,8 @@ class transaction_manager {
   };
 
  public:
-  // What is kept of blocks that were read, to spare reading them again.
+  // How many blocks are kept of those that were read or written, to spare reading them again. Tree
+  // nodes don't count: they are few, and kept for as long as they are in use.
   static constexpr std::size_t default_cache_blocks = 1024;
 
   // For sound metadata on `on`, which must outlive this, whose superblock has this space map.
@@ -76,8 +77,11 @@ class transaction_manager {
   result<writable> add(const block_type &type);
   // `where` itself if it is of this transaction, else a copy, which takes its place.
   result<writable> shadow(const block_type &type, metadata_block where);
-  // Of what was added, or read before.
+  // Requires that it is in use; nothing is read.
   void release(metadata_block where);
+
+  // Is `where` in use, and of this transaction?
+  bool is_new(metadata_block where) const;
 
   std::uint64_t nr_blocks() const { return space_.nr_blocks(); }
   // How many blocks can be added; freeing doesn't tell before the commit.
@@ -108,7 +112,12 @@ class transaction_manager {
   result<> commit(const std::function<result<>(const space_map_root &)> &write_superblock);
 
  private:
-  enum class state : std::uint8_t { clean, fresh, on_its_way };
+  enum class state : std::uint8_t {
+    clean, // as on the device, and can be forgotten
+    kept,  // as on the device
+    fresh, // of this transaction
+    on_its_way
+  };
 
   struct entry {
     std::shared_ptr<buffer> block;
@@ -133,7 +142,7 @@ class transaction_manager {
   result<> write_bitmap(std::size_t number);
   void changed(metadata_block block);
   void forget(metadata_block where);
-  void keep_clean(std::uint64_t where, std::shared_ptr<buffer> block);
+  void keep(std::uint64_t where, std::shared_ptr<buffer> block);
   std::error_code write(const std::vector<frozen::block> &blocks);
 
   device &on_;

@@ -3,6 +3,7 @@
 #include <map>
 #include <random>
 
+#include "base/faulty_device.h"
 #include "base/volatile_device.h"
 #include "persistent-data/test_store.h"
 
@@ -232,6 +233,20 @@ TEST_F(transaction_manager_test, the_cache_may_be_small) {
       value_of(transaction_manager::open(on, value_of(store.transactions->freeze()).root, 1));
   ASSERT_TRUE(change_and_commit(store, changes_, before_));
   EXPECT_EQ(contents_of(store), after_);
+}
+
+TEST_F(transaction_manager_test, tree_nodes_are_read_once) {
+  memory_device whole{image_};
+  faulty_device on{whole};
+  test_store store{on};
+  store.transactions = value_of(transaction_manager::open(on, store.space_map(), 0));
+  ASSERT_TRUE((btree{*store.transactions, sizeof(le64)}.visit(
+      store.root(), [](std::uint64_t /*key*/, std::uint64_t /*value*/) {})));
+  on.fail_reads(bytes{0}, whole.size());
+  ASSERT_TRUE(change_and_commit(store, changes_, before_));
+  ASSERT_TRUE(change_and_commit(store, {4}, after_)); // of nodes that were only written
+  changes{4}.apply_to(after_);
+  EXPECT_EQ(contents_of({whole.contents().begin(), whole.contents().end()}), after_);
 }
 
 TEST_F(transaction_manager_test, damage_is_an_error) {

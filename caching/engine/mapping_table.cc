@@ -29,6 +29,7 @@ void mapping_table::map(cache_block block, origin_block to) {
   next_[block.value()] = head;
   head = static_cast<std::uint32_t>(block.value() + 1);
   ++nr_mapped_;
+  ++revision_;
 }
 
 void mapping_table::unmap(cache_block block) {
@@ -43,17 +44,24 @@ void mapping_table::unmap(cache_block block) {
   *at = next_[block.value()];
   entries_[block.value()] = 0;
   --nr_mapped_;
+  ++revision_;
 }
 
 void mapping_table::mark_dirty(cache_block block) {
   require(is_mapped(block), "only what is mapped can be dirty");
-  nr_dirty_ += is_dirty(block) ? 0 : 1;
-  entries_[block.value()] |= dirty;
+  if (!is_dirty(block)) {
+    entries_[block.value()] |= dirty;
+    ++nr_dirty_;
+    ++revision_;
+  }
 }
 
 void mapping_table::mark_clean(cache_block block) {
-  nr_dirty_ -= is_dirty(block) ? 1 : 0;
-  entries_[block.value()] &= ~(dirty | settling);
+  if (is_dirty(block)) {
+    entries_[block.value()] &= ~(dirty | settling);
+    --nr_dirty_;
+    ++revision_;
+  }
 }
 
 void mapping_table::mark_settling(cache_block block, bool is_so) {

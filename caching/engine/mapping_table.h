@@ -25,6 +25,8 @@ class mapping_table {
   std::uint64_t nr_cache_blocks() const { return entries_.size(); }
   std::uint64_t nr_mapped() const { return nr_mapped_; }
   std::uint64_t nr_dirty() const { return nr_dirty_; }
+  // Grows with every change of what is mapped or dirty.
+  std::uint64_t revision() const { return revision_; }
 
   // Where the origin block is cached.
   std::optional<cache_block> find(origin_block block) const {
@@ -72,6 +74,7 @@ class mapping_table {
   lazy_array<std::uint32_t> heads_; // like next_
   std::uint64_t nr_mapped_ = 0;
   std::uint64_t nr_dirty_ = 0;
+  std::uint64_t revision_ = 0;
 };
 
 } // namespace dmcache

@@ -12,19 +12,24 @@
 //  - a cache block that was unmapped is used again only after committed().
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <memory>
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
+#include "base/aligned_buffer.h"
 #include "base/device.h"
 #include "base/lazy_array.h"
 #include "base/result.h"
 #include "base/units.h"
+#include "caching/engine/discard_set.h"
 #include "caching/engine/mapping_table.h"
+#include "caching/metadata/mapping_writer.h"
 #include "caching/metadata/superblock.h"
 #include "persistent-data/transaction_manager.h"
 
@@ -36,32 +41,6 @@ struct cache_statistics {
   std::uint32_t read_misses = 0;
   std::uint32_t write_hits = 0;
   std::uint32_t write_misses = 0;
-};
-
-// Discarded blocks of the origin. A discard block is the cache block doubled until the origin has
-// at most 2^14 of them.
-class discard_set {
- public:
-  // Nothing is discarded.
-  discard_set(sectors cache_block_size, sectors origin_size);
-
-  sectors block_size() const { return block_size_; }
-  std::uint64_t nr_blocks() const { return nr_blocks_; }
-  bool empty() const { return nr_set_ == 0; }
-
-  bool test(std::uint64_t block) const;
-  void set(std::uint64_t block);
-  void clear(std::uint64_t block);
-  // Sets the blocks that lie wholly within [begin, end).
-  void set_within(sectors begin, sectors end);
-
-  std::uint64_t word(std::uint64_t index) const { return words_[index]; } // bit n: block 64·index+n
-
- private:
-  sectors block_size_;
-  std::uint64_t nr_blocks_;
-  std::uint64_t nr_set_ = 0;
-  std::vector<std::uint64_t> words_;
 };
 
 class online_metadata {
@@ -101,6 +80,10 @@ class online_metadata {
   void changed(cache_block block);
   bool has_changes() const;
 
+  // Is there room on the device for the next commit if this block changes, too? Else the change has
+  // to wait until what was changed so far is committed. Without asking, freeze() may fail.
+  bool has_room_for(cache_block block) const;
+
   struct commit {
     std::vector<transaction_manager::frozen::block> blocks; // to be written, then flushed
     std::span<std::byte, metadata_block_size> superblock;   // then this to block 0, and a flush
@@ -119,23 +102,66 @@ class online_metadata {
   struct shutdown_state {
     const discard_set &discards;
     const cache_statistics &statistics;
-    std::string_view policy;
+    std::string_view policy; // at most 16 characters
     std::array<std::uint32_t, 3> policy_version;
     std::function<std::uint32_t(cache_block)> hint; // of a mapped block
   };
 
   // Puts more of what a clean shutdown keeps into the transaction: as much as the device has room
-  // for. True: all of it is in, and the commit that follows is a clean shutdown, if nothing else
-  // changes. False: commit, then call this again.
+  // for. True: all of it is in, and the commit that follows is a clean shutdown, unless the table
+  // changes before. False: commit, then call this again.
   result<bool> prepare_shutdown(const shutdown_state &state);
 
   std::uint32_t version() const { return superblock_.version; }
   bool is_needs_check() const { return superblock_.is_needs_check(); }
   std::uint64_t nr_blocks() const;
-  std::uint64_t nr_used_blocks() const;
+  std::uint64_t nr_used_blocks() const; // now, or by the commit that the next one replaces
 
  private:
-  superblock superblock_;
+  class opening;
+
+  // How much of a clean shutdown is in the transaction, or was committed.
+  struct shutdown_progress {
+    bool has_hint_array = false; // that the hints go to
+    std::uint64_t hint_parts = 0;
+    bool discards = false;
+    std::uint64_t dirty_parts = 0;
+    std::uint64_t revision = 0; // of the table, when the dirty state was written
+    bool is_complete = false;
+  };
+
+  // Without transactions: read-only.
+  online_metadata(const superblock &block, std::unique_ptr<transaction_manager> transactions,
+                  const mapping_table &table);
+
+  result<> load_trees();
+  result<> write_changed_parts();
+  std::uint64_t blocks_of_changed_parts(std::uint64_t nr_changed) const;
+  std::uint64_t reserve() const;
+  result<bool> has_room_to(std::uint64_t add_blocks) const;
+  result<bool> write_hints(const shutdown_state &state);
+  result<> write_hint_part(std::uint64_t part, const shutdown_state &state);
+  result<bool> write_discards(const discard_set &discards);
+  result<> replace_discards(const discard_set &discards);
+  result<bool> write_dirty_state();
+  void describe(const shutdown_state &state);
+  std::span<std::byte, metadata_block_size> seal_into(aligned_buffer &buffer,
+                                                      const superblock &block) const;
+
+  superblock superblock_; // of the transaction; never CLEAN_SHUTDOWN, unless read-only
+  superblock frozen_;     // of the commit on its way
+  superblock durable_;    // of the last one
+  std::unique_ptr<transaction_manager> transactions_;
+  const mapping_table &table_;
+  std::optional<mapping_writer> mappings_;
+  std::vector<bool> changed_; // parts of the mappings
+  std::uint64_t nr_changed_ = 0;
+  bool is_pending_ = false; // the transaction holds other changes
+  bool is_frozen_ = false;
+  bool is_aborted_ = false;
+  std::optional<shutdown_progress> shutdown_;
+  aligned_buffer commit_block_{metadata_block_size};
+  aligned_buffer needs_check_block_{metadata_block_size};
 };
 
 } // namespace dmcache

@@ -16,6 +16,19 @@ std::unexpected<error> damaged(std::string what) {
   return fail(failure::failed, std::move(what));
 }
 
+result<> read_first_block(device &from, std::span<std::byte> data) {
+  if (const auto failed = transfer_and_wait(from, io_request::operation::read,
+                                            offset_of(superblock_location), data)) {
+    return fail(failure::environment,
+                fmt::format("block 0: cannot read the superblock: {}", failed.message()));
+  }
+  return {};
+}
+
+bool is_all_zero(std::span<const std::byte> data) {
+  return std::ranges::all_of(data, [](std::byte each) { return each == std::byte{}; });
+}
+
 result<> write_first_block(device &to, std::span<std::byte> data) {
   auto failed =
       transfer_and_wait(to, io_request::operation::write, offset_of(superblock_location), data);
@@ -61,18 +74,27 @@ std::string_view superblock::policy() const {
   return {policy_name.data(), ::strnlen(policy_name.data(), policy_name.size())};
 }
 
+result<bool> holds_nothing(device &from) {
+  if (from.size().value() < metadata_block_size) {
+    return false;
+  }
+  aligned_buffer buffer{metadata_block_size};
+  if (auto read = read_first_block(from, buffer.span()); !read) {
+    return std::unexpected{read.error()};
+  }
+  return is_all_zero(buffer.span());
+}
+
 result<superblock> read_superblock(device &from) {
   if (from.size().value() < metadata_block_size) {
     return damaged("Metadata device/file too small.  Is this binary metadata?");
   }
   aligned_buffer buffer{metadata_block_size};
-  if (const auto failed = transfer_and_wait(from, io_request::operation::read,
-                                            offset_of(superblock_location), buffer.span())) {
-    return fail(failure::environment,
-                fmt::format("block 0: cannot read the superblock: {}", failed.message()));
+  if (auto read = read_first_block(from, buffer.span()); !read) {
+    return std::unexpected{read.error()};
   }
   const block_view block{buffer.span()};
-  if (std::ranges::all_of(block, [](std::byte each) { return each == std::byte{}; })) {
+  if (is_all_zero(block)) {
     return damaged("block 0: superblock is all zeroes: this device holds no cache metadata yet");
   }
   superblock found;

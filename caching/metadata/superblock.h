@@ -89,6 +89,9 @@ bool looks_like_xml(std::span<const std::byte> data);
 // What a policy can be called: nothing, or letters, digits, '-' and '_'.
 bool is_policy_name(std::string_view name);
 
+// Is block 0 all zero: not formatted yet? Not of a device without a block 0.
+result<bool> holds_nothing(device &from);
+
 // Reads block 0 and verifies that it is the superblock of a cache that this program understands:
 // checksum, number, magic, version, incompatible features.
 result<superblock> read_superblock(device &from);

@@ -172,7 +172,7 @@ flow<> cache_engine::do_shut_down(control &which) {
 // What is cleanly shut down claims that clean blocks are the same on both devices: so both are
 // flushed before anything of it is written.
 flow<result<>> cache_engine::close_metadata() {
-  if (!state_.metadata) {
+  if (state_.metadata_is == metadata_mode::untouched) {
     co_return result<>{};
   }
   committer::outcome flushed = co_await commits_.commit();

@@ -39,6 +39,7 @@ struct engine_options {
 
 // How far the metadata can be relied on.
 enum class metadata_mode : std::uint8_t {
+  untouched, // the cache was opened read-only: nothing is ever written
   write,
   read_only, // a change could not be made durable: NEEDS_CHECK is set, nothing migrates or flushes
   fail,      // not even that could be written: nothing is served any more
@@ -75,7 +76,7 @@ struct cache_state {
   outbox io{};
   block_locks locks{ready};
 
-  std::unique_ptr<online_metadata> metadata; // none if read-only
+  std::unique_ptr<online_metadata> metadata;
   std::unique_ptr<mapping_table> mappings;
   std::unique_ptr<discard_set> discards;
   std::unique_ptr<dmcache::policy> decisions;

@@ -39,11 +39,9 @@ std::string features_of(const engine_status &status) {
 engine_status cache_engine::status() const {
   engine_status now;
   now.origin_size = sectors{state_.origin_size.value() / sector_size};
-  if (state_.metadata) {
-    now.metadata_used = state_.metadata->nr_used_blocks();
-    now.metadata_total = state_.metadata->nr_blocks();
-    now.metadata_version = state_.metadata->version();
-  }
+  now.metadata_used = state_.metadata->nr_used_blocks();
+  now.metadata_total = state_.metadata->nr_blocks();
+  now.metadata_version = state_.metadata->version();
   now.block_size = state_.options.block_size;
   now.cache_used = state_.mappings->nr_mapped();
   now.cache_total = state_.mappings->nr_cache_blocks();
@@ -57,8 +55,8 @@ engine_status cache_engine::status() const {
   now.policy = state_.decisions->name();
   now.policy_settings = state_.decisions->settings();
   now.metadata_is = state_.metadata_is;
-  now.is_read_only = state_.options.read_only || state_.metadata_is != metadata_mode::write;
-  now.needs_check = state_.metadata && state_.metadata->is_needs_check();
+  now.is_read_only = state_.metadata_is != metadata_mode::write;
+  now.needs_check = state_.metadata->is_needs_check();
   return now;
 }
 

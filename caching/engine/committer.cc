@@ -13,7 +13,11 @@ std::error_code io_error() {
 }
 
 bool is_writable(const cache_state &state) {
-  return state.metadata && state.metadata_is == metadata_mode::write;
+  return state.metadata_is == metadata_mode::write;
+}
+
+bool has_failed(const cache_state &state) {
+  return state.metadata_is == metadata_mode::read_only || state.metadata_is == metadata_mode::fail;
 }
 
 } // namespace
@@ -22,7 +26,7 @@ committer::committer(cache_state &state, std::function<void(request &)> complete
     : state_{state}, complete_{std::move(complete)}, wake_{state.ready} {}
 
 void committer::make_durable(request &which) {
-  if (state_.metadata && state_.metadata_is != metadata_mode::write) {
+  if (has_failed(state_)) {
     which.outcome = which.outcome ? which.outcome : io_error();
     complete_(which);
     return;
@@ -164,7 +168,7 @@ flow<committer::outcome> committer::commit_once() {
   if (!result.metadata && is_writable(state_)) {
     co_await give_up_metadata();
   }
-  result.metadata = result.metadata && (!state_.metadata || is_writable(state_));
+  result.metadata = result.metadata && !has_failed(state_);
   co_return result;
 }
 

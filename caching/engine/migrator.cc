@@ -40,7 +40,7 @@ migrator::migrator(cache_state &state, committer &commits, requests &to)
     : state_{state}, commits_{commits}, requests_{to}, changed_{state.ready} {}
 
 bool migrator::may_change_metadata() const {
-  return state_.metadata && state_.metadata_is == metadata_mode::write;
+  return state_.metadata_is == metadata_mode::write;
 }
 
 bool migrator::has_room() const {
@@ -107,13 +107,15 @@ flow<> migrator::do_promote(origin_block block, cache_block into, piece *reader)
     const std::uint64_t failed_flushes = state_.failed_fast_flushes;
     co_await state_.locks.exclude(block, exclusion::writes);
     const bool is_copied = co_await fill(block, into, readers);
-    const bool is_done = is_copied && failed_flushes == state_.failed_fast_flushes &&
-                         may_change_metadata() && !state_.mappings->find(block);
+    bool is_done = is_copied && failed_flushes == state_.failed_fast_flushes;
+    if (is_done) {
+      is_done = co_await make_room(into);
+    }
     if (is_done) {
       state_.mappings->map(into, block);
       commits_.changed(into);
       ++state_.counts.promotions;
-    } else if (!is_copied) {
+    } else {
       failed();
     }
     state_.decisions->promoted(into, is_done);
@@ -179,8 +181,10 @@ flow<> migrator::do_overwrite(piece &writer, cache_block into) {
   const std::uint64_t failed_flushes = state_.failed_fast_flushes;
   co_await state_.locks.exclude(block, exclusion::all);
   std::error_code error = co_await write_into(writer, into);
-  const bool is_done = !error && failed_flushes == state_.failed_fast_flushes &&
-                       may_change_metadata() && !state_.mappings->find(block);
+  bool is_done = !error && failed_flushes == state_.failed_fast_flushes;
+  if (is_done) {
+    is_done = co_await make_room(into);
+  }
   if (is_done) {
     state_.mappings->map(into, block);
     state_.mappings->mark_dirty(into);
@@ -191,6 +195,7 @@ flow<> migrator::do_overwrite(piece &writer, cache_block into) {
   if (is_done) {
     state_.decisions->mark_dirty(into);
   } else {
+    failed();
     error = co_await write_to_origin(writer);
   }
   state_.locks.release(block);
@@ -240,7 +245,8 @@ flow<> migrator::do_demote(background_work work_item) {
   ++nr_demoting_;
   const origin_block block = state_.mappings->origin_of(work_item.block);
   co_await state_.locks.exclude(block, exclusion::all);
-  const bool is_unmapped = unmap(work_item.block, block);
+  const bool has_room = co_await make_room(work_item.block);
+  const bool is_unmapped = has_room && unmap(work_item.block, block);
   state_.locks.release(block);
   requests_.give_turns();
   if (!is_unmapped) {
@@ -252,9 +258,22 @@ flow<> migrator::do_demote(background_work work_item) {
   work();
 }
 
+// The block's mapping can be changed, and that be committed. Not if the metadata device is full.
+flow<bool> migrator::make_room(cache_block block) {
+  if (may_change_metadata() && !state_.metadata->has_room_for(block)) {
+    co_await commits_.commit();
+    if (may_change_metadata() && !state_.metadata->has_room_for(block)) {
+      full_until_ = state_.now + rest_after_error;
+      failed();
+      co_return false;
+    }
+  }
+  co_return may_change_metadata();
+}
+
 bool migrator::unmap(cache_block block, origin_block from) {
-  if (!may_change_metadata() || !state_.mappings->is_mapped(block) ||
-      state_.mappings->origin_of(block) != from || state_.mappings->is_dirty(block)) {
+  if (!state_.mappings->is_mapped(block) || state_.mappings->origin_of(block) != from ||
+      state_.mappings->is_dirty(block)) {
     return false;
   }
   state_.mappings->unmap(block);
@@ -314,7 +333,7 @@ flow<bool> migrator::copy_to_origin(cache_block from, origin_block to) {
 }
 
 bool migrator::invalidate(cache_block block, piece *waiting) {
-  if (!may_change_metadata()) {
+  if (!may_change_metadata() || state_.now < full_until_) {
     return false;
   }
   if (std::ranges::count(leaving_, block) == 0) {
@@ -334,7 +353,8 @@ flow<> migrator::do_invalidate(cache_block block) {
   const origin_block from = state_.mappings->origin_of(block);
   co_await state_.locks.exclude(from, exclusion::all);
   bool is_gone = false;
-  if (unmap(block, from)) {
+  const bool has_room = co_await make_room(block);
+  if (has_room && unmap(block, from)) {
     const auto outcome = co_await commits_.commit();
     is_gone = outcome.metadata;
   }

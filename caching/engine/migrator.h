@@ -84,6 +84,7 @@ class migrator {
   flow<> do_write_back(background_work work_item);
   flow<> do_invalidate(cache_block block);
   flow<bool> copy_to_origin(cache_block from, origin_block to);
+  flow<bool> make_room(cache_block block);
   bool unmap(cache_block block, origin_block from);
   void failed();
 
@@ -95,7 +96,8 @@ class migrator {
   bool is_idle_ = false;
   bool is_cleaning_ = false;
   bool is_starting_ = false;         // work() is at work
-  instant rest_until_{};             // after an error
+  instant rest_until_{}; // after an error
+  instant full_until_{}; // the metadata device has no room
   std::vector<cache_block> leaving_; // being invalidated
   flow_event changed_;               // something has left
   flow_set flows_;

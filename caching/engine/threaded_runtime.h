@@ -2,9 +2,9 @@
 // thread for each request.
 //
 // The engine is entered under one lock, held for as long as it takes to say what to do next, never
-// during I/O. A thread that brings a request does the request's own I/O itself, and then waits, if it
-// has to, until it is woken for this request alone. All other I/O (migrations, commits) is done by a
-// few threads of the runtime's own, which also tell the engine the time.
+// during I/O. A thread that brings a request does the request's own I/O itself, and then waits, if
+// it has to, until it is woken for this request alone. All other I/O (migrations, commits) is done
+// by a few threads of the runtime's own, which also tell the engine the time.
 //
 // The data devices are read and written through the page cache; the metadata device directly.
 #pragma once

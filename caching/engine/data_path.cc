@@ -164,8 +164,8 @@ void data_path::count(piece &which, std::uint32_t &reads, std::uint32_t &writes)
     return;
   }
   which.is_counted = true;
-  reads += which.of->op == operation::read ? 1 : 0;
-  writes += changes_data(which) ? 1 : 0;
+  reads += which.of->op == operation::read ? 1U : 0U;
+  writes += changes_data(which) ? 1U : 0U;
 }
 
 void data_path::hit(piece &which, cache_block block) {

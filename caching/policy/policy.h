@@ -1,0 +1,103 @@
+// What to keep in the cache: the decisions, and nothing but them. A policy does no I/O, has no clock
+// and no thread, and doesn't know which cache block holds which origin block (mapping_table.h does);
+// so one can be replaced by another on a live cache, and replayed against a trace.
+//
+// A cache block is, to a policy, free, reserved (a promotion into it is under way), or used: clean
+// or dirty. The caller tells it what becomes of each, in any order that these states allow.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "base/result.h"
+#include "base/units.h"
+
+namespace dmcache {
+
+// How a block could be promoted at the moment.
+enum class promotion : std::uint8_t {
+  none,         // not at all: it isn't allowed, or already under way
+  by_copy,      // by reading it from the origin
+  without_copy, // a write covers it, or it is discarded: nothing has to be read
+};
+
+// A used cache block that should become free, or clean.
+struct background_work {
+  enum class kind : std::uint8_t { demote, write_back };
+
+  kind what;
+  cache_block block; // to demote: a clean one; to write back: a dirty one
+};
+
+struct policy_geometry {
+  std::uint64_t nr_cache_blocks;
+  std::uint64_t nr_origin_blocks;
+  sectors block_size;
+};
+
+class policy {
+ public:
+  using setting = std::pair<std::string, std::string>; // key, value
+
+  policy() = default;
+  policy(const policy &) = delete;
+  policy &operator=(const policy &) = delete;
+  virtual ~policy() = default;
+
+  // As the superblock and the status line say it.
+  virtual std::string_view name() const = 0;
+  virtual std::array<std::uint32_t, 3> version() const = 0;
+
+  // A free cache block is used from now on: it was so when the cache was opened. `hint` is what
+  // hint() said when the cache was shut down, if that can be trusted.
+  virtual void load(cache_block block, origin_block of, bool is_dirty,
+                    std::optional<std::uint32_t> hint) = 0;
+
+  // A request came to a used cache block.
+  virtual void hit(cache_block block) = 0;
+  // A request came to an origin block that isn't cached. If a cache block is returned, that one is
+  // reserved, and the origin block should be promoted into it; never if `possible` is none.
+  virtual std::optional<cache_block> miss(origin_block block, promotion possible) = 0;
+
+  // A promotion ended: the cache block is used and clean, or, if it failed, free again.
+  virtual void promoted(cache_block block, bool is_done) = 0;
+
+  // A used block has become dirty or clean. Telling it what it is already is allowed.
+  virtual void mark_dirty(cache_block block) = 0;
+  virtual void mark_clean(cache_block block) = 0;
+
+  // What should be done next, if anything; each block is named once until completed() is called for
+  // it. `is_idle`: nobody is waiting for the cache.
+  virtual std::optional<background_work> next_work(bool is_idle) = 0;
+  // What next_work() asked for ended. A block that was demoted is free, one that was written back is
+  // clean; if not done, it is as it was.
+  virtual void completed(const background_work &work, bool is_done) = 0;
+  // The used block lost its mapping and is free, whatever next_work() asked for: completed() will
+  // not be called for that any more.
+  virtual void invalidated(cache_block block) = 0;
+
+  // Time has come this far. Called at least once a second while the cache is in use.
+  virtual void tick(std::uint64_t seconds) = 0;
+
+  // Of a used block, for load().
+  virtual std::uint32_t hint(cache_block block) const = 0;
+
+  // A tunable. Fails with failure::usage and a text for the user.
+  virtual result<> set(std::string_view key, std::string_view value) = 0;
+  // For the status line.
+  virtual std::vector<setting> settings() const = 0;
+
+  virtual std::uint64_t nr_free() const = 0;
+};
+
+// The policy of this name ("smq", "cleaner", or the aliases "mq" and "default" for smq), all cache
+// blocks free. Fails with failure::usage, naming those that there are.
+result<std::unique_ptr<policy>> make_policy(std::string_view name, const policy_geometry &geometry);
+
+} // namespace dmcache

@@ -10,7 +10,8 @@ import unittest
 
 from fixture_images import BIN, SOURCE, run
 
-LAYERS = ["base", "persistent-data", "caching/metadata", "caching/tools", "bin"]
+LAYERS = ["base", "persistent-data", "caching/metadata", "caching/tools", "caching/policy",
+          "caching/engine", "bin"]
 LONGEST = 500  # lines of a file
 SOURCE_SUFFIXES = {".cc", ".h", ".py", ".sh", ".txt"}
 MARKS = ["TO" + "DO", "FIX" + "ME", "XX" + "X"]

@@ -67,7 +67,10 @@ std::uint64_t online_metadata::nr_used_blocks() const {
 }
 
 void online_metadata::changed(cache_block block) {
-  require(transactions_ && !is_aborted_, "what can't be written doesn't change");
+  require(transactions_ != nullptr, "what is read-only doesn't change");
+  if (is_aborted_) {
+    return;
+  }
   const std::uint64_t part = mapping_writer::part_of(block);
   nr_changed_ += changed_[part] ? 0U : 1U;
   changed_[part] = true;
@@ -78,6 +81,9 @@ bool online_metadata::has_changes() const {
 }
 
 bool online_metadata::has_room_for(cache_block block) const {
+  if (is_aborted_) {
+    return true;
+  }
   const std::uint64_t nr = nr_changed_ + (changed_[mapping_writer::part_of(block)] ? 0U : 1U);
   return blocks_of_changed_parts(nr) + reserve() <= transactions_->nr_available();
 }

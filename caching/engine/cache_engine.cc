@@ -16,7 +16,7 @@ std::uint64_t seconds_of(instant time) {
 } // namespace
 
 cache_engine::cache_engine()
-    : commits_{state_, [this](request &which) { complete(which); }},
+    : commits_{state_, [this](request &which) { complete(which); }, [this] { migrations_.work(); }},
       data_{state_, migrations_,
             [this](request &which) {
               if (which.fua && which.is_write() && !which.outcome) {
@@ -105,7 +105,9 @@ result<std::unique_ptr<policy>> cache_engine::make_decisions(
 }
 
 void cache_engine::submit(request &which) {
-  has_arrived_ = true;
+  if (!std::exchange(has_arrived_, true)) {
+    migrations_.set_idle(false);
+  }
   if (const auto refusal = refusal_of(which)) {
     which.outcome = refusal;
     complete(which);

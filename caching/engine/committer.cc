@@ -22,8 +22,10 @@ bool has_failed(const cache_state &state) {
 
 } // namespace
 
-committer::committer(cache_state &state, std::function<void(request &)> complete)
-    : state_{state}, complete_{std::move(complete)}, wake_{state.ready} {}
+committer::committer(cache_state &state, std::function<void(request &)> complete,
+                     std::function<void()> settled)
+    : state_{state}, complete_{std::move(complete)}, settled_{std::move(settled)},
+      wake_{state.ready} {}
 
 void committer::make_durable(request &which) {
   if (has_failed(state_)) {
@@ -109,6 +111,7 @@ flow<> committer::run() {
       }
       complete_(*each);
     }
+    settled_();
   }
 }
 

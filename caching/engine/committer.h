@@ -29,8 +29,9 @@ class committer {
   // So many blocks that were written back make it worth while to flush the origin.
   static constexpr std::size_t max_settling = 64;
 
-  // `complete` ends a request; both outlive this.
-  committer(cache_state &state, std::function<void(request &)> complete);
+  // `complete` ends a request; `settled` hears of each commit that has ended.
+  committer(cache_state &state, std::function<void(request &)> complete,
+            std::function<void()> settled);
 
   // Starts working. Nothing else may be called before.
   void start() { flows_.start(run()); }
@@ -99,6 +100,7 @@ class committer {
 
   cache_state &state_;
   std::function<void(request &)> complete_;
+  std::function<void()> settled_;
   flow_event wake_;
   std::optional<instant> due_; // nothing waits for it, but it has to be done by then
   intrusive_queue<request> waiting_requests_;

@@ -60,13 +60,32 @@ void data_path::submit(request &which) {
   unsplit_.push(which);
 }
 
-// What is discarded counts as such from here on, in the order of requests.
 void data_path::begin(request &which) {
   if (which.op == operation::discard) {
-    state_.discards->set_within(
-        sectors{which.offset.value() / sector_size},
-        sectors{(which.offset.value() + which.length.value()) / sector_size});
+    discarding_.push_back({&which, {}});
   }
+}
+
+void data_path::complete(request &which) {
+  --nr_requests_;
+  if (which.op == operation::discard) {
+    end_discard(which);
+  }
+  complete_(which);
+}
+
+// What was discarded, and not written to meanwhile, counts as such from here on.
+void data_path::end_discard(const request &which) {
+  const auto ended = std::ranges::find(discarding_, &which, &discarding::by);
+  if (!which.outcome) {
+    const std::uint64_t end = which.offset.value() + which.length.value();
+    state_.discards->set_within(sectors{which.offset.value() / sector_size},
+                                sectors{end / sector_size});
+    for (const std::uint64_t block : ended->written) {
+      state_.discards->clear(block);
+    }
+  }
+  discarding_.erase(ended);
 }
 
 // False: there are not enough pieces. To be called again when there are.
@@ -98,8 +117,7 @@ bool data_path::split(request &which) {
     return false;
   }
   if (--which.nr_open == 0) {
-    --nr_requests_;
-    complete_(which);
+    complete(which);
   }
   return true;
 }
@@ -145,18 +163,22 @@ void data_path::route(piece &which) {
 
 // Is its block discarded? If it is written to, not any more.
 bool data_path::clear_discard(const piece &which) {
-  if (state_.discards->empty()) {
+  if (state_.discards->empty() && discarding_.empty()) [[likely]] {
     return false;
   }
   const std::uint64_t block =
       state_.origin_offset(which.block).value() / to_bytes(state_.discards->block_size()).value();
-  if (block >= state_.discards->nr_blocks() || !state_.discards->test(block)) {
+  if (block >= state_.discards->nr_blocks()) { // the last one, which isn't whole
     return false;
   }
+  const bool is_discarded = state_.discards->test(block);
   if (changes_data(which)) {
     state_.discards->clear(block);
+    for (discarding &each : discarding_) {
+      each.written.push_back(block);
+    }
   }
-  return true;
+  return is_discarded;
 }
 
 void data_path::count(piece &which, std::uint32_t &reads, std::uint32_t &writes) {
@@ -401,8 +423,7 @@ void data_path::finish(piece &which, std::error_code outcome) {
     free_pieces_.push(which);
   }
   if (--of.nr_open == 0) {
-    --nr_requests_;
-    complete_(of);
+    complete(of);
   }
   if (unsplit_.empty() || is_splitting_) [[likely]] {
     return;

@@ -33,7 +33,15 @@ class data_path final : public migrator::requests {
   void give_turns() override;
 
  private:
+  // A discard under way, and what was written to since it began, in discard blocks.
+  struct discarding {
+    const request *by;
+    std::vector<std::uint64_t> written;
+  };
+
   void begin(request &which);
+  void complete(request &which);
+  void end_discard(const request &which);
   bool split(request &which);
   piece *take_piece(request &of);
   void route(piece &which);
@@ -58,6 +66,7 @@ class data_path final : public migrator::requests {
   migrator &migrations_;
   std::function<void(request &)> complete_;
   std::uint64_t nr_requests_ = 0;
+  std::vector<discarding> discarding_;
   intrusive_queue<request> unsplit_; // in order; the first one is being split
   bool is_splitting_ = false;
   bool is_giving_turns_ = false;

@@ -65,8 +65,10 @@ void migrator::work() {
     if (!next) {
       break;
     }
-    if (std::ranges::count(leaving_, next->block) != 0) {
-      continue; // invalidated() will take it back
+    if (const auto leaving = std::ranges::find(leaving_, next->block, &leaving_block::block);
+        leaving != leaving_.end()) {
+      leaving->asked = next;
+      continue;
     }
     flows_.start(next->what == background_work::kind::demote ? do_demote(*next)
                                                              : do_write_back(*next));
@@ -336,8 +338,8 @@ bool migrator::invalidate(cache_block block, piece *waiting) {
   if (!may_change_metadata() || state_.now < full_until_) {
     return false;
   }
-  if (std::ranges::count(leaving_, block) == 0) {
-    leaving_.push_back(block);
+  if (std::ranges::count(leaving_, block, &leaving_block::block) == 0) {
+    leaving_.push_back({block, {}});
     flows_.start(do_invalidate(block));
   }
   if (waiting != nullptr) {
@@ -358,9 +360,13 @@ flow<> migrator::do_invalidate(cache_block block) {
     const auto outcome = co_await commits_.commit();
     is_gone = outcome.metadata;
   }
-  std::erase(leaving_, block);
+  const auto leaving = std::ranges::find(leaving_, block, &leaving_block::block);
+  const auto asked = leaving->asked;
+  leaving_.erase(leaving);
   if (is_gone) {
     state_.decisions->invalidated(block);
+  } else if (asked) {
+    state_.decisions->completed(*asked, false);
   }
   state_.locks.release(from);
   requests_.give_turns();

@@ -74,6 +74,11 @@ class migrator {
  private:
   class budget_share;
 
+  struct leaving_block {
+    cache_block block;
+    std::optional<background_work> asked; // by the policy, meanwhile
+  };
+
   flow<> do_promote(origin_block block, cache_block into, piece *reader);
   flow<bool> fill(origin_block block, cache_block into, block_fill &readers);
   void serve(block_fill &readers, std::span<const std::byte> chunk, std::error_code error);
@@ -95,11 +100,11 @@ class migrator {
   std::uint64_t nr_demoting_ = 0;
   bool is_idle_ = false;
   bool is_cleaning_ = false;
-  bool is_starting_ = false;         // work() is at work
-  instant rest_until_{}; // after an error
-  instant full_until_{}; // the metadata device has no room
-  std::vector<cache_block> leaving_; // being invalidated
-  flow_event changed_;               // something has left
+  bool is_starting_ = false;           // work() is at work
+  instant rest_until_{};               // after an error
+  instant full_until_{};               // the metadata device has no room
+  std::vector<leaving_block> leaving_; // being invalidated
+  flow_event changed_;                 // something has left
   flow_set flows_;
 };
 

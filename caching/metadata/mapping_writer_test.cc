@@ -1,0 +1,145 @@
+#include "caching/metadata/mapping_writer.h"
+
+#include <map>
+#include <random>
+
+#include <gtest/gtest.h>
+
+#include "base/faulty_device.h"
+#include "caching/metadata/metadata_reader.h"
+#include "persistent-data/image_builder.h"
+#include "persistent-data/space_map_check.h"
+
+namespace dmcache {
+namespace {
+
+struct location {
+  std::uint64_t origin;
+  bool dirty;
+
+  bool operator==(const location &) const = default;
+};
+using mapping_map = std::map<std::uint64_t, location>; // by cache block
+
+class mapping_writer_test : public testing::TestWithParam<std::uint32_t> {
+ protected:
+  mapping_writer_test() {
+    block_.magic = superblock::magic_value;
+    block_.version = GetParam();
+    block_.data_block_size = 128;
+    block_.metadata_block_size = 8;
+    transactions_ = std::move(*transaction_manager::create(on_, 0));
+    writer_ = make_writer();
+    EXPECT_TRUE(writer_->create());
+    const auto discards = array{*transactions_, sizeof(le64)}.create();
+    EXPECT_TRUE(discards);
+    block_.discard_root = discards->value();
+  }
+
+  std::unique_ptr<mapping_writer> make_writer() {
+    return std::make_unique<mapping_writer>(*transactions_, block_, [this](cache_block block) {
+      const auto found = wanted_.find(block.value());
+      return found == wanted_.end()
+                 ? mapping_writer::entry{false, {}, false}
+                 : mapping_writer::entry{true, origin_block{found->second.origin},
+                                         found->second.dirty};
+    });
+  }
+
+  void commit() {
+    ASSERT_TRUE(transactions_->commit([&](const space_map_root &space_map) {
+      block_.space_map = space_map;
+      return commit_superblock(on_, block_);
+    }));
+  }
+
+  // What a reader finds; all of it is sound.
+  mapping_map stored(std::uint32_t flags) {
+    class visitor final : public metadata_visitor {
+     public:
+      void mappings(std::span<const mapping> some) override {
+        for (const mapping &each : some) {
+          found[each.cached_in.value()] = {each.origin.value(), each.dirty};
+        }
+      }
+      mapping_map found;
+    };
+    superblock read = block_;
+    read.flags = flags;
+    block_usage usage{on_.size()};
+    collected_damage sink;
+    progress quiet{true};
+    const walk_context context{on_, usage, sink, quiet};
+    usage.claim(superblock_location, structure::superblock);
+    visitor into;
+    read_metadata(context, read, {}, into);
+    check_space_map(context, read.space_map);
+    EXPECT_EQ(sink.text(), "");
+    return into.found;
+  }
+
+  void write_all() {
+    for (std::uint64_t part = 0; part < writer_->nr_parts(); ++part) {
+      ASSERT_TRUE(writer_->write_part(part));
+    }
+    for (std::uint64_t part = 0; part < writer_->nr_dirty_parts(); ++part) {
+      ASSERT_TRUE(writer_->write_dirty_part(part));
+    }
+  }
+
+  memory_device on_{bytes{1000 * metadata_block_size}};
+  superblock block_{};
+  mapping_map wanted_;
+  std::unique_ptr<transaction_manager> transactions_;
+  std::unique_ptr<mapping_writer> writer_;
+};
+
+INSTANTIATE_TEST_SUITE_P(versions, mapping_writer_test, testing::Values(1, 2));
+
+TEST_P(mapping_writer_test, a_reader_finds_what_was_written) {
+  std::mt19937_64 chance{GetParam()};
+  for (int round = 0; round < 60; ++round) {
+    const auto size = static_cast<std::uint32_t>(chance() % (round % 5 == 0 ? 80000 : 3000));
+    std::erase_if(wanted_, [&](const auto &each) { return each.first >= size; });
+    ASSERT_TRUE(writer_->resize(size));
+    for (std::uint64_t i = 0; i < size; i += 1 + chance() % 50) {
+      if (chance() % 3 == 0) {
+        wanted_.erase(i);
+      } else {
+        wanted_[i] = {chance() % (std::uint64_t{1} << 27) * 100000 + i, chance() % 2 == 0};
+      }
+    }
+    write_all();
+    commit();
+    ASSERT_EQ(stored(superblock::clean_shutdown), wanted_) << size;
+  }
+}
+
+TEST_P(mapping_writer_test, a_part_holds_what_is_true_when_it_is_written) {
+  ASSERT_TRUE(writer_->resize(1018));
+  wanted_ = {{1, {17, true}}, {508, {18, false}}, {509, {19, true}}};
+  ASSERT_TRUE(writer_->write_part(mapping_writer::part_of(cache_block{508})));
+  commit();
+  EXPECT_EQ(stored(0), (mapping_map{{1, {17, true}}, {508, {18, true}}}));
+  ASSERT_TRUE(writer_->write_part(mapping_writer::part_of(cache_block{509})));
+  commit();
+  EXPECT_EQ(stored(0), (mapping_map{{1, {17, true}}, {508, {18, true}}, {509, {19, true}}}));
+}
+
+TEST_P(mapping_writer_test, nothing_is_read_once_the_trees_are_loaded) {
+  ASSERT_TRUE(writer_->resize(40000));
+  commit();
+  faulty_device on{on_};
+  transactions_ = std::move(*transaction_manager::open(on, block_.space_map, 0));
+  writer_ = make_writer();
+  ASSERT_TRUE(writer_->load_trees());
+  on.fail_reads(bytes{0}, on_.size());
+  wanted_[39999] = {5, true};
+  write_all();
+  ASSERT_TRUE(writer_->resize(60000));
+  commit();
+  EXPECT_EQ(stored(superblock::clean_shutdown), wanted_);
+}
+
+} // namespace
+} // namespace dmcache

@@ -32,14 +32,10 @@ bool smq::is_worth_copying(std::uint32_t level) const {
   return level >= lowest_by_quality[static_cast<std::size_t>(hotspots_.last_quality())];
 }
 
-// Each promotion that finds no room asks for one demotion: so there is room for as many as there
-// would have been, and no more of the cache is given up than that.
-void smq::want_demotion() {
+bool smq::has_room() const {
   const std::uint64_t target =
       std::max<std::uint64_t>(1, nr_cache_blocks() * free_target_percent / 100);
-  if (nr_free() + nr_being_demoted() + nr_wanted_ < target) {
-    ++nr_wanted_;
-  }
+  return nr_free() + nr_being_demoted() >= target;
 }
 
 std::optional<cache_block> smq::miss(origin_block block, promotion possible) {
@@ -51,21 +47,19 @@ std::optional<cache_block> smq::miss(origin_block block, promotion possible) {
   if (nr_free() > 0 && (is_worth_it || possible == promotion::without_copy)) {
     return reserve();
   }
-  if (is_worth_it) {
-    want_demotion();
-  }
+  needs_room_ |= is_worth_it;
   return {};
 }
 
 std::optional<background_work> smq::next_work(bool is_idle) {
-  if (nr_wanted_ > 0) {
-    std::optional<background_work> work = demote_oldest();
-    if (!work) {
-      work = write_back_oldest(true); // and the next one may demote it
-    }
-    if (work) {
-      --nr_wanted_;
+  needs_room_ = needs_room_ && !has_room();
+  if (needs_room_) {
+    if (const auto work = demote_oldest()) {
       return work;
+    }
+    needs_room_ = false; // until the next promotion finds none
+    if (const auto work = write_back_oldest(true)) {
+      return work; // so that the block can be demoted then
     }
   }
   return write_back_oldest(is_idle);

@@ -29,13 +29,13 @@ class smq final : public multi_queue_policy {
 
  private:
   bool is_worth_copying(std::uint32_t level) const;
-  void want_demotion();
+  bool has_room() const;
 
   std::string_view name_;
   std::span<const std::string_view> tunables_;
   hotspot_queue hotspots_;
   period hotspot_period_;
-  std::uint64_t nr_wanted_ = 0; // demotions that next_work() should ask for
+  bool needs_room_ = false; // a promotion found none, and not enough is free or being freed yet
 };
 
 } // namespace dmcache

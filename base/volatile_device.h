@@ -28,7 +28,6 @@ class volatile_device final : public device {
   // This change fails; what it should have written is undefined. All else works.
   void fail_at(std::uint64_t change) { fail_at_ = change; }
 
-
   // The same of reads.
   std::uint64_t nr_reads() const { return nr_reads_; }
   void fail_read_at(std::uint64_t read) { fail_read_at_ = read; }

@@ -20,7 +20,8 @@ std::unexpected<error> damaged(std::string what) {
 
 // Stands in block 0 while the rest is being written. All zeroes would tell the kernel to format the
 // device, and an empty cache then takes the place of one whose dirty blocks matter.
-constexpr std::string_view incomplete_mark = "dmcache: the metadata on this device are incomplete\n";
+constexpr std::string_view incomplete_mark =
+    "dmcache: the metadata on this device are incomplete\n";
 
 bool is_incomplete(block_view block) {
   return std::ranges::equal(std::as_bytes(std::span{incomplete_mark}),

@@ -10,6 +10,7 @@
 #include <gtest/gtest.h>
 
 #include "base/faulty_device.h"
+#include "base/memory_device.h"
 #include "base/volatile_device.h"
 #include "caching/metadata/metadata_reader.h"
 #include "caching/tools/check.h"

@@ -13,6 +13,7 @@
 #include <gtest/gtest.h>
 
 #include "base/faulty_device.h"
+#include "base/memory_device.h"
 #include "base/volatile_device.h"
 #include "caching/metadata/cache_contents.h"
 

@@ -34,7 +34,8 @@ bool is_sound(device &image, report &to) {
 
 // Is there a repair, whose output is sound then?
 bool repairs(device &image, const cache_facts &known, bool use_stale, report &to) {
-  constexpr std::uint64_t room = 3 * max_blocks; // for what is only partly there, and a space map
+  // Hints may never have been written, and the space map may be smaller than it should.
+  const std::uint64_t room = 2 * image.size().value() / metadata_block_size + 64;
   memory_device output{bytes{room * metadata_block_size}};
   const auto open = [&]() -> result<std::unique_ptr<device>> {
     return std::make_unique<lent_device>(output);

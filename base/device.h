@@ -15,7 +15,8 @@
 
 namespace dmcache {
 
-// Offsets, lengths and addresses of all requests are multiples of this many bytes.
+// Offsets, lengths and addresses of all requests for metadata are multiples of this many bytes.
+// Those for data are multiples of a sector: an origin needn't end, or begin on its device, at more.
 inline constexpr std::size_t io_alignment = 4096;
 
 // Told when a request has ended; must outlive its requests.

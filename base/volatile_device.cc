@@ -13,10 +13,14 @@ volatile_device::fate volatile_device::next_change() {
   return change == fail_at_ ? fate::failed : fate::done;
 }
 
+volatile_device::fate volatile_device::next_read() {
+  return nr_reads_++ == fail_read_at_ ? fate::failed : fate::done;
+}
+
 void volatile_device::submit(std::span<const io_request> requests) {
   for (const io_request &each : requests) {
     const bool is_write = each.op == io_request::operation::write;
-    const fate its = is_write ? next_change() : fate::done;
+    const fate its = is_write ? next_change() : next_read();
     if (its == fate::done) {
       present_.submit({&each, 1});
       ++in_flight_;

@@ -28,6 +28,10 @@ class volatile_device final : public device {
   // This change fails; what it should have written is undefined. All else works.
   void fail_at(std::uint64_t change) { fail_at_ = change; }
 
+  // The same of reads.
+  std::uint64_t nr_reads() const { return nr_reads_; }
+  void fail_read_at(std::uint64_t read) { fail_read_at_ = read; }
+
   // What a power cut leaves: each sector that wasn't flushed holds its old data or its new ones.
   std::vector<std::byte> after_power_cut(std::mt19937_64 &chance) const;
 
@@ -35,14 +39,17 @@ class volatile_device final : public device {
   enum class fate : std::uint8_t { done, failed, no_power };
 
   fate next_change();
+  fate next_read();
 
   std::vector<std::byte> durable_;
   memory_device present_;
   std::vector<io_request> doomed_; // submitted, to fail at the next wait()
   std::uint64_t nr_changes_ = 0;
+  std::uint64_t nr_reads_ = 0;
   std::uint64_t in_flight_ = 0; // in present_
   std::optional<std::uint64_t> cut_at_;
   std::optional<std::uint64_t> fail_at_;
+  std::optional<std::uint64_t> fail_read_at_;
 };
 
 } // namespace dmcache

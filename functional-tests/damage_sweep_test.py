@@ -1,20 +1,31 @@
 """Every fixture with each used block in turn changed in one byte, and zeroed: found by check,
 and what dump and repair make of the rest is true. How much of v2-large repair recovers is printed
-by kind of block."""
+by kind of block.
+
+DMCACHE_SAMPLE=N looks only at N blocks of each kind of a fixture, each with one kind of damage; the
+seed chooses."""
 
 import collections
-
 import concurrent.futures
 import os
 import random
-import re
 import tempfile
 import unittest
 
 from fixture_images import BLOCK, NAMES, Image, run, truth_of
 
 SEED = int(os.environ.get("DMCACHE_SEED", random.randrange(1 << 32)))
-MAPPING = re.compile(r'<mapping cache_block="(\d+)" origin_block="(\d+)" dirty="(true|false)"/>')
+SAMPLE = int(os.environ.get("DMCACHE_SAMPLE", 0))
+START = "    <mapping "
+
+
+def line_of(cache_block, origin, dirty):
+    return (f'{START}cache_block="{cache_block}" origin_block="{origin}" '
+            f'dirty="{"true" if dirty else "false"}"/>')
+
+
+def mapping_lines(document):
+    return [line for line in document.split("\n") if line.startswith(START)]
 
 
 def flipped(image, block, rng):
@@ -36,20 +47,36 @@ def average_by_kind(recovered):
     return sum(kinds["all"]) / len(kinds["all"])
 
 
+def chosen(used, damage):
+    if not SAMPLE:
+        return used
+    of_kind = collections.defaultdict(list)
+    for block, kind in used.items():
+        of_kind[kind].append(block)
+    return {block: kind for kind, blocks in of_kind.items()
+            for block in random.Random(SEED).sample(blocks, min(SAMPLE, len(blocks)))
+            if random.Random(SEED + block).choice((flipped, zeroed)) == damage}
+
+
 class DamageSweep(unittest.TestCase):
     def sweep(self, name, damage):
         """[(kind of block, share of the mappings that repair recovers without it)]"""
         truth = truth_of(name)
-        mapped = {c: (o, d or not truth["clean_shutdown"]) for c, o, d in truth["mappings"]}
+        true_lines = {line_of(c, o, d or not truth["clean_shutdown"])
+                      for c, o, d in truth["mappings"]}
+        # What is unknown may be dirty, and nothing else.
+        allowed = true_lines | {line_of(c, o, True) for c, o, _ in truth["mappings"]}
         pristine = Image(name)
+        used = chosen(pristine.used_blocks(), damage)
         with tempfile.TemporaryDirectory() as folder, \
-                concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-            jobs = [pool.submit(self.look_at, pristine, block, damage, folder, mapped)
-                    for block in pristine.used_blocks()]
-            return [(kind, job.result())
-                    for kind, job in zip(pristine.used_blocks().values(), jobs)]
+                concurrent.futures.ThreadPoolExecutor(3 * os.cpu_count()) as pool:
+            jobs = [pool.submit(self.look_at, pristine, block, damage, folder, allowed)
+                    for block in used]
+            shares = [job.result() / len(true_lines) if true_lines else 1 for job in jobs]
+            return list(zip(used.values(), shares))
 
-    def look_at(self, pristine, block, damage, folder, mapped):
+    def look_at(self, pristine, block, damage, folder, allowed):
+        """How many mappings repair recovers."""
         image = Image.__new__(Image)
         image.data = bytearray(pristine.data)
         damage(image, block, random.Random(SEED + block))
@@ -62,15 +89,12 @@ class DamageSweep(unittest.TestCase):
 
         repaired = run("cache_dump", "--repair", path)
         self.assertEqual(repaired.returncode, 1 if block == 0 else 0, where)
-        for cache_block, origin, dirty in MAPPING.findall(repaired.stdout):
-            true_origin, true_dirty = mapped[int(cache_block)]
-            self.assertEqual(int(origin), true_origin, where)
-            self.assertTrue(dirty == "true" or not true_dirty, where)
-        recovered = self.repair(path, pristine, mapped, block, where)
+        self.assertEqual(set(mapping_lines(repaired.stdout)) - allowed, set(), where)
+        recovered = self.repair(path, pristine, allowed, block, where)
         path.unlink()
         return recovered
 
-    def repair(self, path, pristine, mapped, block, where):
+    def repair(self, path, pristine, allowed, block, where):
         output = path.with_suffix(".out")
         output.write_bytes(bytes(path.stat().st_size))
         facts = ["--block-size", pristine.field("data_block_size"),
@@ -81,13 +105,10 @@ class DamageSweep(unittest.TestCase):
             return 0
         self.assertEqual(repaired.returncode, 0, where)
         self.assertEqual(run("cache_check", "-q", output).returncode, 0, where)
-        found = MAPPING.findall(run("cache_dump", output).stdout)
-        for cache_block, origin, dirty in found:
-            true_origin, true_dirty = mapped[int(cache_block)]
-            self.assertEqual(int(origin), true_origin, where)
-            self.assertTrue(dirty == "true" or not true_dirty, where)
+        found = mapping_lines(run("cache_dump", output).stdout)
+        self.assertEqual(set(found) - allowed, set(), where)
         output.unlink()
-        return len(found) / len(mapped) if mapped else 1
+        return len(found)
 
     def test_a_changed_byte_is_found_and_costs_nothing_else(self):
         for name in NAMES:
@@ -98,7 +119,7 @@ class DamageSweep(unittest.TestCase):
         for name in NAMES:
             with self.subTest(name):
                 recovered = self.sweep(name, zeroed)
-                if name == "v2-large":
+                if name == "v2-large" and not SAMPLE:
                     self.assertGreaterEqual(average_by_kind(recovered), 0.99)
 
 

@@ -51,7 +51,14 @@ class Code(unittest.TestCase):
         self.assertGreater(checked, 100)
 
     def test_every_header_compiles_alone(self):
-        headers = [path for path in sources() if path.suffix == ".h"]
+        # The build has shown it of those that their own file includes before anything else.
+        def is_first_of_own_file(path):
+            own = path.with_suffix(".cc")
+            first = own.exists() and re.search(r"^#include (.*)", own.read_text(), re.M)
+            return first and first[1] == f'"{path.relative_to(SOURCE)}"'
+
+        all_headers = [path for path in sources() if path.suffix == ".h"]
+        headers = [path for path in all_headers if not is_first_of_own_file(path)]
 
         def compile_alone(path):
             return path, subprocess.run(
@@ -61,7 +68,7 @@ class Code(unittest.TestCase):
         with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
             for path, done in pool.map(compile_alone, headers):
                 self.assertEqual(done.returncode, 0, f"{path}:\n{done.stderr}")
-        self.assertGreater(len(headers), 20)
+        self.assertGreater(len(all_headers), 20)
 
     def test_no_file_is_too_long(self):
         for path in sources():

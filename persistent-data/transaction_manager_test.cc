@@ -146,6 +146,45 @@ TEST_F(transaction_manager_test, after_a_failed_write_the_old_state_is_in_force)
   }
 }
 
+TEST_F(transaction_manager_test, after_a_failed_superblock_one_of_the_two_states_is_in_force) {
+  std::mt19937_64 chance{8};
+  const std::uint64_t nr = nr_changes();
+  for (std::uint64_t bad = nr - 2; bad < nr; ++bad) { // its write, and the flush after it
+    bool saw_old = false;
+    bool saw_new = false;
+    for (int trial = 0; trial < 50; ++trial) {
+      volatile_device on{image_};
+      on.fail_at(bad);
+      test_store store{on};
+      EXPECT_FALSE(change_and_commit(store, changes_, before_)) << bad;
+      const model found = contents_of(on.after_power_cut(chance));
+      ASSERT_TRUE(found == before_ || found == after_) << bad;
+      saw_old = saw_old || found == before_;
+      saw_new = saw_new || found == after_;
+    }
+    EXPECT_TRUE(saw_old) << bad;
+    EXPECT_EQ(saw_new, bad == nr - 1); // a superblock that was written may have got there
+  }
+}
+
+TEST_F(transaction_manager_test, after_a_failed_read_abort_takes_everything_back) {
+  std::uint64_t nr_failed = 0;
+  for (std::uint64_t bad = 0;; ++bad) {
+    volatile_device on{image_};
+    test_store store{on};
+    on.fail_read_at(on.nr_reads() + bad);
+    if (change_and_commit(store, changes_, before_)) {
+      break; // it takes no more reads than that
+    }
+    ++nr_failed;
+    EXPECT_EQ(contents_of(store), before_) << bad;
+    store.transactions->abort();
+    EXPECT_TRUE(change_and_commit(store, changes_, before_)) << bad;
+    EXPECT_EQ(contents_of(store), after_) << bad;
+  }
+  EXPECT_GT(nr_failed, 1U);
+}
+
 TEST_F(transaction_manager_test, abort_takes_everything_back) {
   memory_device on{image_};
   test_store store{on};

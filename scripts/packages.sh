@@ -2,6 +2,7 @@
 # shellcheck shell=bash disable=SC2034
 build_packages=(g++ cmake ninja-build libboost-program-options-dev libfmt-dev libaio-dev liburing-dev
   libisal-dev libroaring-dev libexpat1-dev zlib1g-dev)
-test_packages=(git libgtest-dev libgmock-dev python3 libxml2-utils mandoc clang-format)
+test_packages=(git libgtest-dev libgmock-dev python3 libxml2-utils mandoc clang-format
+  thin-provisioning-tools)
 kernel_packages=(qemu-system-x86 busybox-static cpio kmod dmsetup xz-utils zstd python3)
 bench_packages=(thin-provisioning-tools python3 time)

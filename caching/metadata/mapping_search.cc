@@ -36,7 +36,8 @@ class mapping_searcher {
     if (used_) {
       place_by_own_leaves();
       place_by_old_leaves();
-      place_by_contents();
+      place_by_size();
+      place_alike(missing_parts(), orphans());
       if (!accounts_for_all()) {
         unproven_ = std::exchange(placed_, {});
       }
@@ -218,31 +219,47 @@ class mapping_searcher {
     return same >= few && same * 2 >= mapped;
   }
 
-  void place_by_contents() {
+  std::vector<std::uint64_t> missing_parts() const {
     std::vector<std::uint64_t> parts;
-    std::vector<std::uint64_t> blocks;
     for (std::uint64_t part = 0; part < nr_parts_; ++part) {
       if (is_missing(part)) {
         parts.push_back(part);
       }
     }
+    return parts;
+  }
+
+  std::vector<std::uint64_t> orphans() const {
+    std::vector<std::uint64_t> blocks;
     for (std::uint64_t block = 0; block < survey_.size(); ++block) {
       if (is_orphan(block)) {
         blocks.push_back(block);
       }
     }
-    if (parts.size() == 1 && blocks.size() == 1 && can_be(parts.front(), blocks.front())) {
-      place(parts.front(), blocks.front());
-      return;
-    }
-    if (parts.size() > max_compared || blocks.size() > max_compared) {
-      return;
-    }
-    place_alike(parts, blocks);
+    return blocks;
+  }
+
+  // The last part is the only one of its size. So is the other one, if a single one is missing.
+  void place_by_size() {
+    const std::vector<std::uint64_t> parts = missing_parts();
+    const std::vector<std::uint64_t> blocks = orphans();
+    const auto place_only = [&](std::span<const std::uint64_t> of_one_size) {
+      const auto fits = [&](std::uint64_t block) { return can_be(of_one_size.front(), block); };
+      if (of_one_size.size() == 1 && std::ranges::count_if(blocks, fits) == 1) {
+        place(of_one_size.front(), *std::ranges::find_if(blocks, fits));
+      }
+    };
+    const bool differ = superblock_.cache_blocks % per_block != 0;
+    const bool ends_with_last = differ && !parts.empty() && parts.back() == nr_parts_ - 1;
+    place_only(std::span{parts}.first(parts.size() - (ends_with_last ? 1 : 0)));
+    place_only(std::span{parts}.last(ends_with_last ? 1 : 0));
   }
 
   // Each part whose earlier version resembles one of `blocks` only, which resembles no other part.
   void place_alike(std::span<const std::uint64_t> parts, std::span<const std::uint64_t> blocks) {
+    if (parts.size() > max_compared || blocks.size() > max_compared) {
+      return;
+    }
     std::vector<std::vector<le64>> later;
     for (const std::uint64_t block : blocks) {
       later.push_back(survey_[block].kind == block_kind::array_block ? entries_at(block)

@@ -3,9 +3,9 @@
 // An array block doesn't say which part of the array it is. Where the tree is broken, that is found
 // in leaves that have lost their parent, or in earlier versions of the lost ones, which copy on
 // write leaves behind; and if a block has been rewritten since, by what it has in common with its
-// earlier version. Whether a block is in force at all, and not left behind itself, is told by the
-// space map: the found ones count as in force only if it and all other structures are sound, and
-// together they account for every block that it counts as used.
+// earlier version, or if it is the only one of its size. Whether a block is in force at all, and
+// not left behind itself, is told by the space map: the found ones count as in force only if it and
+// all other structures are sound, and together they account for every block that it counts as used.
 #pragma once
 
 #include <cstdint>

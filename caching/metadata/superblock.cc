@@ -4,6 +4,8 @@
 #include <cctype>
 #include <cstring>
 #include <limits>
+#include <span>
+#include <string_view>
 
 #include <fmt/format.h>
 
@@ -27,6 +29,16 @@ result<> read_first_block(device &from, std::span<std::byte> data) {
 
 bool is_all_zero(std::span<const std::byte> data) {
   return std::ranges::all_of(data, [](std::byte each) { return each == std::byte{}; });
+}
+
+// Stands in block 0 while the rest is being written. All zeroes would tell the kernel to format the
+// device, and an empty cache then takes the place of one whose dirty blocks matter.
+constexpr std::string_view incomplete_mark =
+    "dmcache: the metadata on this device are incomplete\n";
+
+bool is_incomplete(block_view block) {
+  return std::ranges::equal(std::as_bytes(std::span{incomplete_mark}),
+                            block.first(incomplete_mark.size()));
 }
 
 result<> write_first_block(device &to, std::span<std::byte> data) {
@@ -99,6 +111,10 @@ result<superblock> read_superblock(device &from) {
   }
   superblock found;
   std::memcpy(&found, block.data(), sizeof found);
+  if (is_incomplete(block)) {
+    return damaged("block 0: bad checksum in superblock: a command that writes metadata to this "
+                   "device failed or was interrupted: run it again");
+  }
   if (const char *fault = fault_of(superblock_type, superblock_location, block)) {
     return damaged(found.magic == superblock::magic_value
                        ? fmt::format("block 0: {} in superblock", fault)
@@ -133,9 +149,10 @@ result<> commit_superblock(device &to, const superblock &block) {
 }
 
 result<> wipe_superblock(device &to) {
-  aligned_buffer zeroes{metadata_block_size};
-  std::ranges::fill(zeroes.span(), std::byte{});
-  return write_first_block(to, zeroes.span());
+  aligned_buffer block{metadata_block_size};
+  std::ranges::fill(block.span(), std::byte{});
+  std::ranges::copy(std::as_bytes(std::span{incomplete_mark}), block.span().begin());
+  return write_first_block(to, block.span());
 }
 
 std::vector<std::string> faults_of(const superblock &block) {

@@ -99,7 +99,7 @@ result<superblock> read_superblock(device &from);
 // Makes what was written before durable, and then, durably, `block` the superblock, sealed.
 result<> commit_superblock(device &to, const superblock &block);
 
-// Makes `to` hold no metadata, durably.
+// Makes `to` hold no metadata, durably, and nothing that the kernel would format.
 result<> wipe_superblock(device &to);
 
 // What else is wrong with a superblock that read_superblock() believed; a text for each.

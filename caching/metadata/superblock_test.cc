@@ -1,5 +1,6 @@
 #include "caching/metadata/superblock.h"
 
+#include <algorithm>
 #include <string>
 
 #include <gtest/gtest.h>
@@ -57,6 +58,16 @@ TEST_F(superblock_test, that_was_changed_is_refused) {
 TEST_F(superblock_test, that_was_never_written_is_refused) {
   EXPECT_EQ(read_superblock(cache_.image.device).error().message,
             "block 0: superblock is all zeroes: this device holds no cache metadata yet");
+}
+
+TEST_F(superblock_test, that_was_wiped_is_refused_and_not_taken_for_an_unused_device) {
+  cache_.write();
+  ASSERT_TRUE(wipe_superblock(cache_.image.device));
+  EXPECT_EQ(read_superblock(cache_.image.device).error().message,
+            "block 0: bad checksum in superblock: a command that writes metadata to this device "
+            "failed or was interrupted: run it again");
+  EXPECT_FALSE(std::ranges::all_of(cache_.image.block(0),
+                                   [](std::byte each) { return each == std::byte{}; }));
 }
 
 TEST_F(superblock_test, a_policy_name_may_fill_its_field) {

@@ -366,12 +366,15 @@ result<> unpack(const open_text &open, device &to) {
                             "{}",
                             *device_blocks * metadata_block_size / 1024, to.size().value() / 1024));
   }
-  std::optional<raw_bytes> first;
+  if (auto wiped = wipe_superblock(to); !wiped) {
+    return wiped;
+  }
+  std::optional<raw_bytes> first; // none if it couldn't be read when it was packed
   const auto written =
       read_pack(open, [&](metadata_block where, std::span<const std::byte> data) -> result<> {
         if (where == superblock_location) {
           first.emplace(data.begin(), data.end());
-          return wipe_superblock(to);
+          return {};
         }
         return write_block(to, where, data);
       });

@@ -52,7 +52,8 @@ result<> pack(device &from, const pack_options &options, output_file &output, re
 using open_text = std::function<result<read_text>()>;
 
 // Writes the blocks of a pack to where they were, the superblock last; other blocks stay as they
-// are. The whole pack is verified before anything is written.
+// are, but for a superblock that the pack doesn't have, which is wiped. The whole pack is verified
+// before anything is written.
 result<> unpack(const open_text &open, device &to);
 
 } // namespace dmcache

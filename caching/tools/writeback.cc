@@ -53,6 +53,10 @@ void tell_failed(std::span<const cache_block> failed, bool list, report &to) {
 
 result<> write_back(const metadata_device &metadata, device &origin, device &fast,
                     const writeback_options &options, report &to) {
+  if (options.update_metadata && metadata.block.compat_ro_flags != 0) {
+    return fail(failure::failed, "nothing was copied: unknown features forbid to write the "
+                                 "metadata; --no-metadata-update copies without that");
+  }
   cache_contents contents{metadata.block};
   block_usage usage{metadata.from->size()};
   if (auto checked = check_metadata(metadata, usage, contents, to); !checked) {

@@ -1,0 +1,172 @@
+#include "caching/tools/repair.h"
+
+#include <algorithm>
+#include <map>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "base/faulty_device.h"
+#include "base/lent_device.h"
+#include "base/memory_device.h"
+#include "caching/metadata/cache_contents.h"
+#include "caching/tools/check.h"
+
+namespace dmcache {
+namespace {
+
+constexpr std::uint32_t cache_blocks = 1200; // three array blocks of mappings
+constexpr std::uint64_t device_blocks = 64;
+
+using mappings_by_block = std::map<std::uint64_t, std::pair<std::uint64_t, bool>>;
+
+class repair_test : public testing::TestWithParam<std::uint32_t> {
+ protected:
+  repair_test() { make(cache_blocks); }
+
+  void make(std::uint32_t nr_blocks) {
+    superblock block{};
+    block.magic = superblock::magic_value;
+    block.version = GetParam();
+    block.flags = superblock::clean_shutdown;
+    block.metadata_block_size = metadata_block_size / sector_size;
+    block.data_block_size = min_data_block_size;
+    block.cache_blocks = nr_blocks;
+    block.policy_hint_size = sizeof(le32);
+    cache_contents contents{block};
+    truth_.clear();
+    for (std::uint64_t n = 0; n < nr_blocks; n += 2) {
+      const mapping each{cache_block{n}, origin_block{5000 - n}, n % 3 == 0};
+      EXPECT_FALSE(contents.add(each));
+      EXPECT_FALSE(contents.add_hint(each.cached_in, le32{7}));
+      truth_[n] = {each.origin.value(), each.dirty};
+    }
+    EXPECT_TRUE(contents.write(input_));
+  }
+
+  result<> repair(device &from, const cache_facts &known = {}) {
+    report quiet{"test", true};
+    return dmcache::repair(
+        from, known, false,
+        [&]() -> result<std::unique_ptr<device>> { return std::make_unique<lent_device>(output_); },
+        quiet);
+  }
+
+  // What is in the output, which must be sound.
+  mappings_by_block repaired() {
+    class collector final : public metadata_visitor {
+     public:
+      void mappings(std::span<const mapping> some) override {
+        for (const mapping &each : some) {
+          all[each.cached_in.value()] = {each.origin.value(), each.dirty};
+        }
+      }
+      mappings_by_block all;
+    };
+    class nobody final : public damage_sink {
+      void found(const damage & /*what*/) override {}
+    } sink;
+    const auto metadata = read_metadata_device(std::make_unique<lent_device>(output_));
+    report quiet{"test", true};
+    EXPECT_EQ(check(*metadata, {}, quiet), 0);
+    block_usage usage{output_.size()};
+    progress watcher{true};
+    collector found;
+    read_metadata({output_, usage, sink, watcher}, metadata->block, {}, found);
+    return found.all;
+  }
+
+  // Nothing is mapped wrongly, and nothing that is dirty is said to be clean.
+  void expect_true(const mappings_by_block &found) const {
+    for (const auto &[block, says] : found) {
+      const auto known = truth_.find(block);
+      ASSERT_NE(known, truth_.end());
+      EXPECT_EQ(says.first, known->second.first);
+      EXPECT_TRUE(says.second || !known->second.second) << block;
+    }
+  }
+
+  memory_device input_{bytes{device_blocks * metadata_block_size}};
+  memory_device output_{bytes{device_blocks * metadata_block_size}};
+  mappings_by_block truth_;
+};
+
+INSTANTIATE_TEST_SUITE_P(versions, repair_test, testing::Values(1, 2));
+
+TEST_P(repair_test, leaves_sound_metadata_as_they_are) {
+  ASSERT_TRUE(repair(input_));
+  EXPECT_EQ(repaired(), truth_);
+}
+
+TEST_P(repair_test, a_block_that_cannot_be_read_costs_its_own_entries_only) {
+  const std::uint64_t per_part = array_max_entries(sizeof(le64));
+  const std::uint64_t root = read_superblock(input_).value().mapping_root;
+  bool saw_loss = false;
+  for (std::uint64_t bad = 1; bad < device_blocks; ++bad) {
+    if (bad == root) {
+      continue;
+    }
+    faulty_device from{input_};
+    from.fail_reads(bytes{bad * metadata_block_size}, bytes{(bad + 1) * metadata_block_size});
+    ASSERT_TRUE(repair(from)) << bad;
+    const mappings_by_block found = repaired();
+    expect_true(found);
+    EXPECT_GE(found.size() + per_part / 2 + 1, truth_.size()) << bad;
+    saw_loss = saw_loss || found.size() < truth_.size();
+  }
+  EXPECT_TRUE(saw_loss);
+}
+
+TEST_P(repair_test, without_the_root_a_block_is_placed_only_if_there_is_one_way_to) {
+  const std::uint64_t per_part = array_max_entries(sizeof(le64));
+  for (const std::uint64_t nr_blocks : {per_part, 2 * per_part, per_part + 300, 3 * per_part + 2}) {
+    make(static_cast<std::uint32_t>(nr_blocks));
+    faulty_device from{input_};
+    const bytes root = offset_of(metadata_block{read_superblock(input_).value().mapping_root});
+    from.fail_reads(root, bytes{root.value() + metadata_block_size});
+    ASSERT_TRUE(repair(from)) << nr_blocks;
+    const mappings_by_block found = repaired();
+    expect_true(found);
+    if (nr_blocks == per_part || nr_blocks == per_part + 300) {
+      EXPECT_EQ(found.size(), truth_.size()); // no two blocks of one size
+    } else {
+      EXPECT_EQ(found.size(), nr_blocks % per_part == 0 ? 0U : 1U);
+    }
+  }
+}
+
+TEST_P(repair_test, a_superblock_that_cannot_be_read_is_searched_for) {
+  faulty_device from{input_};
+  from.fail_reads(bytes{0}, bytes{metadata_block_size});
+  EXPECT_FALSE(repair(from));
+  EXPECT_FALSE(read_superblock(output_));
+  ASSERT_TRUE(repair(from, {.data_block_size = min_data_block_size,
+                            .cache_blocks = cache_blocks,
+                            .version = {},
+                            .policy = {}}));
+  const mappings_by_block found = repaired();
+  expect_true(found);
+  EXPECT_EQ(found.size(), truth_.size());
+  EXPECT_TRUE(std::ranges::all_of(found, [](const auto &each) { return each.second.second; }));
+}
+
+TEST_P(repair_test, says_so_if_the_output_fails) {
+  memory_device behind{bytes{device_blocks * metadata_block_size}};
+  report quiet{"test", true};
+  for (const std::uint64_t bad : {0U, 1U, 4U}) {
+    faulty_device to{behind};
+    to.fail_writes(bytes{bad * metadata_block_size}, bytes{(bad + 1) * metadata_block_size});
+    const auto done = dmcache::repair(
+        input_, {}, false,
+        [&]() -> result<std::unique_ptr<device>> { return std::make_unique<lent_device>(to); },
+        quiet);
+    ASSERT_FALSE(done) << bad;
+    EXPECT_EQ(done.error().kind, failure::environment);
+    EXPECT_FALSE(read_superblock(behind));
+  }
+}
+
+} // namespace
+} // namespace dmcache

@@ -1,0 +1,137 @@
+#include "caching/tools/restore.h"
+
+#include <algorithm>
+#include <optional>
+#include <random>
+#include <set>
+#include <string>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "base/faulty_device.h"
+#include "base/memory_device.h"
+#include "base/volatile_device.h"
+#include "caching/metadata/metadata_reader.h"
+#include "caching/tools/check.h"
+
+namespace dmcache {
+namespace {
+
+constexpr std::uint64_t output_size = std::uint64_t{1} << 18;
+
+std::string document_of(std::uint64_t first_origin) {
+  std::string text = "<superblock uuid=\"\" block_size=\"128\" nr_cache_blocks=\"2000\" "
+                     "policy=\"smq\" hint_width=\"4\">\n  <mappings>\n";
+  for (std::uint64_t n = 0; n < 2000; ++n) {
+    text += fmt::format("    <mapping cache_block=\"{}\" origin_block=\"{}\" dirty=\"{}\"/>\n", n,
+                        first_origin + n, n % 3 == 0);
+  }
+  return text + "  </mappings>\n  <hints>\n  </hints>\n</superblock>\n";
+}
+
+read_text text_of(std::string text) {
+  return [text = std::move(text),
+          at = std::size_t{0}](std::span<char> into) mutable -> result<std::size_t> {
+    const std::size_t count = std::min(text.size() - at, into.size());
+    std::ranges::copy(std::string_view{text}.substr(at, count), into.begin());
+    at += count;
+    return count;
+  };
+}
+
+// The origin block of cache block 0; nothing if there are no metadata.
+std::optional<std::uint64_t> first_origin_on(std::vector<std::byte> image) {
+  class first_mapping final : public metadata_visitor {
+   public:
+    void mappings(std::span<const mapping> some) override {
+      origin = origin ? origin : some.front().origin.value();
+    }
+    std::optional<std::uint64_t> origin;
+  };
+  auto metadata = read_metadata_device(std::make_unique<memory_device>(std::move(image)));
+  if (!metadata) {
+    return {};
+  }
+  report quiet{"test", true};
+  EXPECT_EQ(check(*metadata, {}, quiet), 0);
+  class ignored final : public damage_sink {
+    void found(const damage & /*what*/) override {}
+  } sink;
+  block_usage usage{metadata->from->size()};
+  progress watcher{true};
+  first_mapping found;
+  read_metadata({*metadata->from, usage, sink, watcher}, metadata->block, {}, found);
+  return found.origin;
+}
+
+TEST(restore, cut_short_by_a_power_cut_leaves_the_old_metadata_none_or_the_new_ones) {
+  memory_device before{bytes{output_size}};
+  ASSERT_TRUE(restore(text_of(document_of(0)), before, {}));
+  const std::vector<std::byte> image{before.contents().begin(), before.contents().end()};
+  std::mt19937_64 chance{3};
+  std::set<std::optional<std::uint64_t>> outcomes;
+  bool is_done = false;
+  for (std::uint64_t cut = 0; !is_done; ++cut) {
+    for (int trial = 0; trial < 10; ++trial) {
+      volatile_device on{image};
+      on.cut_power_at(cut);
+      is_done = restore(text_of(document_of(5000)), on, {}).has_value();
+      const auto found = first_origin_on(on.after_power_cut(chance));
+      EXPECT_TRUE(!is_done || found == 5000) << cut;
+      outcomes.insert(found);
+    }
+  }
+  const std::set<std::optional<std::uint64_t>> expected{std::nullopt, 0, 5000};
+  EXPECT_EQ(outcomes, expected);
+}
+
+TEST(restore, leaves_no_metadata_when_a_write_fails) {
+  for (const std::uint64_t block : {1U, 3U, 7U, 9U}) {
+    memory_device device{bytes{output_size}};
+    ASSERT_TRUE(restore(text_of(document_of(0)), device, {}));
+    faulty_device faulty{device};
+    faulty.fail_writes(bytes{block * metadata_block_size},
+                       bytes{(block + 1) * metadata_block_size});
+    const auto restored = restore(text_of(document_of(5000)), faulty, {});
+    ASSERT_FALSE(restored) << block;
+    EXPECT_EQ(restored.error().kind, failure::environment);
+    EXPECT_FALSE(read_superblock(device)) << block;
+  }
+}
+
+TEST(restore, leaves_the_output_alone_if_the_document_cannot_be_read) {
+  memory_device device{bytes{output_size}};
+  ASSERT_TRUE(restore(text_of(document_of(0)), device, {}));
+  const read_text broken = [](std::span<char>) -> result<std::size_t> {
+    return fail(failure::environment, "the disk is gone");
+  };
+  const auto restored = restore(broken, device, {});
+  ASSERT_FALSE(restored);
+  EXPECT_EQ(restored.error().message, "the disk is gone");
+  EXPECT_TRUE(read_superblock(device));
+}
+
+TEST(restore, leaves_no_metadata_after_a_wrong_document) {
+  memory_device device{bytes{output_size}};
+  ASSERT_TRUE(restore(text_of(document_of(0)), device, {}));
+  const auto restored = restore(text_of(document_of(0).substr(0, 300)), device, {});
+  ASSERT_FALSE(restored);
+  EXPECT_FALSE(read_superblock(device));
+}
+
+TEST(restore, needs_as_much_room_as_it_says) {
+  memory_device small{bytes{2 * metadata_block_size}};
+  const auto refused = restore(text_of(document_of(0)), small, {});
+  ASSERT_FALSE(refused);
+  constexpr std::string_view told = "Output file too small: ";
+  ASSERT_TRUE(refused.error().message.starts_with(told));
+  const std::uint64_t needed = std::stoull(refused.error().message.substr(told.size())) * 1024;
+  memory_device enough{bytes{needed}};
+  EXPECT_TRUE(restore(text_of(document_of(0)), enough, {}));
+  memory_device too_little{bytes{needed - metadata_block_size}};
+  EXPECT_FALSE(restore(text_of(document_of(0)), too_little, {}));
+}
+
+} // namespace
+} // namespace dmcache

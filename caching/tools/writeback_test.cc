@@ -1,0 +1,328 @@
+#include "caching/tools/writeback.h"
+
+#include <algorithm>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <random>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "base/faulty_device.h"
+#include "base/memory_device.h"
+#include "base/volatile_device.h"
+#include "caching/metadata/cache_contents.h"
+
+namespace dmcache {
+namespace {
+
+constexpr std::uint32_t cache_blocks = 600; // more than an array block of mappings
+constexpr std::uint64_t metadata_blocks = 64;
+
+using block_set = std::set<std::uint64_t>;
+
+// Stands before another device, and is asked before each request, and each flush (then without a
+// request), whether that fails.
+class watched_device final : public device {
+ public:
+  using decide = std::function<bool(const io_request *)>;
+
+  watched_device(device &behind, decide fails) : behind_{behind}, fails_{std::move(fails)} {}
+
+  bytes size() const override { return behind_.size(); }
+  void submit(std::span<const io_request> requests) override {
+    for (const io_request &each : requests) {
+      if (fails_(&each)) {
+        doomed_.push_back(each);
+      } else {
+        behind_.submit({&each, 1});
+      }
+    }
+  }
+  void wait() override {
+    if (doomed_.empty()) {
+      behind_.wait();
+    }
+    for (const io_request &each : std::exchange(doomed_, {})) {
+      each.listener->io_done(each.tag, std::make_error_code(std::errc::io_error));
+    }
+  }
+  std::error_code flush() override {
+    return fails_(nullptr) ? std::make_error_code(std::errc::io_error) : behind_.flush();
+  }
+
+ private:
+  device &behind_;
+  decide fails_;
+  std::vector<io_request> doomed_;
+};
+
+bool touches(const io_request *request, std::uint64_t begin, std::uint64_t end) {
+  return request != nullptr && request->offset < bytes{end} &&
+         bytes{begin} < request->offset + request->data.size();
+}
+
+bool is_write(const io_request *request) {
+  return request != nullptr && request->op == io_request::operation::write;
+}
+
+// A cache block n that is even is at origin block n / 2, and dirty unless n is a multiple of four.
+class writeback_test : public testing::TestWithParam<std::uint32_t> {
+ protected:
+  void make(std::uint32_t block_size = min_data_block_size) {
+    superblock block{};
+    block.magic = superblock::magic_value;
+    block.version = GetParam();
+    block.flags = superblock::clean_shutdown;
+    block.metadata_block_size = metadata_block_size / sector_size;
+    block.data_block_size = block_size;
+    block.cache_blocks = nr_blocks_;
+    block_bytes_ = std::uint64_t{block_size} * sector_size;
+    cache_contents contents{block};
+    for (std::uint64_t n = 0; n < nr_blocks_; n += 2) {
+      ASSERT_FALSE(contents.add({cache_block{n}, origin_block{n / 2}, n % 4 != 0}));
+    }
+    memory_device metadata{bytes{metadata_blocks * metadata_block_size}};
+    ASSERT_TRUE(contents.write(metadata));
+    metadata_.assign(metadata.contents().begin(), metadata.contents().end());
+    fast_.emplace(bytes{nr_blocks_ * block_bytes_});
+    for (std::uint64_t n = 0; n < nr_blocks_; ++n) {
+      std::ranges::fill(fast_->contents().subspan(n * block_bytes_, block_bytes_), content_of(n));
+    }
+    origin_.emplace(bytes{nr_blocks_ / 2 * block_bytes_});
+  }
+
+  static std::byte content_of(std::uint64_t n) { return static_cast<std::byte>(n % 255 + 1); }
+
+  block_set dirty() const {
+    block_set all;
+    for (std::uint64_t n = 2; n < nr_blocks_; n += 4) {
+      all.insert(n);
+    }
+    return all;
+  }
+
+  // With a memory device of the metadata, which are updated in metadata_.
+  result<> write_back(device &origin, device &fast, writeback_options options = {}) {
+    auto owned = std::make_unique<memory_device>(metadata_);
+    memory_device &on = *owned;
+    const auto metadata = read_metadata_device(std::move(owned));
+    report quiet{"test", true};
+    auto done = dmcache::write_back(*metadata, origin, fast, options, quiet);
+    metadata_.assign(on.contents().begin(), on.contents().end());
+    return done;
+  }
+
+  static block_set dirty_on(std::vector<std::byte> image) {
+    class collector final : public metadata_visitor {
+     public:
+      void mappings(std::span<const mapping> some) override {
+        for (const mapping &each : some) {
+          ++nr_mapped;
+          if (each.dirty) {
+            dirty.insert(each.cached_in.value());
+          }
+        }
+      }
+      std::uint64_t nr_mapped = 0;
+      block_set dirty;
+    };
+    image_of_test on{std::move(image)};
+    collector found;
+    read_metadata(on.context(), read_superblock(on.device).value(), {}, found);
+    EXPECT_EQ(on.sink.nr_found, 0U);
+    EXPECT_EQ(found.nr_mapped, cache_blocks / 2);
+    return found.dirty;
+  }
+
+  // Exactly these blocks have reached the origin.
+  void expect_copied(const block_set &blocks) {
+    for (std::uint64_t n = 0; n < nr_blocks_; n += 2) {
+      const auto at = origin_->contents().subspan(n / 2 * block_bytes_, block_bytes_);
+      const std::byte expected = blocks.contains(n) ? content_of(n) : std::byte{};
+      EXPECT_TRUE(std::ranges::all_of(at, [&](std::byte each) { return each == expected; })) << n;
+    }
+  }
+
+  std::uint32_t nr_blocks_ = cache_blocks;
+  std::uint64_t block_bytes_ = 0;
+  std::vector<std::byte> metadata_;
+  std::optional<memory_device> fast_;
+  std::optional<memory_device> origin_;
+
+ private:
+  struct counting_sink final : damage_sink {
+    void found(const damage & /*what*/) override { ++nr_found; }
+    std::size_t nr_found = 0;
+  };
+  struct image_of_test {
+    explicit image_of_test(std::vector<std::byte> image) : device{std::move(image)} {}
+    walk_context context() { return {device, usage, sink, watcher}; }
+    memory_device device;
+    block_usage usage{device.size()};
+    counting_sink sink;
+    progress watcher{true};
+  };
+};
+
+INSTANTIATE_TEST_SUITE_P(versions, writeback_test, testing::Values(1, 2));
+
+TEST_P(writeback_test, a_block_that_cannot_be_read_stays_dirty_and_costs_no_other) {
+  make();
+  faulty_device fast{*fast_};
+  for (const std::uint64_t lost : {2U, 302U, 598U}) { // the first, the last, one between
+    const std::uint64_t at = lost * block_bytes_ + 4096;
+    fast.fail_reads(bytes{at}, bytes{at + 4096});
+  }
+  const auto done = write_back(*origin_, fast);
+  ASSERT_FALSE(done);
+  EXPECT_EQ(done.error().kind, failure::failed);
+  EXPECT_EQ(dirty_on(metadata_), (block_set{2, 302, 598}));
+  block_set copied = dirty();
+  for (const std::uint64_t lost : {2U, 302U, 598U}) {
+    copied.erase(lost);
+  }
+  expect_copied(copied);
+}
+
+TEST_P(writeback_test, a_block_that_is_written_in_part_stays_dirty) {
+  make();
+  faulty_device origin{*origin_};
+  const std::uint64_t at = 150 / 2 * block_bytes_ + block_bytes_ - 4096;
+  origin.fail_writes(bytes{at}, bytes{at + 4096});
+  EXPECT_FALSE(write_back(origin, *fast_));
+  EXPECT_EQ(dirty_on(metadata_), block_set{150});
+}
+
+TEST_P(writeback_test, one_bad_piece_of_a_large_block_is_enough) {
+  nr_blocks_ = 8;
+  make(2 * 4096); // 4 MiB, copied in pieces
+  faulty_device fast{*fast_};
+  const std::uint64_t at = 2 * block_bytes_ + 3 * block_bytes_ / 4;
+  fast.fail_reads(bytes{at}, bytes{at + 4096});
+  EXPECT_FALSE(write_back(*origin_, fast));
+  std::uint64_t nr_copied = 0;
+  for (std::uint64_t i = 0; i < block_bytes_; ++i) {
+    nr_copied += origin_->contents()[3 * block_bytes_ + i] == content_of(6) ? 1U : 0U;
+  }
+  EXPECT_EQ(nr_copied, block_bytes_);
+}
+
+TEST_P(writeback_test, what_failed_is_tried_again_as_often_as_told) {
+  constexpr std::uint64_t bad = 302;
+  for (const std::uint64_t retries : {0U, 1U, 2U}) {
+    make();
+    unsigned nr_failed = 0;
+    watched_device fast{*fast_, [&](const io_request *request) {
+                          const std::uint64_t at = bad * block_bytes_;
+                          return touches(request, at, at + 1) && nr_failed++ < 3;
+                        }};
+    // The job as a whole fails, then the block alone, then each retry.
+    EXPECT_EQ(write_back(*origin_, fast, {.nr_retries = retries}).has_value(), retries == 2);
+    EXPECT_EQ(dirty_on(metadata_), retries == 2 ? block_set{} : block_set{bad});
+  }
+}
+
+TEST_P(writeback_test, without_a_flush_of_the_origin_all_stays_dirty) {
+  make();
+  faulty_device origin{*origin_};
+  origin.fail_flushes();
+  const auto before = metadata_;
+  const auto done = write_back(origin, *fast_);
+  ASSERT_FALSE(done);
+  EXPECT_EQ(done.error().kind, failure::environment);
+  EXPECT_NE(done.error().message.find("cannot flush the origin"), std::string::npos);
+  EXPECT_EQ(metadata_, before);
+}
+
+// So that no power cut leaves a block that is clean in the metadata and not on the origin.
+TEST_P(writeback_test, the_origin_is_flushed_between_its_last_write_and_the_first_of_metadata) {
+  make();
+  std::string order;
+  const auto note = [&](char write, char flush) {
+    return [&order, write, flush](const io_request *request) {
+      if (request == nullptr || is_write(request)) {
+        order += request == nullptr ? flush : write;
+      }
+      return false;
+    };
+  };
+  watched_device origin{*origin_, note('o', 'O')};
+  memory_device behind{metadata_};
+  const auto metadata =
+      read_metadata_device(std::make_unique<watched_device>(behind, note('m', 'M')));
+  report quiet{"test", true};
+  ASSERT_TRUE(dmcache::write_back(*metadata, origin, *fast_, {}, quiet));
+  const auto flushed = order.find('O');
+  ASSERT_NE(flushed, std::string::npos) << order;
+  EXPECT_EQ(order.substr(0, flushed).find_first_not_of('o'), std::string::npos) << order;
+  EXPECT_EQ(order.find('o', flushed), std::string::npos) << order;
+  EXPECT_NE(order.find('m', flushed), std::string::npos) << order;
+}
+
+TEST_P(writeback_test, the_origin_is_written_in_order_and_neighbours_together) {
+  make();
+  std::uint64_t nr_writes = 0;
+  bytes end{0};
+  watched_device origin{*origin_, [&](const io_request *request) {
+                          if (is_write(request)) {
+                            EXPECT_LE(end, request->offset);
+                            end = request->offset + request->data.size();
+                            ++nr_writes;
+                          }
+                          return false;
+                        }};
+  // Without the flag of a clean shutdown all blocks are dirty: the origin from its first block on.
+  memory_device on{metadata_};
+  superblock block = read_superblock(on).value();
+  block.flags = 0;
+  ASSERT_TRUE(commit_superblock(on, block));
+  metadata_.assign(on.contents().begin(), on.contents().end());
+  ASSERT_TRUE(write_back(origin, *fast_));
+  EXPECT_EQ(nr_writes, (cache_blocks / 2 * block_bytes_ >> 20) + 1); // of 1 MiB each
+  EXPECT_EQ(dirty_on(metadata_), block_set{});
+}
+
+TEST_P(writeback_test, a_power_cut_while_flags_are_cleared_leaves_the_old_ones_or_the_new_ones) {
+  make();
+  std::mt19937_64 chance{5};
+  std::uint64_t nr_done = 0;
+  for (std::uint64_t cut = 0; nr_done == 0; ++cut) {
+    for (int trial = 0; trial < 5; ++trial) {
+      auto owned = std::make_unique<volatile_device>(metadata_);
+      volatile_device &on = *owned;
+      on.cut_power_at(cut);
+      const auto metadata = read_metadata_device(std::move(owned));
+      report quiet{"test", true};
+      const auto done = dmcache::write_back(*metadata, *origin_, *fast_, {}, quiet);
+      nr_done += done ? 1U : 0U;
+      const block_set left = dirty_on(on.after_power_cut(chance));
+      EXPECT_TRUE(left.empty() || (!done && left == dirty())) << cut;
+    }
+  }
+  EXPECT_EQ(nr_done, 5U);
+}
+
+TEST_P(writeback_test, unknown_features_forbid_to_write_the_metadata) {
+  make();
+  memory_device on{metadata_};
+  superblock block = read_superblock(on).value();
+  block.compat_ro_flags = 1;
+  ASSERT_TRUE(commit_superblock(on, block));
+  metadata_.assign(on.contents().begin(), on.contents().end());
+  const auto before = metadata_;
+  const auto done = write_back(*origin_, *fast_);
+  ASSERT_FALSE(done);
+  EXPECT_NE(done.error().message.find("unknown features"), std::string::npos);
+  expect_copied({});
+  EXPECT_TRUE(write_back(*origin_, *fast_, {.update_metadata = false}));
+  expect_copied(dirty());
+  EXPECT_EQ(metadata_, before);
+}
+
+} // namespace
+} // namespace dmcache

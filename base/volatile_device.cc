@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/assert.h"
+
 namespace dmcache {
 
 volatile_device::fate volatile_device::next_change() {
@@ -15,8 +17,9 @@ volatile_device::fate volatile_device::next_change() {
 
 void volatile_device::submit(std::span<const io_request> requests) {
   for (const io_request &each : requests) {
-    const bool is_write = each.op == io_request::operation::write;
-    const fate its = is_write ? next_change() : fate::done;
+    require(each.op != io_request::operation::flush, "flushed by flush()");
+    const bool is_change = each.op != io_request::operation::read;
+    const fate its = is_change ? next_change() : fate::done;
     if (its == fate::done) {
       present_.submit({&each, 1});
       ++in_flight_;

@@ -1,6 +1,6 @@
-// What to keep in the cache: the decisions, and nothing but them. A policy does no I/O, has no clock
-// and no thread, and doesn't know which cache block holds which origin block (mapping_table.h does);
-// so one can be replaced by another on a live cache, and replayed against a trace.
+// What to keep in the cache: the decisions, and nothing but them. A policy does no I/O, has no
+// clock and no thread, and doesn't know which cache block holds which origin block (mapping_table.h
+// does); so one can be replaced by another on a live cache, and replayed against a trace.
 //
 // A cache block is, to a policy, free, reserved (a promotion into it is under way), or used: clean
 // or dirty. The caller tells it what becomes of each, in any order that these states allow.
@@ -75,8 +75,8 @@ class policy {
   // What should be done next, if anything; each block is named once until completed() is called for
   // it. `is_idle`: nobody is waiting for the cache.
   virtual std::optional<background_work> next_work(bool is_idle) = 0;
-  // What next_work() asked for ended. A block that was demoted is free, one that was written back is
-  // clean; if not done, it is as it was.
+  // What next_work() asked for ended. A block that was demoted is free, one that was written back
+  // is clean; if not done, it is as it was.
   virtual void completed(const background_work &work, bool is_done) = 0;
   // The used block lost its mapping and is free, whatever next_work() asked for: completed() will
   // not be called for that any more.

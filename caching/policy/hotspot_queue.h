@@ -1,0 +1,59 @@
+// Which parts of the origin are missed often: as there is no room to remember that of every block,
+// it is remembered of hotspot blocks, areas of up to 16 cache blocks.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "base/units.h"
+#include "caching/policy/hit_bits.h"
+#include "caching/policy/multi_queue.h"
+#include "caching/policy/policy.h"
+
+namespace dmcache {
+
+// A multi-queue of hotspot blocks, found by a hash table with chains. Bounded by the number of
+// cache blocks: at most 25 bytes for every four of them, and 25 KiB for small caches.
+class hotspot_queue {
+ public:
+  // How well the levels foretell what will be missed, by the misses of the last period.
+  enum class quality : std::uint8_t { poor, fair, well };
+
+  explicit hotspot_queue(const policy_geometry &geometry);
+  hotspot_queue(const hotspot_queue &) = delete;
+  hotspot_queue &operator=(const hotspot_queue &) = delete;
+
+  // A request missed the cache. Returns the level that the block's hotspot block has now.
+  std::uint32_t miss(origin_block block);
+  // Hotspot blocks can rise again; how much is judged by the period that ends.
+  void end_period();
+
+  quality last_quality() const { return quality_; }
+
+  std::uint32_t nr_entries() const { return static_cast<std::uint32_t>(areas_.size()); }
+  std::uint64_t blocks_per_area() const { return blocks_per_area_; }
+
+ private:
+  using entry_number = std::uint32_t;
+
+  std::uint32_t &bucket_of(std::uint64_t area);
+  std::optional<entry_number> find(std::uint64_t area);
+  entry_number add(std::uint64_t area);
+  void forget(entry_number entry);
+
+  std::uint64_t blocks_per_area_;
+  queue_nodes nodes_;
+  multi_queue levels_;
+  hit_bits hit_;
+  std::vector<std::uint64_t> areas_; // of each entry: its hotspot block
+  std::vector<entry_number> chain_;  // of each entry: the next one in its bucket
+  std::vector<entry_number> buckets_;
+  entry_number nr_used_ = 0;
+
+  quality quality_ = quality::poor;
+  std::uint64_t nr_high_ = 0; // misses of this period whose hotspot block stood high,
+  std::uint64_t nr_low_ = 0;  // and the others
+};
+
+} // namespace dmcache

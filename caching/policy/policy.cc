@@ -1,0 +1,39 @@
+#include "caching/policy/policy.h"
+
+#include <fmt/format.h>
+
+#include "caching/policy/cleaner.h"
+#include "caching/policy/smq.h"
+
+namespace dmcache {
+namespace {
+
+// Of the policy mq, which smq has replaced under that name as well.
+constexpr std::array<std::string_view, 5> mq_tunables{
+    "random_threshold", "sequential_threshold", "discard_promote_adjustment",
+    "read_promote_adjustment", "write_promote_adjustment"};
+
+} // namespace
+
+result<std::unique_ptr<policy>> make_policy(std::string_view name,
+                                            const policy_geometry &geometry) {
+  if (geometry.nr_cache_blocks > multi_queue_policy::max_cache_blocks) {
+    return fail(failure::usage,
+                fmt::format("{} cache blocks are more than the {} that a policy can have: make the "
+                            "blocks larger",
+                            geometry.nr_cache_blocks, multi_queue_policy::max_cache_blocks));
+  }
+  if (name == "smq" || name == "default") {
+    return std::make_unique<smq>("smq", std::span<const std::string_view>{}, geometry);
+  }
+  if (name == "mq") {
+    return std::make_unique<smq>("mq", mq_tunables, geometry);
+  }
+  if (name == "cleaner") {
+    return std::make_unique<cleaner>(geometry);
+  }
+  return fail(failure::usage,
+              fmt::format("there is no policy '{}': give smq, mq, default or cleaner", name));
+}
+
+} // namespace dmcache

@@ -1,0 +1,74 @@
+// What a policy takes from the heap, and when.
+
+#include <malloc.h>
+
+#include <cstdlib>
+#include <new>
+
+#include <gtest/gtest.h>
+
+#include "caching/policy/policy.h"
+
+namespace {
+std::size_t held = 0; // bytes
+std::size_t nr_allocations = 0;
+} // namespace
+
+// Not inlined, for the compiler would see that new and delete are of different kinds.
+[[gnu::noinline]] void *operator new(std::size_t size) {
+  void *memory = std::malloc(size); // NOLINT(*-no-malloc)
+  if (memory == nullptr) {
+    throw std::bad_alloc{};
+  }
+  held += ::malloc_usable_size(memory);
+  ++nr_allocations;
+  return memory;
+}
+
+[[gnu::noinline]] void operator delete(void *memory) noexcept {
+  held -= ::malloc_usable_size(memory);
+  std::free(memory); // NOLINT(*-no-malloc)
+}
+
+[[gnu::noinline]] void operator delete(void *memory, std::size_t /*size*/) noexcept {
+  operator delete(memory);
+}
+
+namespace dmcache {
+namespace {
+
+constexpr std::uint64_t nr_cache_blocks = 1'000'000;
+
+TEST(policy_memory, is_17_bytes_a_cache_block_at_most_whatever_the_origin) {
+  for (const std::uint64_t nr_origin_blocks : {std::uint64_t{10'000'000}, std::uint64_t{1} << 48}) {
+    const std::size_t before = held;
+    const auto made = make_policy("smq", {nr_cache_blocks, nr_origin_blocks, sectors{64}}).value();
+    const double each = static_cast<double>(held - before) / nr_cache_blocks;
+    RecordProperty("bytes_a_cache_block", fmt::format("{:.2f}", each));
+    EXPECT_LT(each, 17);
+    EXPECT_GT(each, 8); // or else nothing was measured
+  }
+}
+
+TEST(policy_memory, is_all_taken_at_once) {
+  const auto made = make_policy("smq", {2000, 100'000, sectors{64}}).value();
+  const std::size_t before = nr_allocations;
+  std::uint64_t nr_hits = 0;
+  for (std::uint64_t i = 0; i < 100'000; ++i) {
+    made->tick(i / 100);
+    if (const auto block = made->miss(origin_block{i * i % 5003 * 16}, promotion::by_copy)) {
+      made->promoted(*block, true);
+      made->hit(*block);
+      made->mark_dirty(*block);
+      ++nr_hits;
+    }
+    if (const auto work = made->next_work(i % 2 == 0)) {
+      made->completed(*work, true);
+    }
+  }
+  EXPECT_GT(nr_hits, 2000);
+  EXPECT_EQ(nr_allocations, before);
+}
+
+} // namespace
+} // namespace dmcache

@@ -1,0 +1,104 @@
+#include "caching/policy/smq.h"
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+namespace dmcache {
+namespace {
+
+constexpr std::uint64_t hotspot_seconds = 1;
+constexpr std::uint64_t free_target_percent = 25;
+
+bool is_number(std::string_view text) {
+  std::uint64_t value = 0;
+  const auto [end, failed] = std::from_chars(text.data(), text.data() + text.size(), value);
+  return failed == std::errc{} && end == text.data() + text.size();
+}
+
+} // namespace
+
+smq::smq(std::string_view name, std::span<const std::string_view> tunables,
+         const policy_geometry &geometry)
+    : multi_queue_policy{geometry.nr_cache_blocks}, name_{name}, tunables_{tunables},
+      hotspots_{geometry}, hotspot_period_{hotspot_seconds} {}
+
+// The better the levels foretell the misses, the more of them are believed.
+bool smq::is_worth_copying(std::uint32_t level) const {
+  constexpr std::array<std::uint32_t, 3> lowest_by_quality{48, 32, 0};
+  return level >= lowest_by_quality[static_cast<std::size_t>(hotspots_.last_quality())];
+}
+
+// Each promotion that finds no room asks for one demotion: so there is room for as many as there
+// would have been, and no more of the cache is given up than that.
+void smq::want_demotion() {
+  const std::uint64_t target =
+      std::max<std::uint64_t>(1, nr_cache_blocks() * free_target_percent / 100);
+  if (nr_free() + nr_being_demoted() + nr_wanted_ < target) {
+    ++nr_wanted_;
+  }
+}
+
+std::optional<cache_block> smq::miss(origin_block block, promotion possible) {
+  const std::uint32_t level = hotspots_.miss(block);
+  if (possible == promotion::none) {
+    return {};
+  }
+  const bool is_worth_it = is_worth_copying(level);
+  if (nr_free() > 0 && (is_worth_it || possible == promotion::without_copy)) {
+    return reserve();
+  }
+  if (is_worth_it) {
+    want_demotion();
+  }
+  return {};
+}
+
+std::optional<background_work> smq::next_work(bool is_idle) {
+  if (nr_wanted_ > 0) {
+    std::optional<background_work> work = demote_oldest();
+    if (!work) {
+      work = write_back_oldest(true); // and the next one may demote it
+    }
+    if (work) {
+      --nr_wanted_;
+      return work;
+    }
+  }
+  return write_back_oldest(is_idle);
+}
+
+void smq::tick(std::uint64_t seconds) {
+  multi_queue_policy::tick(seconds);
+  if (hotspot_period_.is_over(seconds)) {
+    hotspots_.end_period();
+  }
+}
+
+result<> smq::set(std::string_view key, std::string_view value) {
+  if (tunables_.empty()) {
+    return multi_queue_policy::set(key, value);
+  }
+  if (std::ranges::find(tunables_, key) == tunables_.end()) {
+    return fail(failure::usage,
+                fmt::format("policy {} has no setting '{}': it takes, and ignores, {}", name_, key,
+                            fmt::join(tunables_, ", ")));
+  }
+  if (!is_number(value)) {
+    return fail(failure::usage, fmt::format("'{}' is no number for {}", value, key));
+  }
+  return {};
+}
+
+std::vector<policy::setting> smq::settings() const {
+  std::vector<setting> all;
+  for (const std::string_view tunable : tunables_) {
+    all.emplace_back(tunable, "0");
+  }
+  return all;
+}
+
+} // namespace dmcache

@@ -1,0 +1,41 @@
+// Stochastic multi-queue, the default of dm-cache: a block is promoted when its neighbourhood is
+// missed more often than most of what is missed, and the least used clean ones make room for it.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "caching/policy/hotspot_queue.h"
+#include "caching/policy/multi_queue_policy.h"
+
+namespace dmcache {
+
+class smq final : public multi_queue_policy {
+ public:
+  // `tunables` are taken and ignored, if their values are numbers: those of a policy whose name smq
+  // answers to.
+  smq(std::string_view name, std::span<const std::string_view> tunables,
+      const policy_geometry &geometry);
+
+  std::string_view name() const override { return name_; }
+  std::optional<cache_block> miss(origin_block block, promotion possible) override;
+  std::optional<background_work> next_work(bool is_idle) override;
+  void tick(std::uint64_t seconds) override;
+  result<> set(std::string_view key, std::string_view value) override;
+  std::vector<setting> settings() const override;
+
+ private:
+  bool is_worth_copying(std::uint32_t level) const;
+  void want_demotion();
+
+  std::string_view name_;
+  std::span<const std::string_view> tunables_;
+  hotspot_queue hotspots_;
+  period hotspot_period_;
+  std::uint64_t nr_wanted_ = 0; // demotions that next_work() should ask for
+};
+
+} // namespace dmcache

@@ -318,7 +318,9 @@ bool data_path::append_to_last(piece &which, const engine_io &io) {
     return false;
   }
   engine_io &last = last_sent_->io;
-  if (last.on != io.on || last.offset + last.length.value() != io.offset) {
+  const bool is_adjacent = last.on == io.on && last.offset + last.length.value() == io.offset &&
+                           last.data.data() + last.data.size() == io.data.data();
+  if (!is_adjacent) { // on the device, and in memory
     return false;
   }
   last.length = last.length + io.length.value();

@@ -132,44 +132,56 @@ class metadata_session {
   online_metadata::contents opened;
 };
 
-// What stands on a device.
-struct stored_metadata final : metadata_visitor {
-  explicit stored_metadata(device &on) {
-    collected_damage sink;
-    progress quiet{true};
-    block_usage usage{on.size()};
-    const auto found = read_superblock(on);
-    if (!found) {
-      throw std::runtime_error{found.error().message};
-    }
-    block = *found;
-    const walk_context context{on, usage, sink, quiet};
-    usage.claim(superblock_location, structure::superblock);
-    read_metadata(context, block, {}, *this);
-    check_space_map(context, block.space_map);
-    damage = sink.text();
-    for (const std::string &fault : faults_of(block)) {
-      damage += fault + "\n";
-    }
-  }
-
-  void mappings(std::span<const mapping> some) override {
-    for (const mapping &each : some) {
-      mapped[each.cached_in.value()] = {each.origin.value(), each.dirty};
-    }
-  }
-  void hints(cache_block /*first*/, std::span<const le32> some) override {
-    all_hints.insert(all_hints.end(), some.begin(), some.end());
-  }
-  void discards(std::uint64_t begin, std::uint64_t end) override {
-    discarded.emplace_back(begin, end);
-  }
-
+struct stored_metadata {
   superblock block;
-  std::string damage; // all of it, a line each, leaks too
   metadata_session::mapping_map mapped;
-  std::vector<std::uint32_t> all_hints;
-  std::vector<std::pair<std::uint64_t, std::uint64_t>> discarded;
+  std::vector<std::uint32_t> hints;
+  std::vector<std::pair<std::uint64_t, std::uint64_t>> discards;
+  std::string damage; // all of it, a line each, leaks too
 };
+
+inline stored_metadata stored_on(device &on) {
+  class visitor final : public metadata_visitor {
+   public:
+    void mappings(std::span<const mapping> some) override {
+      for (const mapping &each : some) {
+        found.mapped[each.cached_in.value()] = {each.origin.value(), each.dirty};
+      }
+    }
+    void hints(cache_block /*first*/, std::span<const le32> some) override {
+      found.hints.insert(found.hints.end(), some.begin(), some.end());
+    }
+    void discards(std::uint64_t begin, std::uint64_t end) override {
+      found.discards.emplace_back(begin, end);
+    }
+
+    stored_metadata found;
+  };
+  const auto block = read_superblock(on);
+  if (!block) {
+    throw std::runtime_error{block.error().message};
+  }
+  visitor reader;
+  reader.found.block = *block;
+  collected_damage sink;
+  progress quiet{true};
+  block_usage usage{on.size()};
+  const walk_context context{on, usage, sink, quiet};
+  usage.claim(superblock_location, structure::superblock);
+  read_metadata(context, *block, {}, reader);
+  check_space_map(context, block->space_map);
+  reader.found.damage = sink.text();
+  for (const std::string &fault : faults_of(*block)) {
+    reader.found.damage += fault + "\n";
+  }
+  return std::move(reader.found);
+}
+
+// The same where nothing may be wrong.
+inline stored_metadata sound_on(device &on) {
+  stored_metadata found = stored_on(on);
+  EXPECT_EQ(found.damage, "");
+  return found;
+}
 
 } // namespace dmcache

@@ -18,19 +18,25 @@ constexpr std::uint64_t divided_up(std::uint64_t count, std::uint64_t by) {
   return count / by + (count % by != 0 ? 1 : 0);
 }
 
-// Upper bounds of a tree of `nr_entries`.
+// Upper bounds of the tree of an array of `nr_entries` blocks.
 struct tree_size {
-  explicit tree_size(std::uint64_t nr_entries) {
+  explicit tree_size(std::uint64_t nr_entries) : entries{nr_entries} {
     for (std::uint64_t level = nr_entries; level > 1 || height == 0; ++height) {
       level = std::max<std::uint64_t>(divided_up(level, min_node_entries), 1);
       nodes += level;
     }
   }
 
-  // To rewrite or append an entry and its array block: the block, the path, what is split off from
-  // it, and a new root.
-  std::uint64_t blocks_of_change() const { return 1 + 2 * height + 1; }
+  // To rewrite an array block: the block, and the path to it.
+  std::uint64_t blocks_of_rewrite() const { return 1 + height; }
+  // To append one to an array that was never anything but appended to: what is split off from the
+  // path, and a new root, too, once there are more than a node has room for.
+  std::uint64_t blocks_of_append() const {
+    return blocks_of_rewrite() + (entries > btree_max_entries(sizeof(le64)) ? height + 1 : 0);
+  }
+  std::uint64_t blocks_of_all() const { return entries + nodes; }
 
+  std::uint64_t entries;
   std::uint64_t height = 0;
   std::uint64_t nodes = 0;
 };
@@ -67,7 +73,10 @@ std::uint64_t online_metadata::nr_used_blocks() const {
 }
 
 void online_metadata::changed(cache_block block) {
-  require(transactions_ && !is_aborted_, "what can't be written doesn't change");
+  require(transactions_ != nullptr, "what is read-only doesn't change");
+  if (is_aborted_) {
+    return;
+  }
   const std::uint64_t part = mapping_writer::part_of(block);
   nr_changed_ += changed_[part] ? 0U : 1U;
   changed_[part] = true;
@@ -78,6 +87,9 @@ bool online_metadata::has_changes() const {
 }
 
 bool online_metadata::has_room_for(cache_block block) const {
+  if (is_aborted_) {
+    return true;
+  }
   const std::uint64_t nr = nr_changed_ + (changed_[mapping_writer::part_of(block)] ? 0U : 1U);
   return blocks_of_changed_parts(nr) + reserve() <= transactions_->nr_available();
 }
@@ -218,9 +230,9 @@ result<bool> online_metadata::write_hints(const shutdown_state &state) {
   array hints{*transactions_, sizeof(le32)};
   const std::uint64_t nr_parts =
       divided_up(table_.nr_cache_blocks(), array_max_entries(sizeof(le32)));
-  const std::uint64_t blocks_of_change = tree_size{nr_parts}.blocks_of_change();
+  const std::uint64_t blocks = tree_size{nr_parts}.blocks_of_append();
   if (!shutdown_->has_hint_array) {
-    if (auto room = has_room_to(blocks_of_change); !room || !*room) {
+    if (auto room = has_room_to(1); !room || !*room) {
       return room;
     }
     is_pending_ = true;
@@ -237,7 +249,7 @@ result<bool> online_metadata::write_hints(const shutdown_state &state) {
     shutdown_->has_hint_array = true;
   }
   for (; shutdown_->hint_parts < nr_parts; ++shutdown_->hint_parts) {
-    if (auto room = has_room_to(blocks_of_change); !room || !*room) {
+    if (auto room = has_room_to(blocks); !room || !*room) {
       return room;
     }
     is_pending_ = true;
@@ -272,8 +284,7 @@ result<bool> online_metadata::write_discards(const discard_set &discards) {
     return true;
   }
   const std::uint64_t nr_parts = divided_up(discards.nr_words(), array_max_entries(sizeof(le64)));
-  if (auto room = has_room_to(1 + nr_parts * tree_size{nr_parts}.blocks_of_change());
-      !room || !*room) {
+  if (auto room = has_room_to(tree_size{nr_parts}.blocks_of_all()); !room || !*room) {
     return room;
   }
   is_pending_ = true;
@@ -316,9 +327,9 @@ result<> online_metadata::replace_discards(const discard_set &discards) {
 
 result<bool> online_metadata::write_dirty_state() {
   const std::uint64_t nr_parts = mappings_->nr_dirty_parts();
-  const std::uint64_t blocks_of_change = tree_size{nr_parts}.blocks_of_change();
+  const std::uint64_t blocks = tree_size{nr_parts}.blocks_of_rewrite();
   for (; shutdown_->dirty_parts < nr_parts; ++shutdown_->dirty_parts) {
-    if (auto room = has_room_to(blocks_of_change); !room || !*room) {
+    if (auto room = has_room_to(blocks); !room || !*room) {
       return room;
     }
     is_pending_ = true;

@@ -96,7 +96,7 @@ class online_metadata {
 
   // The commit on its way and all changes are given up: nothing more will be written, except for
   // the superblock that this returns, of the last commit with NEEDS_CHECK set, live as long as
-  // this.
+  // this. Changes mean nothing from then on.
   std::span<std::byte, metadata_block_size> abort();
 
   struct shutdown_state {
@@ -109,7 +109,8 @@ class online_metadata {
 
   // Puts more of what a clean shutdown keeps into the transaction: as much as the device has room
   // for. True: all of it is in, and the commit that follows is a clean shutdown, unless the table
-  // changes before. False: commit, then call this again.
+  // changes before. False: commit, then call this again. If this fails, for lack of room, what is
+  // in the transaction can still be committed, without being a clean shutdown.
   result<bool> prepare_shutdown(const shutdown_state &state);
 
   std::uint32_t version() const { return superblock_.version; }

@@ -23,11 +23,14 @@ constexpr std::uint64_t saturating_product(std::uint64_t left, std::uint64_t rig
                                                        : product;
 }
 
-// What is damaged, of which the first counts that forbids to go on.
+// What is damaged, of which the first counts that forbids to go on. The space map is of use only to
+// those who write.
 class damage_found final : public damage_sink {
  public:
+  explicit damage_found(bool is_read_only) : is_read_only_{is_read_only} {}
+
   void found(const damage &what) override {
-    if (what.fatal && !fatal) {
+    if (what.fatal && !fatal && !(is_read_only_ && what.in == structure::space_map)) {
       fatal = what;
     }
     if (!first) {
@@ -41,6 +44,9 @@ class damage_found final : public damage_sink {
   std::optional<damage> first;
   bool in_hints = false;
   bool in_discards = false;
+
+ private:
+  bool is_read_only_;
 };
 
 // Mappings that forbid to open the cache with devices of the present size.
@@ -187,6 +193,9 @@ result<> online_metadata::opening::check_devices(std::uint64_t block_size) {
     return refused(fmt::format("the fast device has {} sectors, less than a cache block of {}",
                                options_.fast_size, block_size));
   }
+  if (options_.origin_size == sectors{}) {
+    return refused("the origin is empty");
+  }
   if (nr_cache_blocks_ > mapping_table::max_cache_blocks) {
     return refused(fmt::format("{} cache blocks are more than the {} that a cache can have",
                                nr_cache_blocks_, mapping_table::max_cache_blocks));
@@ -202,7 +211,7 @@ result<> online_metadata::opening::read() {
       !block_.policy().empty()) {
     hints_.emplace(nr_cache_blocks_);
   }
-  damage_found found;
+  damage_found found{options_.read_only};
   block_usage usage{on_.size()};
   progress quiet{true};
   const walk_context context{on_, usage, found, quiet};

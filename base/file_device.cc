@@ -20,7 +20,7 @@ class file_device final : public device {
       : file_{std::move(file)}, requests_{std::move(requests)} {}
 
   bytes size() const override { return file_.size; }
-  std::size_t logical_block_size() const override { return file_.logical_block_size; }
+  std::size_t logical_block_size() const override { return file_.logical_block_size(); }
   bool can_discard() const override { return file_.can_discard(); }
 
   void submit(std::span<const io_request> requests) override {

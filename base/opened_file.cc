@@ -43,17 +43,6 @@ std::unexpected<error> cannot_open(const std::string &path, access mode, int rea
   }
 }
 
-std::size_t find_logical_block_size(int file, bool is_block_device) {
-  int size = 0;
-  if (is_block_device && ::ioctl(file, BLKSSZGET, &size) == 0) {
-    return static_cast<std::size_t>(size);
-  }
-  aligned_buffer buffer{io_alignment};
-  const bool is_refused =
-      ::pread(file, buffer.span().data(), sector_size, 0) < 0 && errno == EINVAL;
-  return is_refused ? io_alignment : sector_size;
-}
-
 bool block_device_can_discard(dev_t device) {
   const std::string folder =
       fmt::format("/sys/dev/block/{}:{}", gnu_dev_major(device), gnu_dev_minor(device));
@@ -71,6 +60,17 @@ bool block_device_can_discard(dev_t device) {
 
 file_descriptor opened_file::duplicate() const {
   return file_descriptor{::fcntl(file.get(), F_DUPFD_CLOEXEC, 0)};
+}
+
+std::size_t opened_file::logical_block_size() const {
+  int block_size = 0;
+  if (::ioctl(file.get(), BLKSSZGET, &block_size) == 0) {
+    return static_cast<std::size_t>(block_size);
+  }
+  aligned_buffer buffer{io_alignment};
+  const bool is_refused =
+      ::pread(file.get(), buffer.span().data(), sector_size, 0) < 0 && errno == EINVAL;
+  return is_refused ? io_alignment : sector_size;
 }
 
 bool opened_file::can_discard() const {
@@ -114,8 +114,7 @@ result<opened_file> open_file(const std::string &path, access mode) {
   if (end < 0) {
     return cannot_open(path, mode, errno);
   }
-  const std::size_t block_size = find_logical_block_size(file.get(), is_block_device);
-  return opened_file{std::move(file), bytes{static_cast<std::uint64_t>(end)}, block_size};
+  return opened_file{std::move(file), bytes{static_cast<std::uint64_t>(end)}};
 }
 
 bool is_same_file(const std::string &one, const std::string &other) {

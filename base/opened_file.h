@@ -15,10 +15,11 @@ enum class access { read_only, read_write };
 struct opened_file {
   file_descriptor file;
   bytes size;
-  std::size_t logical_block_size = sector_size; // of which requests are multiples
 
   // Another descriptor of the same open file: under the same lock, which lasts until both are gone.
   file_descriptor duplicate() const;
+  // What requests are multiples of. Finds it out by reading.
+  std::size_t logical_block_size() const;
   // Does discarding work there? Finds it out by trying, which harms nothing.
   bool can_discard() const;
 };

@@ -52,14 +52,13 @@ result<std::unique_ptr<file_runtime>> file_runtime::open(const cache_paths &path
     return fail(failure::environment,
                 fmt::format("no asynchronous I/O: {}: raise fs.aio-max-nr", failed.message()));
   }
-  auto metadata = make_file_device(
-      {files->metadata.duplicate(), files->metadata.size, files->metadata.logical_block_size},
-      paths.metadata);
+  auto metadata =
+      make_file_device({files->metadata.duplicate(), files->metadata.size}, paths.metadata);
   if (!metadata) {
     return std::unexpected{metadata.error()};
   }
   const std::size_t block_size =
-      std::max(files->fast.logical_block_size, files->origin.logical_block_size);
+      std::max(files->fast.logical_block_size(), files->origin.logical_block_size());
   auto engine = cache_engine::open({.metadata = **metadata,
                                     .fast_size = usable_size(files->fast, block_size),
                                     .origin_size = usable_size(files->origin, block_size),
@@ -70,17 +69,16 @@ result<std::unique_ptr<file_runtime>> file_runtime::open(const cache_paths &path
   }
   return std::unique_ptr<file_runtime>{new file_runtime{std::move(*files), std::move(*metadata),
                                                         std::move(*engine), std::move(*requests),
-                                                        std::move(on_completed)}};
+                                                        block_size, std::move(on_completed)}};
 }
 
 file_runtime::file_runtime(cache_files files, std::unique_ptr<device> metadata,
                            std::unique_ptr<cache_engine> engine,
-                           std::unique_ptr<file_requests> requests, completion_handler on_completed)
+                           std::unique_ptr<file_requests> requests, std::size_t block_size,
+                           completion_handler on_completed)
     : files_{std::move(files)}, file_{files_.metadata.file.get(), files_.fast.file.get(),
                                       files_.origin.file.get()},
-      logical_block_size_{
-          std::max(files_.fast.logical_block_size, files_.origin.logical_block_size)},
-      metadata_{std::move(metadata)}, engine_{std::move(engine)},
+      logical_block_size_{block_size}, metadata_{std::move(metadata)}, engine_{std::move(engine)},
       on_completed_{std::move(on_completed)}, requests_{std::move(requests)} {}
 
 // What the kernel would refuse the engine must not see: it would take it for a failing device.

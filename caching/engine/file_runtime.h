@@ -65,7 +65,7 @@ class file_runtime final : private io_listener {
  private:
   file_runtime(cache_files files, std::unique_ptr<device> metadata,
                std::unique_ptr<cache_engine> engine, std::unique_ptr<file_requests> requests,
-               completion_handler on_completed);
+               std::size_t block_size, completion_handler on_completed);
 
   void io_done(std::uint64_t tag, std::error_code error) override;
   void hand_over();

@@ -15,8 +15,8 @@
 
 namespace dmcache {
 
-// Offsets, lengths and addresses of all requests for metadata are multiples of this many bytes.
-// Those for data are multiples of a sector: an origin needn't end, or begin on its device, at more.
+// What offsets, lengths and addresses of requests are multiples of, wherever metadata go. A device
+// that holds data takes multiples of its logical block size, most often 512.
 inline constexpr std::size_t io_alignment = 4096;
 
 // Told when a request has ended; must outlive its requests.
@@ -32,14 +32,26 @@ class io_listener {
 };
 
 struct io_request {
-  enum class operation : std::uint8_t { read, write };
+  enum class operation : std::uint8_t {
+    read,
+    write,
+    flush,        // makes durable all writes that ended before this was submitted
+    discard,      // the range isn't needed: what is read of it later is old, or zero
+    write_zeroes, // like a write of zeroes
+  };
 
   operation op;
   bytes offset;
   std::span<std::byte> data; // the caller's, untouched by it until the request has ended
   io_listener *listener;
   std::uint64_t tag; // handed to the listener
+  bytes length{};    // of discard and write_zeroes, which have no data
 };
+
+// How much of the device the request is about.
+inline bytes length_of(const io_request &request) {
+  return request.data.empty() ? request.length : bytes{request.data.size()};
+}
 
 class device {
  public:
@@ -49,6 +61,9 @@ class device {
   virtual ~device() = default;
 
   virtual bytes size() const = 0;
+  virtual std::size_t logical_block_size() const { return sector_size; }
+  // Does discarding do anything? If not, it may be an error.
+  virtual bool can_discard() const { return false; }
 
   // Never waits for the requests to end. What exceeds the device's queue is kept and issued as
   // earlier requests end.

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <filesystem>
 #include <fstream>
 #include <map>
@@ -32,6 +33,16 @@ class recorder final : public io_listener {
   void io_done(std::uint64_t tag, std::error_code error) override { ended.emplace(tag, error); }
   std::map<std::uint64_t, std::error_code> ended;
 };
+
+std::error_code outcome_of(device &on, io_request request) {
+  recorder its;
+  request.listener = &its;
+  on.submit({&request, 1});
+  while (its.ended.empty()) {
+    on.wait();
+  }
+  return its.ended.at(request.tag);
+}
 
 class device_test : public testing::TestWithParam<bool> {
  protected:
@@ -86,6 +97,33 @@ TEST_P(device_test, reading_past_the_end_is_an_error) {
   EXPECT_TRUE(transfer_and_wait(*device_, io_request::operation::read,
                                 bytes{nr_units * io_alignment},
                                 buffer_.span().first(io_alignment)));
+}
+
+TEST_P(device_test, zeroes_discards_and_flushes_by_requests) {
+  std::ranges::fill(buffer_.span(), std::byte{1});
+  transfer_all(io_request::operation::write);
+  recorder all;
+  const std::array<io_request, 3> requests{{
+      {io_request::operation::write_zeroes,
+       bytes{sector_size},
+       {},
+       &all,
+       0,
+       bytes{10 * sector_size}},
+      {io_request::operation::discard, bytes{20 * sector_size}, {}, &all, 1, bytes{sector_size}},
+      {io_request::operation::flush, {}, {}, &all, 2},
+  }};
+  device_->submit(requests);
+  while (all.ended.size() < requests.size()) {
+    device_->wait();
+  }
+  EXPECT_TRUE(std::ranges::all_of(all.ended, [](const auto &each) { return !each.second; }));
+  transfer_all(io_request::operation::read);
+  for (std::size_t sector = 0; sector < 30; ++sector) {
+    const auto found = buffer_.span()[sector * sector_size];
+    EXPECT_EQ(found, (sector > 0 && sector < 11) || sector == 20 ? std::byte{0} : std::byte{1});
+  }
+  EXPECT_TRUE(device_->can_discard());
 }
 
 INSTANTIATE_TEST_SUITE_P(file_and_memory, device_test, testing::Bool(),
@@ -144,8 +182,16 @@ TEST(faulty_device, fails_just_the_range_it_was_told_to) {
   EXPECT_FALSE(outcome(io_request::operation::read, 2));
   EXPECT_TRUE(outcome(io_request::operation::write, 2));
   EXPECT_FALSE(faulty.flush());
+  EXPECT_FALSE(outcome_of(faulty, {io_request::operation::flush, {}, {}, nullptr, 0}));
   faulty.fail_flushes();
   EXPECT_TRUE(faulty.flush());
+  EXPECT_TRUE(outcome_of(faulty, {io_request::operation::flush, {}, {}, nullptr, 0}));
+  EXPECT_TRUE(outcome_of(faulty, {io_request::operation::discard,
+                                  bytes{io_alignment},
+                                  {},
+                                  nullptr,
+                                  0,
+                                  bytes{2 * io_alignment}}));
 }
 
 } // namespace

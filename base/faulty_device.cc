@@ -6,8 +6,11 @@
 namespace dmcache {
 
 bool faulty_device::is_doomed(const io_request &request) const {
+  if (request.op == io_request::operation::flush) {
+    return bad_flushes_;
+  }
   const auto &bad = request.op == io_request::operation::read ? bad_reads_ : bad_writes_;
-  const bytes end = request.offset + request.data.size();
+  const bytes end = request.offset + length_of(request).value();
   return std::ranges::any_of(
       bad, [&](const range &r) { return request.offset < r.end && r.begin < end; });
 }

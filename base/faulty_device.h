@@ -12,12 +12,15 @@ class faulty_device final : public device {
   // `working` must outlive this.
   explicit faulty_device(device &working) : working_{working} {}
 
-  // From now on every request that touches [begin, end) ends with an I/O error.
+  // From now on every request that touches [begin, end) ends with an I/O error. What discards or
+  // zeroes counts as a write.
   void fail_reads(bytes begin, bytes end) { bad_reads_.push_back({begin, end}); }
   void fail_writes(bytes begin, bytes end) { bad_writes_.push_back({begin, end}); }
   void fail_flushes() { bad_flushes_ = true; }
 
   bytes size() const override { return working_.size(); }
+  std::size_t logical_block_size() const override { return working_.logical_block_size(); }
+  bool can_discard() const override { return working_.can_discard(); }
   void submit(std::span<const io_request> requests) override;
   void wait() override;
   std::error_code flush() override;

@@ -17,11 +17,14 @@ class memory_device final : public device {
   std::span<const std::byte> contents() const { return contents_; }
 
   bytes size() const override { return bytes{contents_.size()}; }
+  bool can_discard() const override { return true; } // to zeroes
   void submit(std::span<const io_request> requests) override;
   void wait() override;
   std::error_code flush() override { return {}; }
 
  private:
+  std::error_code carry_out(const io_request &request);
+
   std::vector<std::byte> contents_;
   std::deque<io_request> queue_;
 };

@@ -7,7 +7,7 @@ namespace dmcache {
 void patched_device::submit(std::span<const io_request> requests) {
   const bytes end = begin_ + patch_.size().value();
   for (io_request each : requests) {
-    const bytes request_end = each.offset + each.data.size();
+    const bytes request_end = each.offset + length_of(each).value();
     if (request_end <= begin_ || each.offset >= end) {
       require(each.op == io_request::operation::read, "only what is patched can be written");
       whole_.submit({&each, 1});

@@ -10,11 +10,12 @@ namespace dmcache {
 class patched_device final : public device {
  public:
   // Replaces [begin, begin + size) by zeroes to be written to. No request may cross its border, or
-  // write elsewhere. `whole` must outlive this.
+  // change anything elsewhere; there is nothing to flush. `whole` must outlive this.
   patched_device(device &whole, bytes begin, bytes size)
       : whole_{whole}, begin_{begin}, patch_{size} {}
 
   bytes size() const override { return whole_.size(); }
+  std::size_t logical_block_size() const override { return whole_.logical_block_size(); }
   void submit(std::span<const io_request> requests) override;
   void wait() override;
   std::error_code flush() override { return {}; }

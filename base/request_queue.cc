@@ -1,10 +1,39 @@
 #include "base/request_queue.h"
 
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+
+#include <array>
+#include <cerrno>
+
 namespace dmcache {
 
-made_queue make_request_queue() {
-  auto queue = make_uring_queue();
-  return queue ? std::move(queue) : make_aio_queue();
+bool is_block_device(int file) {
+  struct stat status {};
+  return ::fstat(file, &status) == 0 && S_ISBLK(status.st_mode);
+}
+
+int allocation_mode(const io_request &request) {
+  const bool is_discard = request.op == io_request::operation::discard;
+  return FALLOC_FL_KEEP_SIZE | (is_discard ? FALLOC_FL_PUNCH_HOLE : FALLOC_FL_ZERO_RANGE);
+}
+
+long discard_or_zero(int file, const io_request &request) {
+  // A block device's holes are zeroes, which not every device that discards can make.
+  if (request.op == io_request::operation::discard && is_block_device(file)) {
+    std::array<std::uint64_t, 2> range{request.offset.value(), request.length.value()};
+    return ::ioctl(file, BLKDISCARD, range.data()) == 0 ? 0 : -errno;
+  }
+  const auto offset = static_cast<off_t>(request.offset.value());
+  const auto length = static_cast<off_t>(request.length.value());
+  return ::fallocate(file, allocation_mode(request), offset, length) == 0 ? 0 : -errno;
+}
+
+made_queue make_request_queue(std::size_t depth) {
+  auto queue = make_uring_queue(depth);
+  return queue ? std::move(queue) : make_aio_queue(depth);
 }
 
 } // namespace dmcache

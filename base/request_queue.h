@@ -1,13 +1,18 @@
-// The kernel's side of a file device: where requests go and their results come from.
+// The kernel's side of file devices: where requests go and their results come from.
 //
 // io_uring, where the kernel has it and lets us: it costs nothing to set up and tear down, where
 // tearing down the older interface waits for a grace period of the kernel, longer than all the rest
 // of a check takes. libaio elsewhere.
+//
+// What neither can do without waiting for it is done at once, and ends with the next reap():
+// discarding on block devices, with libaio all discarding and zeroing.
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <expected>
 #include <memory>
+#include <optional>
 #include <span>
 #include <system_error>
 
@@ -17,11 +22,11 @@ namespace dmcache {
 
 class request_queue {
  public:
-  static constexpr std::size_t depth = 64; // requests in flight at most
+  static constexpr std::size_t depth = 64; // requests in flight at most, unless made deeper
 
   struct completion {
     std::size_t slot;
-    long transferred; // bytes, or a negative errno
+    long transferred; // bytes, 0 of what has no data, or a negative errno
   };
 
   request_queue() = default;
@@ -29,21 +34,33 @@ class request_queue {
   request_queue &operator=(const request_queue &) = delete;
   virtual ~request_queue() = default;
 
-  // Stages `request` for the file; `slot` (below depth) comes back with its completion and is not
-  // to be used before.
+  // Stages `request` for the file; `slot` (below the depth) comes back with its completion and is
+  // not to be used before. Less than all may be transferred. Zeroing ends with EOPNOTSUPP where
+  // only writing zeroes helps.
   virtual void prepare(int file, const io_request &request, std::size_t slot) = 0;
+  // Stages waiting for `file` to be readable, once.
+  virtual void prepare_poll(int file, std::size_t slot) = 0;
   // Hands what is staged to the kernel.
   virtual void submit() = 0;
-  // Waits for at least one completion; how many were stored into the first elements of `into`,
-  // which has room for depth.
-  virtual std::size_t reap(std::span<completion> into) = 0;
+  // Hands what is staged to the kernel and waits for at least one completion; how many were stored
+  // into the first elements of `into`, which must not be empty. None if there was none for about
+  // as long as `timeout`, which may be zero, or if a signal came meanwhile. Without a timeout
+  // something must be in flight.
+  virtual std::size_t reap(std::span<completion> into,
+                           std::optional<std::chrono::nanoseconds> timeout = {}) = 0;
 };
+
+// Discards or zeroes the range of `request`, and waits for it. Zero, or a negative errno.
+long discard_or_zero(int file, const io_request &request);
+// The mode with which fallocate() does that, but for discarding on block devices.
+int allocation_mode(const io_request &request);
+bool is_block_device(int file);
 
 using made_queue = std::expected<std::unique_ptr<request_queue>, std::error_code>;
 
 // The better one of those that the kernel has.
-made_queue make_request_queue();
-made_queue make_uring_queue();
-made_queue make_aio_queue();
+made_queue make_request_queue(std::size_t depth = request_queue::depth);
+made_queue make_uring_queue(std::size_t depth = request_queue::depth);
+made_queue make_aio_queue(std::size_t depth = request_queue::depth);
 
 } // namespace dmcache

@@ -3,12 +3,17 @@
 #include "base/request_queue.h"
 
 #include <fcntl.h>
+#include <sys/eventfd.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstdlib>
 #include <set>
+#include <thread>
+#include <vector>
 
 #include <gtest/gtest.h>
 
@@ -18,9 +23,11 @@
 namespace dmcache {
 namespace {
 
-class request_queue_test : public testing::TestWithParam<made_queue (*)()> {
+using namespace std::chrono_literals;
+
+class request_queue_test : public testing::TestWithParam<made_queue (*)(std::size_t)> {
  protected:
-  request_queue_test() : queue_{GetParam()()} {
+  request_queue_test() : queue_{GetParam()(request_queue::depth)} {
     std::string name = "/tmp/request_queue_test.XXXXXX";
     file_ = file_descriptor{::mkostemp(name.data(), O_CLOEXEC)};
     ::unlink(name.c_str());
@@ -53,6 +60,28 @@ class request_queue_test : public testing::TestWithParam<made_queue (*)()> {
     return ended;
   }
 
+  // One request, in slot 0, from start to end.
+  long carry_out(const io_request &request) {
+    (*queue_)->prepare(file_.get(), request, 0);
+    std::array<request_queue::completion, 1> into{};
+    EXPECT_EQ((*queue_)->reap(into), 1U);
+    EXPECT_EQ(into.front().slot, 0U);
+    return into.front().transferred;
+  }
+  std::vector<std::byte> contents() {
+    std::vector<std::byte> all(request_queue::depth * io_alignment);
+    EXPECT_EQ(::pread(file_.get(), all.data(), all.size(), 0), static_cast<ssize_t>(all.size()));
+    return all;
+  }
+  // Only [begin, end) of a file that is full of ones.
+  void expect_zeroed(std::uint64_t begin, std::uint64_t end) {
+    const auto all = contents();
+    for (std::size_t i = 0; i < all.size(); ++i) {
+      const bool is_within = i >= begin && i < end;
+      ASSERT_EQ(all[i], is_within ? std::byte{0} : std::byte{1}) << i;
+    }
+  }
+
   made_queue queue_;
   file_descriptor file_;
   aligned_buffer buffer_{request_queue::depth * io_alignment};
@@ -69,6 +98,63 @@ TEST_P(request_queue_test, gives_each_slot_back_with_what_was_transferred) {
 TEST_P(request_queue_test, tells_the_errno_of_a_failure) {
   file_ = file_descriptor{::open("/dev/null", O_RDONLY | O_CLOEXEC)};
   transfer_all(io_request::operation::write, -EBADF);
+}
+
+TEST_P(request_queue_test, flushes) {
+  transfer_all(io_request::operation::write, io_alignment);
+  EXPECT_EQ(carry_out({io_request::operation::flush, {}, {}, nullptr, 0}), 0);
+  file_ = file_descriptor{::open("/dev/null", O_RDONLY | O_CLOEXEC)};
+  EXPECT_EQ(carry_out({io_request::operation::flush, {}, {}, nullptr, 0}), -EINVAL);
+}
+
+TEST_P(request_queue_test, zeroes_and_discards_just_the_range) {
+  for (const auto op : {io_request::operation::write_zeroes, io_request::operation::discard}) {
+    std::ranges::fill(buffer_.span(), std::byte{1});
+    transfer_all(io_request::operation::write, io_alignment);
+    const long ended = carry_out({op, bytes{512}, {}, nullptr, 0, bytes{3 * io_alignment}});
+    if (op == io_request::operation::write_zeroes && ended == -EOPNOTSUPP) {
+      continue; // a file system that leaves it to us
+    }
+    EXPECT_EQ(ended, 0);
+    expect_zeroed(512, 512 + 3 * io_alignment);
+    struct stat status {};
+    EXPECT_EQ(::fstat(file_.get(), &status), 0);
+    EXPECT_EQ(status.st_size, static_cast<off_t>(buffer_.span().size()));
+  }
+}
+
+TEST_P(request_queue_test, gives_up_waiting_in_time) {
+  std::array<request_queue::completion, 1> into{};
+  EXPECT_EQ((*queue_)->reap(into, 0ns), 0U);
+  const auto begin = std::chrono::steady_clock::now();
+  EXPECT_EQ((*queue_)->reap(into, 20ms), 0U);
+  EXPECT_GE(std::chrono::steady_clock::now() - begin, 10ms); // libaio wakes early
+}
+
+TEST_P(request_queue_test, tells_when_a_file_can_be_read) {
+  const file_descriptor event{::eventfd(0, EFD_CLOEXEC)};
+  (*queue_)->prepare_poll(event.get(), 3);
+  std::array<request_queue::completion, 1> into{};
+  EXPECT_EQ((*queue_)->reap(into, 1ms), 0U);
+  std::thread elsewhere{[&] { ::eventfd_write(event.get(), 1); }};
+  EXPECT_EQ((*queue_)->reap(into), 1U);
+  elsewhere.join();
+  EXPECT_EQ(into.front().slot, 3U);
+  EXPECT_GT(into.front().transferred, 0);
+}
+
+TEST_P(request_queue_test, gives_as_many_as_there_is_room_for) {
+  for (std::size_t slot = 0; slot < 3; ++slot) {
+    (*queue_)->prepare(file_.get(),
+                       {io_request::operation::write_zeroes, {}, {}, nullptr, 0, bytes{512}}, slot);
+  }
+  std::set<std::size_t> ended;
+  std::array<request_queue::completion, 1> into{};
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_EQ((*queue_)->reap(into), 1U);
+    ended.insert(into.front().slot);
+  }
+  EXPECT_EQ(ended.size(), 3U);
 }
 
 INSTANTIATE_TEST_SUITE_P(uring_and_aio, request_queue_test,

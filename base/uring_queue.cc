@@ -1,12 +1,18 @@
 #include <liburing.h>
+#include <poll.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <vector>
 
 #include "base/assert.h"
 #include "base/request_queue.h"
 
 namespace dmcache {
 namespace {
+
+// The kernel transfers less than 2 GiB at once.
+constexpr std::size_t max_transfer = std::size_t{1} << 30;
 
 class uring_queue final : public request_queue {
  public:
@@ -16,49 +22,106 @@ class uring_queue final : public request_queue {
   ~uring_queue() override { io_uring_queue_exit(&ring_); }
 
   void prepare(int file, const io_request &request, std::size_t slot) override {
-    io_uring_sqe *entry = io_uring_get_sqe(&ring_);
-    require(entry != nullptr, "no more requests than the queue is deep");
-    const auto length = static_cast<unsigned>(request.data.size());
-    if (request.op == io_request::operation::read) {
-      io_uring_prep_read(entry, file, request.data.data(), length, request.offset.value());
-    } else {
-      io_uring_prep_write(entry, file, request.data.data(), length, request.offset.value());
+    if (request.op == io_request::operation::discard && is_block_device(file)) {
+      ended_.push_back({slot, discard_or_zero(file, request)});
+      return;
     }
+    io_uring_sqe *entry = next_entry();
+    const auto length = static_cast<unsigned>(std::min(request.data.size(), max_transfer));
+    const std::uint64_t offset = request.offset.value();
+    switch (request.op) {
+    case io_request::operation::read:
+      io_uring_prep_read(entry, file, request.data.data(), length, offset);
+      break;
+    case io_request::operation::write:
+      io_uring_prep_write(entry, file, request.data.data(), length, offset);
+      break;
+    case io_request::operation::flush:
+      io_uring_prep_fsync(entry, file, IORING_FSYNC_DATASYNC);
+      break;
+    case io_request::operation::discard:
+    case io_request::operation::write_zeroes:
+      io_uring_prep_fallocate(entry, file, allocation_mode(request), static_cast<off_t>(offset),
+                              static_cast<off_t>(request.length.value()));
+      break;
+    }
+    io_uring_sqe_set_data64(entry, slot);
+  }
+
+  void prepare_poll(int file, std::size_t slot) override {
+    io_uring_sqe *entry = next_entry();
+    io_uring_prep_poll_add(entry, file, POLLIN);
     io_uring_sqe_set_data64(entry, slot);
   }
 
   void submit() override {
     while (io_uring_sq_ready(&ring_) > 0) {
-      const int taken = io_uring_submit(&ring_);
-      require(taken >= 0 || taken == -EINTR || taken == -EAGAIN || taken == -EBUSY,
-              "the kernel takes what it has room for");
+      require_taken(io_uring_submit(&ring_));
     }
   }
 
-  std::size_t reap(std::span<completion> into) override {
-    io_uring_cqe *ended = nullptr;
-    int failed = 0;
-    do {
-      failed = io_uring_wait_cqe(&ring_, &ended);
-    } while (failed == -EINTR);
-    require(failed == 0, "the kernel gives back what it was given");
+  std::size_t reap(std::span<completion> into,
+                   std::optional<std::chrono::nanoseconds> timeout) override {
+    if (!ended_.empty() || timeout == std::chrono::nanoseconds{0}) {
+      submit();
+      return take(into);
+    }
+    while (true) {
+      const int failed = timeout ? submit_and_wait(*timeout) : io_uring_submit_and_wait(&ring_, 1);
+      require_taken(failed);
+      if (io_uring_sq_ready(&ring_) > 0) {
+        continue; // interrupted before everything was handed over
+      }
+      const std::size_t count = take(into);
+      if (count > 0 || timeout) {
+        return count;
+      }
+    }
+  }
+
+ private:
+  static void require_taken(int result) {
+    require(result >= 0 || result == -EINTR || result == -EAGAIN || result == -EBUSY ||
+                result == -ETIME,
+            "the kernel takes what it has room for, and gives back what it was given");
+  }
+
+  io_uring_sqe *next_entry() {
+    io_uring_sqe *entry = io_uring_get_sqe(&ring_);
+    require(entry != nullptr, "no more requests than the queue is deep");
+    return entry;
+  }
+
+  int submit_and_wait(std::chrono::nanoseconds timeout) {
+    const auto whole = std::chrono::duration_cast<std::chrono::seconds>(timeout);
+    __kernel_timespec limit{whole.count(), (timeout - whole).count()};
+    io_uring_cqe *first = nullptr;
+    return io_uring_submit_and_wait_timeout(&ring_, &first, 1, &limit, nullptr);
+  }
+
+  std::size_t take(std::span<completion> into) {
     std::size_t count = 0;
-    while (count < into.size() && io_uring_peek_cqe(&ring_, &ended) == 0) {
+    for (; count < into.size() && !ended_.empty(); ended_.pop_back()) {
+      into[count++] = ended_.back();
+    }
+    for (io_uring_cqe *ended = nullptr;
+         count < into.size() && io_uring_peek_cqe(&ring_, &ended) == 0;
+         io_uring_cqe_seen(&ring_, ended)) {
       into[count++] = {io_uring_cqe_get_data64(ended), ended->res};
-      io_uring_cqe_seen(&ring_, ended);
     }
     return count;
   }
 
- private:
   io_uring ring_;
+  std::vector<completion> ended_; // what didn't need the ring
 };
 
 } // namespace
 
-made_queue make_uring_queue() {
+made_queue make_uring_queue(std::size_t depth) {
   io_uring ring{};
-  if (const int failed = io_uring_queue_init(request_queue::depth, &ring, 0); failed < 0) {
+  const int failed = io_uring_queue_init(static_cast<unsigned>(depth), &ring, 0);
+  if (failed < 0) {
     return std::unexpected{std::error_code{-failed, std::generic_category()}};
   }
   return std::make_unique<uring_queue>(ring);

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/assert.h"
+
 namespace dmcache {
 
 volatile_device::fate volatile_device::next_change() {
@@ -19,8 +21,8 @@ volatile_device::fate volatile_device::next_read() {
 
 void volatile_device::submit(std::span<const io_request> requests) {
   for (const io_request &each : requests) {
-    const bool is_write = each.op == io_request::operation::write;
-    const fate its = is_write ? next_change() : next_read();
+    require(each.op != io_request::operation::flush, "flushed by flush()");
+    const fate its = each.op == io_request::operation::read ? next_read() : next_change();
     if (its == fate::done) {
       present_.submit({&each, 1});
       ++in_flight_;

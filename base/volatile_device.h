@@ -1,5 +1,5 @@
 // A device with a write cache that a power cut empties: what is written can be read at once, but
-// only what was flushed is safe. For tests.
+// only what was flushed is safe. Takes no flush among its requests. For tests.
 #pragma once
 
 #include <cstdint>

@@ -16,14 +16,9 @@
 
 #include "base/result.h"
 #include "caching/engine/cache_engine.h"
+#include "caching/engine/cache_files.h"
 
 namespace dmcache {
-
-struct cache_paths {
-  std::string metadata;
-  std::string fast;
-  std::string origin;
-};
 
 class threaded_runtime {
  public:

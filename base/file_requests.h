@@ -1,0 +1,72 @@
+// Requests to open files, many in flight: a request queue, and what is to be remembered of each
+// request in it. What ended halfway is carried on, and what a file can't do is done otherwise.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <expected>
+#include <limits>
+#include <memory>
+#include <optional>
+#include <system_error>
+#include <vector>
+
+#include "base/aligned_buffer.h"
+#include "base/device.h"
+#include "base/file_descriptor.h"
+#include "base/request_queue.h"
+
+namespace dmcache {
+
+class file_requests {
+ public:
+  using made = std::expected<std::unique_ptr<file_requests>, std::error_code>;
+  static made make(std::size_t depth = request_queue::depth);
+
+  file_requests(std::unique_ptr<request_queue> queue, std::size_t depth);
+  file_requests(const file_requests &) = delete;
+  file_requests &operator=(const file_requests &) = delete;
+  // Waits for what is in flight, since its memory is the kernel's until then, and tells nobody.
+  ~file_requests();
+
+  bool has_room() const { return !free_.empty(); }
+  bool is_idle() const { return nr_in_flight_ == 0; }
+
+  // Requires room. The kernel gets it with the next submit() or wait().
+  void add(int file, const io_request &request);
+  void submit() { queue_->submit(); }
+
+  // Waits until something has ended, but not longer than `timeout`, and runs the listeners of what
+  // has; they may add more. How many requests ended: none if it was woken, or a signal came.
+  std::size_t wait(std::optional<std::chrono::nanoseconds> timeout = {});
+
+  // From then on wake() works. It takes the room of one request.
+  std::error_code allow_wake();
+  // Lets wait(), or the next one, return. From any thread, or a signal handler.
+  void wake() const;
+
+ private:
+  struct entry {
+    io_request request;
+    int file;
+    bool by_writing;    // zeroes, because the file knows no better
+    std::uint64_t done; // bytes so far
+  };
+  static constexpr std::size_t nowhere = std::numeric_limits<std::size_t>::max();
+
+  bool take(const request_queue::completion &ended);
+  bool finish(std::size_t slot, std::error_code error);
+  bool carry_on(std::size_t slot);
+  void wait_for_wake();
+
+  std::unique_ptr<request_queue> queue_;
+  std::vector<entry> entries_;    // by slot
+  std::vector<std::size_t> free_; // slots
+  std::size_t nr_in_flight_ = 0;  // requests
+  file_descriptor wake_event_;
+  std::size_t wake_slot_ = nowhere;
+  std::optional<aligned_buffer> zeroes_;
+};
+
+} // namespace dmcache

@@ -1,0 +1,38 @@
+// Regular files and block devices that are open, and in use by nobody else.
+#pragma once
+
+#include <cstddef>
+#include <string>
+
+#include "base/file_descriptor.h"
+#include "base/result.h"
+#include "base/units.h"
+
+namespace dmcache {
+
+enum class access { read_only, read_write };
+
+struct opened_file {
+  file_descriptor file;
+  bytes size;
+
+  // Another descriptor of the same open file: under the same lock, which lasts until both are gone.
+  file_descriptor duplicate() const;
+  // What requests are multiples of. Finds it out by reading.
+  std::size_t logical_block_size() const;
+  // Does discarding work there? Finds it out by trying, which harms nothing.
+  bool can_discard() const;
+};
+
+// Opens `path`, bypassing the page cache where the file system can (O_DIRECT). Nobody else may be
+// using it: a block device is opened exclusively; a regular file is locked (flock: shared to read,
+// exclusive to write) for as long as it is open.
+//
+// Fails with failure::environment and a text that names `path`: not there, no permission, neither a
+// block device nor a regular file, in use.
+result<opened_file> open_file(const std::string &path, access mode);
+
+// Do both paths name the same file or device?
+bool is_same_file(const std::string &one, const std::string &other);
+
+} // namespace dmcache

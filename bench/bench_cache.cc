@@ -1,0 +1,117 @@
+#include "bench/bench_cache.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <numeric>
+#include <random>
+#include <system_error>
+
+#include <fmt/format.h>
+
+#include "base/file_device.h"
+#include "bench/io_loops.h"
+#include "caching/engine/file_runtime.h"
+#include "caching/tools/restore.h"
+
+namespace dmcache {
+namespace {
+
+constexpr std::uint64_t nr_origin_blocks = std::uint64_t{1} << 22;
+constexpr std::uint64_t nr_used = 65536;
+constexpr std::uint64_t metadata_size = 128 << 20;
+
+result<> system_failure(const std::string &path) {
+  return fail(failure::environment,
+              fmt::format("{}: {}", path, std::generic_category().message(errno)));
+}
+
+result<> make_sparse(const std::string &path, std::uint64_t size) {
+  const file_descriptor file{::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600)};
+  const bool is_made = file.is_open() && ::ftruncate(file.get(), static_cast<off_t>(size)) == 0;
+  return is_made ? result<>{} : system_failure(path);
+}
+
+std::string document(const std::vector<std::uint32_t> &origin_blocks) {
+  std::string text =
+      fmt::format("<superblock uuid=\"\" block_size=\"{}\" nr_cache_blocks=\"{}\" policy=\"smq\" "
+                  "hint_width=\"4\">\n<mappings>\n",
+                  bench_cache::block_size / sector_size, bench_cache::nr_cache_blocks);
+  for (std::size_t i = 0; i < bench_cache::nr_loaded; ++i) {
+    fmt::format_to(std::back_inserter(text),
+                   "<mapping cache_block=\"{}\" origin_block=\"{}\" dirty=\"false\"/>\n", i,
+                   origin_blocks[i]);
+  }
+  return text + "</mappings>\n</superblock>\n";
+}
+
+} // namespace
+
+bench_cache::bench_cache(const std::string &folder)
+    : paths_{folder + "/metadata", folder + "/fast", folder + "/origin"},
+      origin_blocks_(nr_origin_blocks) {
+  std::mt19937_64 chance{1};
+  std::iota(origin_blocks_.begin(), origin_blocks_.end(), 0);
+  std::ranges::shuffle(origin_blocks_, chance);
+  std::vector<std::uint32_t> cache_blocks(nr_loaded);
+  std::iota(cache_blocks.begin(), cache_blocks.end(), 0);
+  std::ranges::shuffle(cache_blocks, chance);
+  for (std::uint64_t i = 0; i < nr_used; ++i) {
+    fast_offsets_.push_back(cache_blocks[i] * block_size);
+    origin_offsets_.push_back(origin_blocks_[cache_blocks[i]] * block_size);
+  }
+  for (std::uint64_t i = nr_loaded; i < nr_cache_blocks; ++i) {
+    uncached_offsets_.push_back(origin_blocks_[i] * block_size);
+  }
+}
+
+result<> bench_cache::prepare() const {
+  for (const auto &[path, size] : {std::pair{paths_.metadata, metadata_size},
+                                   std::pair{paths_.fast, nr_cache_blocks * block_size},
+                                   std::pair{paths_.origin, nr_origin_blocks * block_size}}) {
+    if (auto made = make_sparse(path, size); !made) {
+      return made;
+    }
+  }
+  if (auto made = make_metadata(); !made) {
+    return made;
+  }
+  return fill_used_blocks();
+}
+
+// As a cache that was in use left them, with the hints of its policy.
+result<> bench_cache::make_metadata() const {
+  auto device = open_file_device(paths_.metadata, access::read_write);
+  if (!device) {
+    return std::unexpected{device.error()};
+  }
+  const std::string text = document(origin_blocks_);
+  std::size_t taken = 0;
+  const auto read_some = [&](std::span<char> into) -> result<std::size_t> {
+    const std::size_t count = std::min(into.size(), text.size() - taken);
+    std::copy_n(text.data() + taken, count, into.data());
+    taken += count;
+    return count;
+  };
+  if (auto restored = restore(read_some, **device, {}); !restored) {
+    return restored;
+  }
+  device->reset();
+  auto opened = file_runtime::open(paths_, {}, [](request &) {});
+  return opened ? (*opened)->close() : std::unexpected{opened.error()};
+}
+
+result<> bench_cache::fill_used_blocks() const {
+  const file_descriptor file{::open(paths_.fast.c_str(), O_WRONLY | O_CLOEXEC)};
+  const std::vector<char> data(io_size, 'x');
+  for (const std::uint64_t offset : fast_offsets_) {
+    if (::pwrite(file.get(), data.data(), data.size(), static_cast<off_t>(offset)) < 0) {
+      return system_failure(paths_.fast);
+    }
+  }
+  return ::fsync(file.get()) == 0 ? result<>{} : system_failure(paths_.fast);
+}
+
+} // namespace dmcache

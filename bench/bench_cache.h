@@ -1,0 +1,46 @@
+// The cache that the engine is measured on: a million blocks of 32 KiB, loaded with random blocks
+// of the origin, and some that are free. The three files are sparse; of the blocks that are used,
+// the first 4 KiB are really there, or the device would have nothing to do.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "caching/engine/cache_files.h"
+
+namespace dmcache {
+
+class bench_cache {
+ public:
+  static constexpr std::uint64_t block_size = 32 << 10;
+  static constexpr std::uint64_t nr_loaded = 1000000;
+  static constexpr std::uint64_t nr_cache_blocks = nr_loaded + 20000;
+
+  // In a folder, where prepare() has been called once.
+  explicit bench_cache(const std::string &folder);
+
+  // Makes the files.
+  result<> prepare() const;
+
+  const cache_paths &paths() const { return paths_; }
+  // Of the used blocks, in the same order: where they begin on the fast device, and the same place
+  // on the origin.
+  const std::vector<std::uint64_t> &fast_offsets() const { return fast_offsets_; }
+  const std::vector<std::uint64_t> &origin_offsets() const { return origin_offsets_; }
+  // Where blocks of the origin begin that are not cached.
+  const std::vector<std::uint64_t> &uncached_offsets() const { return uncached_offsets_; }
+
+ private:
+  result<> make_metadata() const;
+  result<> fill_used_blocks() const;
+
+  cache_paths paths_;
+  std::vector<std::uint32_t> origin_blocks_; // by cache block
+  std::vector<std::uint64_t> fast_offsets_;
+  std::vector<std::uint64_t> origin_offsets_;
+  std::vector<std::uint64_t> uncached_offsets_;
+};
+
+} // namespace dmcache

@@ -1,0 +1,68 @@
+// Keeps an engine committing: promotes a block by writing all of it, has that made durable, and
+// begins again.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <span>
+
+#include "base/aligned_buffer.h"
+#include "base/assert.h"
+#include "bench/bench_cache.h"
+#include "bench/io_loops.h"
+
+namespace dmcache {
+
+class commit_load final : public request_client {
+ public:
+  // Each of `uncached`, where blocks of the origin begin, is used once.
+  commit_load(file_runtime &runtime, std::span<const std::uint64_t> uncached)
+      : runtime_{runtime}, uncached_{uncached} {
+    std::ranges::fill(data_.span(), std::byte{1});
+  }
+
+  void start() {
+    is_running_ = true;
+    write();
+  }
+  void stop() {
+    is_stopping_ = true;
+    runtime_.run_until([this] { return !is_running_; });
+    is_stopping_ = false;
+  }
+
+  void completed(request &which) override {
+    require(!which.outcome, "no I/O fails here");
+    if (which.op == request::operation::write) {
+      submit(request::operation::flush, {}, {});
+    } else if (is_stopping_) {
+      is_running_ = false;
+    } else {
+      write();
+    }
+  }
+
+ private:
+  void write() {
+    const std::uint64_t offset = uncached_[next_++ % uncached_.size()];
+    submit(request::operation::write, bytes{offset}, data_.span());
+  }
+  void submit(request::operation op, bytes offset, std::span<std::byte> data) {
+    request_.op = op;
+    request_.offset = offset;
+    request_.length = bytes{data.size()};
+    request_.data = data;
+    request_.client = static_cast<request_client *>(this);
+    runtime_.submit(request_);
+  }
+
+  file_runtime &runtime_;
+  std::span<const std::uint64_t> uncached_;
+  std::size_t next_ = 0;
+  aligned_buffer data_{bench_cache::block_size};
+  request request_;
+  bool is_running_ = false;
+  bool is_stopping_ = false;
+};
+
+} // namespace dmcache

@@ -1,0 +1,315 @@
+// Measures the engine on real files: bench_engine [FOLDER [ROUNDS]]. FOLDER takes sparse files with
+// 1 GiB in them. Prints what was measured beside its bar, and exits with 1 if a bar is missed.
+//
+// The raw fast file and hits on it through the engine take turns, in short rounds, and medians
+// count: others use the machine, too.
+
+#include <fcntl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <fmt/format.h>
+
+#include "bench/bench_cache.h"
+#include "bench/commit_load.h"
+#include "bench/io_loops.h"
+
+namespace dmcache {
+namespace {
+
+using namespace std::chrono_literals;
+using seconds = std::chrono::duration<double>;
+
+constexpr std::array<std::size_t, 3> depths{1, 16, 32};
+constexpr auto round_length = 300ms;
+constexpr auto latency_round_length = 1500ms;
+constexpr std::size_t nr_dirtied = 4000;    // blocks, to be written back
+constexpr std::uint64_t nr_counted = 20000; // hits, of which the instructions are counted
+constexpr double rate_bar = 0.95;
+constexpr double instruction_bar = 800;
+constexpr double memory_bar = 32; // bytes a cache block
+constexpr double open_bar = 0.5;  // s, as is the next
+constexpr double close_bar = 0.5;
+constexpr double latency_bar = 2; // times the quiet one
+
+double median(std::vector<double> of) {
+  const auto middle = of.begin() + static_cast<std::ptrdiff_t>(of.size() / 2);
+  std::ranges::nth_element(of, middle);
+  return *middle;
+}
+
+[[noreturn]] void give_up(const std::string &why) {
+  fmt::print(stderr, "bench_engine: {}\n", why);
+  std::exit(2);
+}
+
+double resident_bytes() {
+  std::uint64_t total = 0;
+  std::uint64_t resident = 0;
+  std::ifstream{"/proc/self/statm"} >> total >> resident;
+  return static_cast<double>(resident) * static_cast<double>(::sysconf(_SC_PAGESIZE));
+}
+
+std::unique_ptr<file_runtime> open_runtime(const bench_cache &cache, bool read_only = false) {
+  engine_options options;
+  options.may_format = false;
+  options.read_only = read_only;
+  auto opened = file_runtime::open(cache.paths(), options, [](request &which) {
+    static_cast<request_client *>(which.client)->completed(which);
+  });
+  if (!opened) {
+    give_up(opened.error().message);
+  }
+  return std::move(*opened);
+}
+
+void close_runtime(std::unique_ptr<file_runtime> runtime) {
+  if (const auto closed = runtime->close(); !closed) {
+    give_up(closed.error().message);
+  }
+}
+
+file_descriptor open_raw(const std::string &path) {
+  file_descriptor file{::open(path.c_str(), O_RDWR | O_DIRECT | O_CLOEXEC)};
+  if (!file.is_open()) {
+    give_up(fmt::format("cannot open {} without the page cache", path));
+  }
+  return file;
+}
+
+// A figure and its bar. False: missed.
+bool report(std::string_view what, double figure, std::string_view unit, double bar,
+            bool at_least = false) {
+  const bool is_met = at_least ? figure >= bar : figure <= bar;
+  fmt::print("{:<44} {:8.2f} {:<12} (bar {} {}){}\n", what, figure, unit,
+             at_least ? ">=" : "<=", bar, is_met ? "" : "  MISSED");
+  std::fflush(stdout);
+  return is_met;
+}
+
+// In a process of its own, whose memory doesn't mix with what is measured elsewhere. What `work`
+// says of its bars.
+bool in_a_child(const std::function<bool()> &work) {
+  std::fflush(nullptr);
+  const pid_t child = ::fork();
+  if (child == 0) {
+    const bool is_fine = work();
+    std::fflush(nullptr);
+    ::_exit(is_fine ? 0 : 1);
+  }
+  int status = 0;
+  ::waitpid(child, &status, 0);
+  if (!WIFEXITED(status) || WEXITSTATUS(status) > 1) {
+    give_up("a part of it failed");
+  }
+  return WEXITSTATUS(status) == 0;
+}
+
+bool measure_memory(const bench_cache &cache) {
+  const double before = resident_bytes();
+  auto runtime = open_runtime(cache);
+  const double opened = resident_bytes();
+  hit_loop hits{*runtime, cache.origin_offsets()};
+  hits.run({.writes = true, .depth = 32, .count = cache.origin_offsets().size()});
+  const double used = resident_bytes();
+  close_runtime(std::move(runtime));
+  const auto per_block = [&](double bytes) {
+    return (bytes - before) / static_cast<double>(bench_cache::nr_cache_blocks);
+  };
+  bool is_fine = report("memory, opened", per_block(opened), "bytes/block", memory_bar);
+  is_fine &= report("memory, in use", per_block(used), "bytes/block", memory_bar);
+  return is_fine;
+}
+
+bool measure_opening(const bench_cache &cache, int rounds) {
+  std::vector<double> openings;
+  std::vector<double> closings;
+  for (int i = 0; i < rounds; ++i) {
+    const auto begun = std::chrono::steady_clock::now();
+    auto runtime = open_runtime(cache);
+    const auto opened = std::chrono::steady_clock::now();
+    openings.push_back(seconds{opened - begun}.count());
+    hit_loop hits{*runtime, cache.origin_offsets()};
+    hits.run({.writes = true, .depth = 32, .count = 1000});
+    const auto used = std::chrono::steady_clock::now();
+    close_runtime(std::move(runtime));
+    closings.push_back(seconds{std::chrono::steady_clock::now() - used}.count());
+  }
+  bool is_fine = report("activation", median(openings), "s", open_bar);
+  is_fine &= report("clean shutdown", median(closings), "s", close_bar);
+  return is_fine;
+}
+
+// Rounds of the two take turns, and so does who begins.
+bool compare_rates(io_loop &raw, io_loop &hits, bool writes, std::size_t depth, int rounds) {
+  const io_plan plan{.writes = writes, .depth = depth, .duration = round_length};
+  std::vector<double> raw_rates;
+  std::vector<double> hit_rates;
+  std::vector<double> ratios;
+  for (int i = 0; i < rounds; ++i) {
+    if (i % 2 == 0) {
+      raw_rates.push_back(raw.run(plan).per_second);
+    }
+    hit_rates.push_back(hits.run(plan).per_second);
+    if (i % 2 != 0) {
+      raw_rates.push_back(raw.run(plan).per_second);
+    }
+    ratios.push_back(hit_rates.back() / raw_rates.back());
+  }
+  fmt::print("{} at depth {:2}: raw {:7.0f}/s, hits {:7.0f}/s\n", writes ? "writes" : "reads",
+             depth, median(raw_rates), median(hit_rates));
+  const double ratio = median(ratios);
+  if (writes) {
+    fmt::print("{:<44} {:8.2f} of raw\n", "  hits", ratio);
+    return true;
+  }
+  return report("  hits", ratio, "of raw", rate_bar, true);
+}
+
+bool measure_rates(const bench_cache &cache, file_runtime &runtime, int rounds) {
+  const file_descriptor file = open_raw(cache.paths().fast);
+  raw_loop raw{file.get(), cache.fast_offsets()};
+  hit_loop hits{runtime, cache.origin_offsets()};
+  bool is_fine = true;
+  for (const bool writes : {false, true}) {
+    for (const std::size_t depth : depths) {
+      is_fine &= compare_rates(raw, hits, writes, depth, rounds);
+    }
+  }
+  return is_fine;
+}
+
+// Hits in microseconds, while something else happens for as long as it takes.
+double p99_while(hit_loop &hits, const std::function<void()> &something) {
+  hits.start({.depth = 1, .with_latencies = true});
+  something();
+  return hits.stop().p99() / 1000;
+}
+
+bool measure_latencies(const bench_cache &cache, file_runtime &runtime, int rounds) {
+  hit_loop hits{runtime, cache.origin_offsets()};
+  const std::span dirtied = std::span{cache.origin_offsets()}.first(nr_dirtied);
+  hit_loop writes{runtime, dirtied};
+  commit_load commits{runtime, cache.uncached_offsets()};
+  const auto run_for = [&](std::chrono::nanoseconds how_long) {
+    const auto end = std::chrono::steady_clock::now() + how_long;
+    runtime.run_until([&] { return std::chrono::steady_clock::now() >= end; });
+  };
+  std::array<std::vector<double>, 3> found; // quiet, migrating, committing
+  (void)runtime.clean();
+  for (int i = 0; i < rounds; ++i) {
+    found[0].push_back(p99_while(hits, [&] { run_for(latency_round_length); }));
+    writes.run({.writes = true, .depth = 32, .count = nr_dirtied});
+    found[1].push_back(p99_while(hits, [&] { (void)runtime.clean(); }));
+    found[2].push_back(p99_while(hits, [&] {
+      commits.start();
+      run_for(latency_round_length);
+      commits.stop();
+    }));
+  }
+  const double quiet = median(found[0]);
+  fmt::print(
+      "99th percentile of hits: quiet {:.0f} us, migrating {:.0f} us, committing {:.0f} us\n",
+      quiet, median(found[1]), median(found[2]));
+  bool is_fine = report("  while blocks migrate", median(found[1]) / quiet, "x quiet", latency_bar);
+  is_fine &= report("  while the metadata are committed", median(found[2]) / quiet, "x quiet",
+                    latency_bar);
+  return is_fine;
+}
+
+// What callgrind counts of this program as it is called with `arguments`.
+double count_instructions(const std::string &arguments) {
+  const std::string self = std::filesystem::read_symlink("/proc/self/exe");
+  const std::string command = fmt::format(
+      "valgrind --tool=callgrind --callgrind-out-file=/dev/null {} {} 2>&1", self, arguments);
+  const std::unique_ptr<FILE, int (*)(FILE *)> output{::popen(command.c_str(), "re"), &::pclose};
+  std::array<char, 256> line{};
+  double counted = 0;
+  while (output && std::fgets(line.data(), line.size(), output.get()) != nullptr) {
+    if (const char *at = std::strstr(line.data(), "Collected : "); at != nullptr) {
+      counted = std::strtod(at + std::strlen("Collected : "), nullptr);
+    }
+  }
+  if (counted == 0) {
+    give_up("valgrind doesn't count: is it installed?");
+  }
+  return counted;
+}
+
+// Of one I/O: what twice as many take more.
+double instructions_of(const std::string &loop, const std::string &folder, std::size_t depth) {
+  const auto count = [&](std::uint64_t nr) {
+    return count_instructions(fmt::format("--loop {} {} {} {}", loop, folder, depth, nr));
+  };
+  return (count(2 * nr_counted) - count(nr_counted)) / static_cast<double>(nr_counted);
+}
+
+bool measure_instructions(const std::string &folder) {
+  bool is_fine = true;
+  for (const std::size_t depth : {depths.front(), depths.back()}) {
+    const double raw = instructions_of("raw", folder, depth);
+    const double hit = instructions_of("hits", folder, depth);
+    fmt::print("instructions of a read at depth {}: raw {:.0f}, hit {:.0f}\n", depth, raw, hit);
+    is_fine &= report("  added by the engine", hit - raw, "instructions", instruction_bar);
+  }
+  return is_fine;
+}
+
+int run_loop(const std::string &loop, const bench_cache &cache, const io_plan &plan) {
+  if (loop == "raw") {
+    const file_descriptor file = open_raw(cache.paths().fast);
+    raw_loop{file.get(), cache.fast_offsets()}.run(plan);
+  } else {
+    const auto runtime = open_runtime(cache, true);
+    hit_loop{*runtime, cache.origin_offsets()}.run(plan);
+  }
+  return 0;
+}
+
+int run_all(const std::string &folder, int rounds) {
+  const bench_cache cache{folder};
+  (void)in_a_child([&] {
+    const auto made = cache.prepare();
+    if (!made) {
+      give_up(made.error().message);
+    }
+    return true;
+  });
+  bool is_fine = in_a_child([&] { return measure_memory(cache); });
+  is_fine &= in_a_child([&] { return measure_opening(cache, rounds); });
+  is_fine &= in_a_child([&] {
+    auto runtime = open_runtime(cache);
+    bool is_good = measure_rates(cache, *runtime, rounds);
+    is_good &= measure_latencies(cache, *runtime, rounds);
+    close_runtime(std::move(runtime));
+    return is_good;
+  });
+  is_fine &= measure_instructions(folder);
+  return is_fine ? 0 : 1;
+}
+
+} // namespace
+} // namespace dmcache
+
+int main(int argc, char **argv) {
+  const std::vector<std::string> arguments{argv + 1, argv + argc};
+  if (arguments.size() == 5 && arguments[0] == "--loop") {
+    return dmcache::run_loop(
+        arguments[1], dmcache::bench_cache{arguments[2]},
+        {.depth = std::stoul(arguments[3]), .count = std::stoul(arguments[4])});
+  }
+  const std::string folder = arguments.empty() ? "." : arguments[0];
+  return dmcache::run_all(folder, arguments.size() > 1 ? std::stoi(arguments[1]) : 9);
+}

@@ -4,7 +4,7 @@
 #include <random>
 
 #include "base/faulty_device.h"
-#include "base/volatile_device.h"
+#include "base/simulated_device.h"
 #include "persistent-data/test_store.h"
 
 namespace dmcache {
@@ -93,7 +93,7 @@ class transaction_manager_test : public testing::Test {
 
   // How many writes and flushes changes_ takes.
   std::uint64_t nr_changes() {
-    volatile_device on{image_};
+    simulated_device on{image_};
     test_store store{on};
     EXPECT_TRUE(change_and_commit(store, changes_, before_));
     EXPECT_EQ(contents_of(store), after_);
@@ -107,19 +107,18 @@ class transaction_manager_test : public testing::Test {
 };
 
 TEST_F(transaction_manager_test, a_power_cut_leaves_the_old_state_or_the_new_one) {
-  std::mt19937_64 chance{99};
   const std::uint64_t nr = nr_changes();
   ASSERT_GT(nr, 5U);
   bool saw_old = false;
   bool saw_new = false;
   for (std::uint64_t cut = 0; cut <= nr; ++cut) {
-    for (int trial = 0; trial < 8; ++trial) {
-      volatile_device on{image_};
+    for (std::uint64_t trial = 0; trial < 8; ++trial) {
+      simulated_device on{image_, trial};
       on.cut_power_at(cut);
       test_store store{on};
       const bool is_committed = change_and_commit(store, changes_, before_);
       EXPECT_EQ(is_committed, cut >= nr);
-      const model found = contents_of(on.after_power_cut(chance));
+      const model found = contents_of(on.after_power_cut());
       ASSERT_TRUE(found == before_ || found == after_) << cut;
       EXPECT_TRUE(!is_committed || found == after_);
       saw_old = saw_old || found == before_;
@@ -131,46 +130,44 @@ TEST_F(transaction_manager_test, a_power_cut_leaves_the_old_state_or_the_new_one
 }
 
 TEST_F(transaction_manager_test, after_a_failed_write_the_old_state_is_in_force) {
-  std::mt19937_64 chance{7};
   const std::uint64_t nr = nr_changes();
   for (std::uint64_t bad = 0; bad + 2 < nr; ++bad) { // the superblock's write and flush apart
-    volatile_device on{image_};
+    simulated_device on{image_};
     on.fail_at(bad);
     test_store store{on};
     EXPECT_FALSE(change_and_commit(store, changes_, before_)) << bad;
-    ASSERT_EQ(contents_of(on.after_power_cut(chance)), before_) << bad;
+    ASSERT_EQ(contents_of(on.after_power_cut()), before_) << bad;
     store.transactions->abort();
     EXPECT_EQ(contents_of(store), before_) << bad;
     EXPECT_TRUE(change_and_commit(store, changes_, before_)); // now it works
-    EXPECT_EQ(contents_of(on.after_power_cut(chance)), after_) << bad;
+    EXPECT_EQ(contents_of(on.after_power_cut()), after_) << bad;
   }
 }
 
 TEST_F(transaction_manager_test, after_a_failed_superblock_one_of_the_two_states_is_in_force) {
-  std::mt19937_64 chance{8};
   const std::uint64_t nr = nr_changes();
   for (std::uint64_t bad = nr - 2; bad < nr; ++bad) { // its write, and the flush after it
     bool saw_old = false;
     bool saw_new = false;
-    for (int trial = 0; trial < 50; ++trial) {
-      volatile_device on{image_};
+    for (std::uint64_t trial = 0; trial < 50; ++trial) {
+      simulated_device on{image_, trial};
       on.fail_at(bad);
       test_store store{on};
       EXPECT_FALSE(change_and_commit(store, changes_, before_)) << bad;
-      const model found = contents_of(on.after_power_cut(chance));
+      const model found = contents_of(on.after_power_cut());
       ASSERT_TRUE(found == before_ || found == after_) << bad;
       saw_old = saw_old || found == before_;
       saw_new = saw_new || found == after_;
     }
     EXPECT_TRUE(saw_old) << bad;
-    EXPECT_EQ(saw_new, bad == nr - 1); // a superblock that was written may have got there
+    EXPECT_TRUE(saw_new) << bad; // it may have got there all the same
   }
 }
 
 TEST_F(transaction_manager_test, after_a_failed_read_abort_takes_everything_back) {
   std::uint64_t nr_failed = 0;
   for (std::uint64_t bad = 0;; ++bad) {
-    volatile_device on{image_};
+    simulated_device on{image_};
     test_store store{on};
     on.fail_read_at(on.nr_reads() + bad);
     if (change_and_commit(store, changes_, before_)) {
@@ -243,7 +240,7 @@ TEST_F(transaction_manager_test, nothing_committed_is_overwritten) {
 }
 
 TEST_F(transaction_manager_test, a_commit_without_changes_writes_only_the_superblock) {
-  volatile_device on{image_};
+  simulated_device on{image_};
   test_store store{on};
   ASSERT_TRUE(store.commit(store.root(), 0));
   EXPECT_EQ(on.nr_changes(), 3U); // flush, write, flush

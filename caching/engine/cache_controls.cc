@@ -44,12 +44,13 @@ void cache_engine::start(flow<> what) {
 
 flow<> cache_engine::do_clean(control &which) {
   const std::uint64_t errors = state_.counts.migration_errors;
+  ++nr_cleaning_;
   migrations_.clean(true);
   while (state_.mappings->nr_dirty() != 0 && state_.counts.migration_errors == errors &&
          migrations_.may_change_metadata() && !is_shut_down_) {
     co_await something_ended_;
   }
-  migrations_.clean(false);
+  migrations_.clean(--nr_cleaning_ != 0);
   result<> outcome;
   if (const std::uint64_t left = state_.mappings->nr_dirty(); left != 0) {
     outcome = fail(failure::failed,
@@ -101,7 +102,15 @@ result<> cache_engine::change_options(engine_options options) {
   return {};
 }
 
+// It takes turns with reloads: what one of them asks for must not end in another mode.
 flow<> cache_engine::do_message(std::vector<std::string> words, control &which) {
+  while (nr_holds_ != 0 && !is_shut_down_) {
+    co_await something_ended_;
+  }
+  if (is_shut_down_) {
+    finish(which, fail(failure::failed, "the cache is being shut down"));
+    co_return;
+  }
   if (!migrations_.may_change_metadata()) {
     finish(which, fail(failure::failed, "messages are refused: the metadata can't be written"));
     co_return;
@@ -120,9 +129,11 @@ flow<> cache_engine::do_message(std::vector<std::string> words, control &which) 
     finish(which, std::unexpected{ranges.error()});
     co_return;
   }
+  ++nr_invalidating_;
   for (const auto &[begin, end] : *ranges) {
     co_await migrations_.invalidate_range(begin, end);
   }
+  --nr_invalidating_;
   finish(which, migrations_.may_change_metadata()
                     ? result<>{}
                     : fail(failure::failed, "the metadata can't be written any more"));

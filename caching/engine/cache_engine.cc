@@ -16,7 +16,8 @@ std::uint64_t seconds_of(instant time) {
 } // namespace
 
 cache_engine::cache_engine()
-    : commits_{state_, [this](request &which) { complete(which); }, [this] { migrations_.work(); }},
+    : commits_{state_, [this](request &which) { complete(which); },
+               [this](bool is_good) { migrations_.commit_ended(is_good); }},
       data_{state_, migrations_,
             [this](request &which) {
               if (which.fua && which.is_write() && !which.outcome) {
@@ -78,7 +79,8 @@ cache_engine::open(const devices &on, const engine_options &options, instant now
 result<std::unique_ptr<policy>> cache_engine::make_decisions(
     const engine_options &options, const std::optional<lazy_array<le32>> &hints,
     std::string_view hints_of, std::array<std::uint32_t, 3> version) const {
-  auto made = make_policy(options.policy, {.nr_cache_blocks = state_.mappings->nr_cache_blocks(),
+  auto made =
+      options.make_policy(options.policy, {.nr_cache_blocks = state_.mappings->nr_cache_blocks(),
                                            .nr_origin_blocks = state_.nr_origin_blocks,
                                            .block_size = state_.options.block_size});
   if (!made) {

@@ -119,7 +119,9 @@ class cache_engine {
   void finish(control &which, result<> outcome);
   void hold();
   void let_go();
-  bool is_quiet() const { return data_.is_idle() && !migrations_.is_busy(); }
+  bool is_quiet() const {
+    return data_.is_idle() && !migrations_.is_busy() && nr_invalidating_ == 0;
+  }
   result<std::unique_ptr<policy>> make_decisions(const engine_options &options,
                                                  const std::optional<lazy_array<le32>> &hints,
                                                  std::string_view hints_of,
@@ -150,6 +152,8 @@ class cache_engine {
   intrusive_queue<control> finished_;
   intrusive_queue<request> held_; // arrived while nothing is let in
   unsigned nr_holds_ = 0;
+  unsigned nr_invalidating_ = 0; // messages
+  unsigned nr_cleaning_ = 0;
   bool is_shut_down_ = false;       // or about to be
   std::optional<result<>> closing_; // how that ended
   flow_event something_ended_;

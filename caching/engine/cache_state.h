@@ -5,8 +5,10 @@
 #include <array>
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "caching/engine/block_locks.h"
@@ -35,6 +37,9 @@ struct engine_options {
   std::vector<policy::setting> policy_settings;
   sectors migration_threshold{2048};
   bool discard_passdown = true;
+  // Makes the policy of a name: others than this one's are possible.
+  std::function<result<std::unique_ptr<dmcache::policy>>(std::string_view, const policy_geometry &)>
+      make_policy = dmcache::make_policy;
 };
 
 // How far the metadata can be relied on.

@@ -23,9 +23,8 @@ bool has_failed(const cache_state &state) {
 } // namespace
 
 committer::committer(cache_state &state, std::function<void(request &)> complete,
-                     std::function<void()> settled)
-    : state_{state}, complete_{std::move(complete)}, settled_{std::move(settled)},
-      wake_{state.ready} {}
+                     std::function<void(bool is_good)> ended)
+    : state_{state}, complete_{std::move(complete)}, ended_{std::move(ended)}, wake_{state.ready} {}
 
 void committer::make_durable(request &which) {
   if (has_failed(state_)) {
@@ -100,7 +99,9 @@ flow<> committer::run() {
     }
     intrusive_queue<request> requests = waiting_requests_.take_all();
     const std::vector<waiting_flow> flows = std::exchange(waiting_flows_, {});
+    is_committing_ = true;
     const outcome result = co_await commit_once();
+    is_committing_ = false;
     for (const waiting_flow &each : flows) {
       *each.result = result;
       state_.ready.add(each.flow);
@@ -111,7 +112,7 @@ flow<> committer::run() {
       }
       complete_(*each);
     }
-    settled_();
+    ended_(result.is_good());
   }
 }
 

@@ -29,9 +29,9 @@ class committer {
   // So many blocks that were written back make it worth while to flush the origin.
   static constexpr std::size_t max_settling = 64;
 
-  // `complete` ends a request; `settled` hears of each commit that has ended.
+  // `complete` ends a request; `ended` hears of each commit, and whether all of it worked.
   committer(cache_state &state, std::function<void(request &)> complete,
-            std::function<void()> settled);
+            std::function<void(bool is_good)> ended);
 
   // Starts working. Nothing else may be called before.
   void start() { flows_.start(run()); }
@@ -80,8 +80,9 @@ class committer {
   void give_up() { is_given_up_ = true; }
 
   void tick();
-  // When something has to be committed, if anything has.
-  std::optional<instant> due() const { return due_; }
+  // When something has to be committed, if anything has; not while a commit is under way, after
+  // which it is looked at anyway.
+  std::optional<instant> due() const { return is_committing_ ? std::nullopt : due_; }
 
  private:
   struct waiting_flow {
@@ -100,7 +101,7 @@ class committer {
 
   cache_state &state_;
   std::function<void(request &)> complete_;
-  std::function<void()> settled_;
+  std::function<void(bool is_good)> ended_;
   flow_event wake_;
   std::optional<instant> due_; // nothing waits for it, but it has to be done by then
   intrusive_queue<request> waiting_requests_;
@@ -109,6 +110,7 @@ class committer {
   std::vector<cache_block> being_settled_; // by the flush that is under way
   bool is_settling_wanted_ = false;
   bool is_given_up_ = false;
+  bool is_committing_ = false;
   flow_set flows_;
 };
 

@@ -257,7 +257,9 @@ promotion data_path::possible_promotion(const piece &which, bool was_discarded) 
     return was_discarded || !migrations_.has_room() ? promotion::none : promotion::by_copy;
   }
   const bool is_whole = which.begin == 0 && which.end == state_.block_size;
-  if (state_.mode == cache_mode::writeback && (is_whole || was_discarded)) {
+  // Beside what others are writing the rest of a discarded block isn't zero.
+  const bool is_alone = which.cell->in_flight == &which && which.next == nullptr;
+  if (state_.mode == cache_mode::writeback && (is_whole || (was_discarded && is_alone))) {
     return promotion::without_copy;
   }
   return migrations_.has_room() ? promotion::by_copy : promotion::none;

@@ -79,6 +79,13 @@ void migrator::work() {
   }
 }
 
+void migrator::commit_ended(bool is_good) {
+  if (!is_good) {
+    rest_until_ = state_.now + rest_after_error;
+  }
+  work();
+}
+
 void migrator::promote(origin_block block, cache_block into, piece *reader) {
   flows_.start(do_promote(block, into, reader));
 }

@@ -60,6 +60,8 @@ class migrator {
 
   // Starts what the policy wants done and the budget allows.
   void work();
+  // Blocks that settled are clean; or, if not all of it worked, to be written back once more.
+  void commit_ended(bool is_good);
   // Every dirty block is written back as if nothing else was to be done.
   void clean(bool is_wanted) {
     is_cleaning_ = is_wanted;

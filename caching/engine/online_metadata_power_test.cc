@@ -4,7 +4,7 @@
 #include <cstdlib>
 #include <random>
 
-#include "base/volatile_device.h"
+#include "base/simulated_device.h"
 #include "caching/engine/metadata_session.h"
 
 namespace dmcache {
@@ -45,7 +45,7 @@ class random_use {
 
   // Uses the cache until it is shut down or the device fails.
   void use() {
-    volatile_device on{image_};
+    simulated_device on{image_, chance_()};
     const std::uint64_t when = chance_() % 300;
     if (chance_() % 2 == 0) {
       on.cut_power_at(when);
@@ -54,7 +54,7 @@ class random_use {
     }
     possible_ = {durable_};
     run(on);
-    image_ = on.after_power_cut(chance_);
+    image_ = on.after_power_cut();
     const state left = stored_state(image_);
     ASSERT_TRUE(std::ranges::find(possible_, left) != possible_.end());
     saw_old_ = saw_old_ || (possible_.size() == 2 && left == possible_[0]);
@@ -75,7 +75,7 @@ class random_use {
     return made;
   }
 
-  void run(volatile_device &on) {
+  void run(simulated_device &on) {
     const auto session = open(on);
     if (!session) {
       return;
@@ -99,7 +99,7 @@ class random_use {
   }
 
   // Nothing if the device failed; what is dirty and in the way is not.
-  std::unique_ptr<metadata_session> open(volatile_device &on) {
+  std::unique_ptr<metadata_session> open(simulated_device &on) {
     const std::uint64_t smaller = 1 + chance_() % max_cache_blocks;
     for (const std::uint64_t size : {smaller, durable_.cache_blocks, max_cache_blocks}) {
       state opened = durable_;

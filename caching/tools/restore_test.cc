@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <optional>
-#include <random>
 #include <set>
 #include <string>
 #include <vector>
@@ -11,7 +10,7 @@
 
 #include "base/faulty_device.h"
 #include "base/memory_device.h"
-#include "base/volatile_device.h"
+#include "base/simulated_device.h"
 #include "caching/metadata/metadata_reader.h"
 #include "caching/tools/check.h"
 
@@ -69,15 +68,14 @@ TEST(restore, cut_short_by_a_power_cut_leaves_the_old_metadata_none_or_the_new_o
   memory_device before{bytes{output_size}};
   ASSERT_TRUE(restore(text_of(document_of(0)), before, {}));
   const std::vector<std::byte> image{before.contents().begin(), before.contents().end()};
-  std::mt19937_64 chance{3};
   std::set<std::optional<std::uint64_t>> outcomes;
   bool is_done = false;
   for (std::uint64_t cut = 0; !is_done; ++cut) {
-    for (int trial = 0; trial < 10; ++trial) {
-      volatile_device on{image};
+    for (std::uint64_t trial = 0; trial < 10; ++trial) {
+      simulated_device on{image, trial};
       on.cut_power_at(cut);
       is_done = restore(text_of(document_of(5000)), on, {}).has_value();
-      const auto found = first_origin_on(on.after_power_cut(chance));
+      const auto found = first_origin_on(on.after_power_cut());
       EXPECT_TRUE(!is_done || found == 5000) << cut;
       outcomes.insert(found);
     }

@@ -4,7 +4,6 @@
 #include <functional>
 #include <memory>
 #include <optional>
-#include <random>
 #include <set>
 #include <string>
 #include <utility>
@@ -14,7 +13,7 @@
 
 #include "base/faulty_device.h"
 #include "base/memory_device.h"
-#include "base/volatile_device.h"
+#include "base/simulated_device.h"
 #include "caching/metadata/cache_contents.h"
 
 namespace dmcache {
@@ -289,18 +288,17 @@ TEST_P(writeback_test, the_origin_is_written_in_order_and_neighbours_together) {
 
 TEST_P(writeback_test, a_power_cut_while_flags_are_cleared_leaves_the_old_ones_or_the_new_ones) {
   make();
-  std::mt19937_64 chance{5};
   std::uint64_t nr_done = 0;
   for (std::uint64_t cut = 0; nr_done == 0; ++cut) {
-    for (int trial = 0; trial < 5; ++trial) {
-      auto owned = std::make_unique<volatile_device>(metadata_);
-      volatile_device &on = *owned;
+    for (std::uint64_t trial = 0; trial < 5; ++trial) {
+      auto owned = std::make_unique<simulated_device>(metadata_, trial);
+      simulated_device &on = *owned;
       on.cut_power_at(cut);
       const auto metadata = read_metadata_device(std::move(owned));
       report quiet{"test", true};
       const auto done = dmcache::write_back(*metadata, *origin_, *fast_, {}, quiet);
       nr_done += done ? 1U : 0U;
-      const block_set left = dirty_on(on.after_power_cut(chance));
+      const block_set left = dirty_on(on.after_power_cut());
       EXPECT_TRUE(left.empty() || (!done && left == dirty())) << cut;
     }
   }

@@ -1,0 +1,49 @@
+// The simulation finds what is wrong: each defect of a device, and a policy that errs.
+#include <gtest/gtest.h>
+
+#include "caching/engine/simulation/eager_policy.h"
+#include "caching/engine/simulation/history.h"
+
+namespace dmcache {
+namespace {
+
+using defect = simulated_device::defect;
+
+// Of so many histories, how many go wrong with this defect?
+std::uint64_t nr_violations(defect broken, std::uint64_t histories) {
+  std::uint64_t count = 0;
+  for (std::uint64_t seed = 1; seed <= histories; ++seed) {
+    count += history{{.seed = seed, .operations = 300, .broken = broken}}.run() ? 1U : 0U;
+  }
+  return count;
+}
+
+TEST(simulation_test, finds_nothing_wrong_with_good_devices) {
+  EXPECT_EQ(nr_violations(defect::none, 20), 0U);
+}
+
+TEST(simulation_test, finds_devices_whose_flush_does_nothing) {
+  EXPECT_GE(nr_violations(defect::flush_does_nothing, 40), 10U);
+}
+
+TEST(simulation_test, finds_devices_that_forget_flushed_sectors) {
+  EXPECT_GE(nr_violations(defect::forgets_flushed_sectors, 20), 10U);
+}
+
+TEST(simulation_test, finds_devices_that_lose_a_write_now_and_then) {
+  EXPECT_GE(nr_violations(defect::loses_writes, 20), 10U);
+}
+
+TEST(simulation_test, finds_devices_that_write_to_the_next_sector_now_and_then) {
+  EXPECT_GE(nr_violations(defect::misplaces_writes, 20), 10U);
+}
+
+TEST(simulation_test, is_the_same_for_the_same_seed) {
+  for (std::uint64_t seed = 1; seed <= 5; ++seed) {
+    const history_options how{.seed = seed, .operations = 200, .broken = defect::loses_writes};
+    EXPECT_EQ(history{how}.run(), history{how}.run());
+  }
+}
+
+} // namespace
+} // namespace dmcache

@@ -1,0 +1,371 @@
+#include "caching/engine/simulation/world.h"
+
+#include <utility>
+
+namespace dmcache {
+namespace {
+
+// So many ticks, a second each, without any I/O while something is under way: it is stuck.
+constexpr std::uint64_t max_idle_ticks = 100;
+// So many events in a row that nobody asked for: it will never come to rest.
+constexpr std::uint64_t max_events = 200'000;
+
+simulated_device::options with(simulated_device::options how, bool has_whole_sectors) {
+  how.kept_per_sector = has_whole_sectors ? sector_size : sizeof(stamp);
+  return how;
+}
+
+} // namespace
+
+world::world(const world_options &how)
+    : how_{how}, stamps_{how.has_whole_sectors ? max_stamps_per_sector : 1}, chance_{how.seed},
+      fast_size_{how.fast_size}, origin_size_{how.origin_size},
+      devices_{std::make_unique<simulated_device>(
+                   bytes{how.nr_metadata_blocks * metadata_block_size}, how.metadata, chance_()),
+               std::make_unique<simulated_device>(to_bytes(how.fast_size),
+                                                  with(how.fast, how.has_whole_sectors), chance_()),
+               std::make_unique<simulated_device>(
+                   to_bytes(how.origin_size), with(how.origin, how.has_whole_sectors), chance_())},
+      carrier_{devices_, chance_()}, model_{how.origin_size.value()} {
+  carrier_.set_verbose(how.is_verbose);
+}
+
+world::~world() = default;
+
+void world::violate(const std::string &what) {
+  if (!violation_) {
+    violation_ = what;
+    note("violation: {}", what);
+  }
+}
+
+std::uint64_t world::nr_failed() const {
+  return devices_[0]->nr_failed() + devices_[1]->nr_failed() + devices_[2]->nr_failed();
+}
+
+std::uint64_t world::nr_changes() const {
+  return devices_[0]->nr_changes() + devices_[1]->nr_changes() + devices_[2]->nr_changes();
+}
+
+// Time. -------------------------------------------------------------------------------------------
+
+bool world::step() {
+  if (is_over() || is_power_cut_ || !engine_) {
+    return false;
+  }
+  if (events_to_cut_ && (*events_to_cut_)-- == 0) {
+    events_to_cut_.reset();
+    is_power_cut_ = true;
+    return false;
+  }
+  const instant tick = std::max(engine_->next_tick(), now_);
+  const auto due = carrier_.next_due();
+  if (due && *due <= tick) {
+    now_ = std::max(now_, *due);
+    const auto [io, error] = carrier_.end_next();
+    engine_->io_done(*io, error);
+    nr_idle_ticks_ = 0;
+  } else {
+    now_ = tick;
+    engine_->tick(now_);
+    const bool is_waited_for = nr_under_way_ != 0 || nr_controls_ != 0;
+    nr_idle_ticks_ = is_waited_for && !due ? nr_idle_ticks_ + 1 : 0;
+    if (nr_idle_ticks_ > max_idle_ticks) {
+      violate(fmt::format("stuck: {} requests and {} controls are under way, but no I/O",
+                          nr_under_way_, nr_controls_));
+    }
+  }
+  pump();
+  return !is_over();
+}
+
+void world::pump() {
+  for (bool is_more = true; is_more && !is_over();) {
+    is_more = false;
+    while (engine_io *next = engine_->next_io()) {
+      carrier_.begin(*next, now_);
+      is_more = true;
+    }
+    while (request *next = engine_->next_completed()) {
+      completed(*static_cast<client_request *>(next->client));
+      is_more = true;
+    }
+    while (control *next = engine_->next_finished()) {
+      auto &ended = *static_cast<client_control *>(next->client);
+      if (std::exchange(ended.is_done, true)) {
+        violate("a control finished twice");
+      }
+      --nr_controls_;
+      is_more = true;
+    }
+  }
+  if (carrier_.violation()) {
+    violate(*carrier_.violation());
+  }
+}
+
+bool world::finish() {
+  for (std::uint64_t i = 0; nr_under_way_ != 0 || nr_controls_ != 0; ++i) {
+    if (i > max_events) {
+      violate("requests or controls never end, though I/Os do");
+    }
+    if (!step()) {
+      return false;
+    }
+  }
+  return !is_over() && !is_power_cut_;
+}
+
+bool world::settle() {
+  if (!finish()) {
+    return false;
+  }
+  for (std::uint64_t i = 0; !carrier_.empty(); ++i) {
+    if (i > max_events) {
+      violate("background work never ends");
+    }
+    if (!step()) {
+      return false;
+    }
+  }
+  return true;
+}
+
+bool world::advance(instant by) {
+  const instant until = now_ + by;
+  while (now_ < until) {
+    const instant next =
+        std::min(engine_->next_tick(), carrier_.next_due().value_or(engine_->next_tick()));
+    if (next > until) {
+      now_ = until;
+      engine_->tick(now_);
+      pump();
+      break;
+    }
+    if (!step()) {
+      return false;
+    }
+  }
+  return !is_over() && !is_power_cut_;
+}
+
+// Requests. ---------------------------------------------------------------------------------------
+
+world::client_request &world::take_request() {
+  if (free_requests_.empty()) {
+    requests_.push_back(std::make_unique<client_request>());
+    free_requests_.push_back(requests_.back().get());
+  }
+  client_request &taken = *free_requests_.back();
+  free_requests_.pop_back();
+  return taken;
+}
+
+void world::submit(operation what, sector_range where, bool fua) {
+  if (is_over() || is_power_cut_) {
+    return;
+  }
+  client_request &which = take_request();
+  which.where = where;
+  which.change = 0;
+  if (what == operation::write) {
+    which.change = model_.begin(data_model::change_kind::write, where);
+  } else if (what == operation::write_zeroes) {
+    which.change = model_.begin(data_model::change_kind::zeroes, where);
+  } else if (what == operation::discard) {
+    which.change = model_.begin(data_model::change_kind::discard, where);
+  }
+  which.before = model_.next_change();
+  which.submitted_at = model_.now();
+  which.mode = engine_->state().metadata_is;
+  which.failures = nr_failed();
+  if (what == operation::write || what == operation::read) {
+    std::byte *at = which.data.span().data();
+    for (std::uint64_t sector = where.begin; sector < where.end; ++sector, at += sector_size) {
+      put_stamp(at, {sector, what == operation::write ? which.change : ~change_id{0}}, stamps_);
+    }
+  }
+  which.inner = {};
+  which.inner.op = what;
+  which.inner.fua = fua;
+  which.inner.offset = to_bytes(sectors{where.begin});
+  which.inner.length = to_bytes(sectors{where.size()});
+  which.inner.data = which.data.span().first(
+      what == operation::write || what == operation::read ? where.size() * sector_size : 0);
+  which.inner.client = &which;
+  note("submit {}{} [{}, {}) as {}, {}", static_cast<int>(what), fua ? " fua" : "", where.begin,
+       where.end, which.change, fmt::ptr(&which));
+  ++nr_under_way_;
+  ++totals_.requests;
+  engine_->submit(which.inner);
+  pump();
+}
+
+std::error_code world::perform(operation what, sector_range where, bool fua) {
+  std::optional<std::error_code> outcome;
+  const auto lost = std::make_error_code(std::errc::io_error);
+  if (free_requests_.empty()) {
+    free_requests_.push_back(&take_request());
+  }
+  free_requests_.back()->told = &outcome;
+  submit(what, where, fua);
+  while (!outcome) {
+    if (!step()) {
+      return lost;
+    }
+  }
+  return *outcome;
+}
+
+void world::completed(client_request &which) {
+  note("completed {}{}", fmt::ptr(&which), which.inner.outcome ? ": failed" : "");
+  if (const auto fault = fault_of(which)) {
+    violate(*fault);
+  }
+  if (which.told != nullptr) {
+    *which.told = which.inner.outcome;
+    which.told = nullptr;
+  }
+  --nr_under_way_;
+  free_requests_.push_back(&which);
+}
+
+std::optional<std::string> world::fault_of(const client_request &which) {
+  const request &inner = which.inner;
+  const bool is_done = !inner.outcome;
+  if (!is_done && !is_failure_justified(which)) {
+    return fmt::format("operation {} of [{}, {}) failed, but no device did",
+                       static_cast<int>(inner.op), which.where.begin, which.where.end);
+  }
+  const bool is_to_be_durable = inner.op == operation::flush || (inner.fua && which.change != 0);
+  if (is_done && is_to_be_durable &&
+      (which.mode == metadata_mode::read_only || which.mode == metadata_mode::fail)) {
+    return "something was said to be durable after the metadata had failed";
+  }
+  if (is_done && which.mode == metadata_mode::fail) {
+    return "something was served after the metadata had failed for good";
+  }
+  if (which.change != 0) {
+    return model_.end(which.change, is_done, inner.fua);
+  }
+  if (is_done && inner.op == operation::flush) {
+    model_.flushed(which.submitted_at);
+  }
+  return is_done && inner.op == operation::read ? fault_of_data(which) : std::nullopt;
+}
+
+// Something must have failed meanwhile; or, for good, before.
+bool world::is_failure_justified(const client_request &which) const {
+  const metadata_mode mode = engine_->state().metadata_is;
+  const bool is_read = which.inner.op == operation::read || which.inner.op == operation::prefetch;
+  return nr_failed() != which.failures || mode == metadata_mode::fail ||
+         (mode != metadata_mode::write && !is_read) || is_shutting_down_;
+}
+
+std::optional<std::string> world::fault_of_data(const client_request &which) {
+  const std::byte *at = which.inner.data.data();
+  for (std::uint64_t sector = which.where.begin; sector < which.where.end; ++sector) {
+    if (auto fault = model_.read(sector, stamp_of(at, stamps_), which.before)) {
+      return fault;
+    }
+    at += sector_size;
+  }
+  return {};
+}
+
+void world::read_everything() {
+  constexpr std::uint64_t length = 96;
+  for (std::uint64_t at = 0; at < origin_size_.value(); at += length) {
+    submit(operation::read, {at, std::min(at + length, origin_size_.value())});
+    while (nr_under_way_ > 8 && step()) {
+    }
+  }
+  finish();
+}
+
+// Controls. ---------------------------------------------------------------------------------------
+
+world::client_control &world::begin_control() {
+  client_control &added = controls_.emplace_back();
+  added.which.client = &added;
+  ++nr_controls_;
+  return added;
+}
+
+result<> world::finish(client_control &which) {
+  pump();
+  while (!which.is_done) {
+    if (!step()) {
+      return fail(failure::environment, violation_.value_or("the power was cut"));
+    }
+  }
+  return which.which.outcome;
+}
+
+result<> world::clean() {
+  begin_clean();
+  return finish(controls_.back());
+}
+
+result<> world::reload(const engine_options &how) {
+  begin_reload(how);
+  return finish(controls_.back());
+}
+
+result<> world::message(const std::vector<std::string> &words) {
+  begin_message(words);
+  return finish(controls_.back());
+}
+
+void world::begin_clean() {
+  note("clean");
+  engine_->clean(begin_control().which);
+  pump();
+}
+
+void world::begin_reload(const engine_options &how) {
+  note("reload: mode {}, policy {}", static_cast<int>(how.mode), how.policy);
+  engine_->reload(how, begin_control().which);
+  pump();
+}
+
+void world::begin_message(const std::vector<std::string> &words) {
+  note("message {}", fmt::join(words, " "));
+  engine_->message(words, begin_control().which);
+  pump();
+}
+
+void world::begin_shut_down() {
+  note("shut down");
+  is_shutting_down_ = true;
+  engine_->shut_down(begin_control().which);
+  pump();
+}
+
+result<> world::shut_down() {
+  begin_shut_down();
+  client_control &ending = controls_.back();
+  const std::uint64_t failures = nr_failed();
+  const auto outcome = finish(ending);
+  if (is_over() || is_power_cut_) {
+    return outcome;
+  }
+  finish();
+  if (nr_under_way_ != 0 || nr_controls_ != 0 || !carrier_.empty()) {
+    violate("after a shutdown something is under way");
+  }
+  if (!outcome && nr_failed() == failures && engine_->state().metadata_is == metadata_mode::write) {
+    violate("a shutdown failed without a reason: " + outcome.error().message);
+  }
+  for (const auto &each : devices_) {
+    each->clear_faults();
+  }
+  if (outcome) {
+    ++totals_.shutdowns;
+    compare_shutdown(engine_->state());
+  }
+  stop();
+  return outcome;
+}
+
+} // namespace dmcache

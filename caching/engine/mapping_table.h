@@ -1,8 +1,11 @@
 // Which cache block holds which origin block, and whether it is newer: the truth of a running
-// cache, of which the metadata on disk is a copy that lags behind. 14 to 18 bytes a cache block.
+// cache, of which the metadata on disk is a copy that lags behind. 14 bytes a cache block.
+//
+// A lookup takes about two accesses to memory that no processor's cache holds, which is most of
+// what a hit takes: one of a hash table of cache blocks with open addressing, and one of the
+// mapping that it leads to. Bits of the hash in the table spare it most of those that don't match.
 #pragma once
 
-#include <bit>
 #include <cstdint>
 #include <optional>
 
@@ -31,9 +34,13 @@ class mapping_table {
   // Where the origin block is cached.
   std::optional<cache_block> find(origin_block block) const {
     const std::uint64_t wanted = block.value() << flag_bits | mapped;
-    for (std::uint32_t at = heads_[head_of(block)]; at != 0; at = next_[at - 1]) {
-      if ((entries_[at - 1] & ~(dirty | settling)) == wanted) {
-        return cache_block{at - 1};
+    const std::uint64_t hash = hash_of(block);
+    for (std::uint64_t at = home_of(hash); slots_[at] != 0; at = after(at)) {
+      if ((slots_[at] & tag_mask) == tag_of(hash)) {
+        const cache_block candidate = block_in(slots_[at]);
+        if ((entry(candidate) & ~(dirty | settling)) == wanted) {
+          return candidate;
+        }
       }
     }
     return {};
@@ -64,14 +71,23 @@ class mapping_table {
   static constexpr std::uint64_t settling = 4;
 
   std::uint64_t entry(cache_block block) const { return entries_[block.value()]; }
-  std::uint64_t head_of(origin_block block) const {
-    return block.value() * 0x9e3779b97f4a7c15U >> shift_;
+
+  // A slot holds a cache block, counted from 1, and a few bits of the hash; 0: it is empty.
+  static constexpr std::uint32_t tag_mask = 0xe0000000U;
+  static_assert(max_cache_blocks < ~tag_mask);
+
+  static std::uint64_t hash_of(origin_block block) { return block.value() * 0x9e3779b97f4a7c15U; }
+  static std::uint32_t tag_of(std::uint64_t hash) {
+    return static_cast<std::uint32_t>(hash) & tag_mask;
   }
+  static cache_block block_in(std::uint32_t slot) { return cache_block{(slot & ~tag_mask) - 1}; }
+  // Where a block of this hash stands, or as soon after it as there was an empty slot.
+  std::uint64_t home_of(std::uint64_t hash) const { return (hash >> 32) * slots_.size() >> 32; }
+  std::uint64_t after(std::uint64_t slot) const { return slot + 1 == slots_.size() ? 0 : slot + 1; }
+  void empty(std::uint64_t slot);
 
   lazy_array<std::uint64_t> entries_; // origin block << flag_bits | flags; 0: unmapped
-  lazy_array<std::uint32_t> next_;    // of those with the same hash: cache block + 1, or 0
-  unsigned shift_;
-  lazy_array<std::uint32_t> heads_; // like next_
+  lazy_array<std::uint32_t> slots_;   // some are always empty
   std::uint64_t nr_mapped_ = 0;
   std::uint64_t nr_dirty_ = 0;
   std::uint64_t revision_ = 0;

@@ -95,7 +95,7 @@ TEST(mapping_table_test, agrees_with_a_model) {
     bool dirty;
   };
   constexpr std::uint64_t nr_cache_blocks = 200;
-  constexpr std::uint64_t nr_origin_blocks = 500; // few, so that chains are long
+  constexpr std::uint64_t nr_origin_blocks = 500; // few, so that they get into each other's way
   std::mt19937_64 chance{3};
   mapping_table table{nr_cache_blocks};
   std::map<std::uint64_t, block> by_cache;

@@ -4,7 +4,7 @@
 // The engine is entered under one lock, held for as long as it takes to say what to do next, never
 // during I/O. A thread that brings a request does the request's own I/O itself, and then waits, if
 // it has to, until it is woken for this request alone. All other I/O (migrations, commits) is done
-// by a few threads of the runtime's own, which also tell the engine the time.
+// by a few threads of the runtime's own; one more tells the engine the time.
 //
 // The data devices are read and written through the page cache; the metadata device directly.
 #pragma once
@@ -22,15 +22,27 @@ namespace dmcache {
 
 class threaded_runtime {
  public:
-  // Opens and locks the three devices, which must be different ones, and activates the cache.
+  // Opens and locks the three devices, which must be different ones, and activates the cache. No
+  // thread runs before start(): the process can still fork, and go on in the child, which has the
+  // locks as well. The one of the two that doesn't go on must destroy this without close(), or
+  // exit.
   static result<std::unique_ptr<threaded_runtime>> open(const cache_paths &paths,
                                                         const engine_options &options);
-  // Without close(), as if the power failed: what was not flushed is not made durable.
+  threaded_runtime() = default;
+  threaded_runtime(const threaded_runtime &) = delete;
+  threaded_runtime &operator=(const threaded_runtime &) = delete;
+  // Without close(), as if the power failed: what was not flushed is not made durable. Requires
+  // that nobody is inside any more.
   virtual ~threaded_runtime() = default;
+
+  // Once, before anything of what follows but close().
+  virtual result<> start() = 0;
 
   // Any thread's. ---------------------------------------------------------------------------------
 
-  // Does it, and gives its outcome. Data may lie at any address.
+  // Does it, and gives its outcome; `client` is the runtime's until then. Data may lie at any
+  // address; offset and length may be any within the origin. What isn't a whole number of sectors
+  // is right as well, with other writes to the same sectors under way, but slower.
   virtual std::error_code carry_out(request &which) = 0;
 
   virtual result<> clean() = 0;

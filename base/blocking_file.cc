@@ -1,0 +1,109 @@
+#include "base/blocking_file.h"
+
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <utility>
+
+#include "base/assert.h"
+#include "base/device.h"
+
+namespace dmcache {
+namespace {
+
+constexpr std::size_t zeroes_at_once = std::size_t{1} << 16;
+
+std::error_code system_error(int number) {
+  return {number, std::generic_category()};
+}
+
+// This operation, or this one of such a range, is nothing that the file knows.
+bool is_unknown(int number) {
+  return number == EOPNOTSUPP || number == ENOSYS || number == EINVAL || number == ENOTTY;
+}
+
+// Calls `transfer` (done, left) until all of `size` is transferred.
+template <typename Transfer> std::error_code transfer_all(std::size_t size, Transfer transfer) {
+  std::size_t done = 0;
+  while (done < size) {
+    const ssize_t count = transfer(done, size - done);
+    if (count > 0) {
+      done += static_cast<std::size_t>(count);
+    } else if (count == 0) {
+      return std::make_error_code(std::errc::io_error);
+    } else if (errno != EINTR) {
+      return system_error(errno);
+    }
+  }
+  return {};
+}
+
+// Calls `operation`, which returns 0 or sets errno, until no signal is in its way.
+template <typename Operation> int error_of(Operation operation) {
+  int failed = 0;
+  do {
+    failed = operation();
+  } while (failed != 0 && errno == EINTR);
+  return failed == 0 ? 0 : errno;
+}
+
+} // namespace
+
+blocking_file::blocking_file(file_descriptor file) : file_{std::move(file)} {
+  struct stat status {};
+  require(::fstat(file_.get(), &status) == 0, "the file is open");
+  is_block_device_ = S_ISBLK(status.st_mode);
+}
+
+std::error_code blocking_file::read(bytes offset, std::span<std::byte> into) const {
+  return transfer_all(into.size(), [&](std::size_t done, std::size_t left) {
+    return ::pread(file_.get(), into.data() + done, left,
+                   static_cast<off_t>(offset.value() + done));
+  });
+}
+
+std::error_code blocking_file::write(bytes offset, std::span<const std::byte> data) const {
+  return transfer_all(data.size(), [&](std::size_t done, std::size_t left) {
+    return ::pwrite(file_.get(), data.data() + done, left,
+                    static_cast<off_t>(offset.value() + done));
+  });
+}
+
+std::error_code blocking_file::flush() const {
+  return system_error(error_of([&] { return ::fdatasync(file_.get()); }));
+}
+
+std::error_code blocking_file::discard(bytes offset, bytes length) const {
+  const int failed = error_of([&] {
+    if (is_block_device_) {
+      std::array<std::uint64_t, 2> range{offset.value(), length.value()};
+      return ::ioctl(file_.get(), BLKDISCARD, range.data());
+    }
+    return ::fallocate(file_.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                       static_cast<off_t>(offset.value()), static_cast<off_t>(length.value()));
+  });
+  return system_error(is_unknown(failed) ? 0 : failed);
+}
+
+std::error_code blocking_file::write_zeroes(bytes offset, bytes length) const {
+  const int failed = error_of([&] {
+    return ::fallocate(file_.get(), FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE,
+                       static_cast<off_t>(offset.value()), static_cast<off_t>(length.value()));
+  });
+  if (!is_unknown(failed)) {
+    return system_error(failed);
+  }
+  alignas(io_alignment) static constexpr std::array<std::byte, zeroes_at_once> zeroes{};
+  return transfer_all(length.value(), [&](std::size_t done, std::size_t left) {
+    return ::pwrite(file_.get(), zeroes.data(), std::min(left, zeroes.size()),
+                    static_cast<off_t>(offset.value() + done));
+  });
+}
+
+} // namespace dmcache

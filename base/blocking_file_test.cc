@@ -1,0 +1,92 @@
+#include "base/blocking_file.h"
+
+#include <fcntl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+
+#include <csignal>
+#include <cstdlib>
+#include <string>
+#include <vector>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace dmcache {
+namespace {
+
+using testing::Each;
+
+constexpr std::size_t file_size = 1 << 18;
+
+class BlockingFile : public testing::Test {
+ protected:
+  BlockingFile() { EXPECT_FALSE(file.write(bytes{0}, std::vector(file_size, std::byte{7}))); }
+
+  static file_descriptor temporary_file() {
+    std::string path = testing::TempDir() + "/blocking_file.XXXXXX";
+    file_descriptor made{::mkstemp(path.data())};
+    EXPECT_EQ(::unlink(path.c_str()), 0);
+    return made;
+  }
+
+  std::vector<std::byte> contents(std::size_t offset, std::size_t length) const {
+    std::vector<std::byte> found(length);
+    EXPECT_FALSE(file.read(bytes{offset}, found));
+    return found;
+  }
+
+  file_descriptor opened = temporary_file();
+  int number = opened.get();
+  blocking_file file{std::move(opened)};
+};
+
+TEST_F(BlockingFile, ReadsWhatWasWrittenAtAnyAddress) {
+  std::vector<std::byte> data(5000, std::byte{1});
+  EXPECT_FALSE(file.write(bytes{1234}, std::span{data}.subspan(1)));
+  EXPECT_THAT(contents(1234, 4999), Each(std::byte{1}));
+  EXPECT_EQ(contents(1233, 1).front(), std::byte{7});
+  EXPECT_EQ(contents(1234 + 4999, 1).front(), std::byte{7});
+  EXPECT_FALSE(file.flush());
+}
+
+TEST_F(BlockingFile, ToReadPastTheEndIsAnError) {
+  std::vector<std::byte> into(4096);
+  EXPECT_EQ(file.read(bytes{file_size - 512}, into), std::errc::io_error);
+}
+
+TEST_F(BlockingFile, ZeroesARangeAndNothingElse) {
+  constexpr std::size_t length = 3 * 65536 + 512; // more than is written at a time
+  EXPECT_FALSE(file.write_zeroes(bytes{512}, bytes{length}));
+  EXPECT_THAT(contents(512, length), Each(std::byte{0}));
+  EXPECT_EQ(contents(511, 1).front(), std::byte{7});
+  EXPECT_EQ(contents(512 + length, 1).front(), std::byte{7});
+}
+
+TEST_F(BlockingFile, DiscardingKeepsTheSizeAndWhatIsAround) {
+  EXPECT_FALSE(file.discard(bytes{file_size / 2}, bytes{file_size / 2}));
+  struct stat status {};
+  EXPECT_EQ(::fstat(number, &status), 0);
+  EXPECT_EQ(status.st_size, file_size);
+  EXPECT_THAT(contents(0, file_size / 2), Each(std::byte{7}));
+}
+
+TEST_F(BlockingFile, ADiscardOfNothingSensibleDoesNoHarm) {
+  EXPECT_FALSE(file.discard(bytes{512}, bytes{0}));
+  EXPECT_THAT(contents(0, file_size), Each(std::byte{7}));
+}
+
+TEST_F(BlockingFile, AFullFileIsAnError) {
+  const auto before = std::signal(SIGXFSZ, SIG_IGN);
+  rlimit limit{};
+  ASSERT_EQ(::getrlimit(RLIMIT_FSIZE, &limit), 0);
+  const rlimit small{file_size, limit.rlim_max};
+  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &small), 0);
+  const std::vector data(8192, std::byte{1});
+  EXPECT_EQ(file.write(bytes{file_size - 4096}, data), std::errc::file_too_large);
+  EXPECT_EQ(::setrlimit(RLIMIT_FSIZE, &limit), 0);
+  EXPECT_NE(std::signal(SIGXFSZ, before), SIG_ERR);
+}
+
+} // namespace
+} // namespace dmcache

@@ -1,0 +1,258 @@
+// The nbdkit plugin: a cache, served to any number of NBD clients.
+//
+// The cache is activated before nbdkit forks into the background, so that the user sees what is in
+// the way, and gets its threads after that. It is shut down when nbdkit has no client any more, or
+// when nbdkit gives up before it serves any.
+
+#define NBDKIT_API_VERSION 2
+#include <nbdkit-plugin.h>
+
+#define THREAD_MODEL NBDKIT_THREAD_MODEL_PARALLEL
+
+#include <pthread.h>
+
+#include <algorithm>
+#include <bit>
+#include <cerrno>
+#include <cstdint>
+#include <cstdio>
+#include <exception>
+#include <memory>
+#include <system_error>
+
+#include "bin/nbdkit_parameters.h"
+#include "caching/engine/threaded_runtime.h"
+
+namespace dmcache {
+namespace {
+
+// nbdkit takes no data requests that are larger.
+constexpr std::uint32_t max_request = 64U << 20;
+constexpr std::uint64_t max_preferred = 1U << 20;
+
+struct served_cache {
+  served_cache() = default;
+  served_cache(const served_cache &) = delete;
+  served_cache &operator=(const served_cache &) = delete;
+  // At exit() as well, which is nbdkit's answer to whatever fails before it serves.
+  ~served_cache() { shut_down(); }
+
+  void shut_down() noexcept {
+    if (!runtime) {
+      return;
+    }
+    if (!is_with_child) {
+      if (const auto closed = runtime->close(); !closed) {
+        nbdkit_error("%s", closed.error().message.c_str());
+      }
+    }
+    runtime.reset();
+  }
+
+  nbdkit_parameters parameters;
+  std::unique_ptr<threaded_runtime> runtime;
+  bool is_with_child = false; // nbdkit forked, and this is the process that doesn't serve
+};
+
+served_cache cache; // NOLINT: nbdkit's callbacks have nowhere else to find it
+
+// nbdkit is C: no exception gets there. What they return is -1 after an error.
+template <typename Action> int guarded(Action action) noexcept {
+  try {
+    return action();
+  } catch (const std::exception &unexpected) { // out of memory, most likely
+    nbdkit_error("%s", unexpected.what());
+    nbdkit_set_error(ENOMEM);
+    return -1;
+  }
+}
+
+// Life. -------------------------------------------------------------------------------------------
+
+void load() {
+  // The parent's side of a fork before the cache is served.
+  ::pthread_atfork(
+      nullptr, [] { cache.is_with_child = true; }, nullptr);
+}
+
+void dump_plugin() {
+  std::puts("dmcache_metadata_versions=1 2");
+  std::puts("dmcache_policies=smq cleaner");
+}
+
+int config(const char *key, const char *value) {
+  return guarded([&] { return cache.parameters.config(key, value); });
+}
+
+int config_complete() {
+  return cache.parameters.config_complete();
+}
+
+int get_ready() {
+  return guarded([] {
+    auto opened = threaded_runtime::open(cache.parameters.paths, cache.parameters.options);
+    if (!opened) {
+      nbdkit_error("%s", opened.error().message.c_str());
+      return -1;
+    }
+    cache.runtime = std::move(*opened);
+    return 0;
+  });
+}
+
+int after_fork() {
+  return guarded([] {
+    if (const auto started = cache.runtime->start(); !started) {
+      nbdkit_error("%s", started.error().message.c_str());
+      return -1;
+    }
+    return 0;
+  });
+}
+
+void cleanup() {
+  cache.shut_down();
+}
+
+// What clients are told. --------------------------------------------------------------------------
+
+void *open(int /*readonly*/) {
+  return NBDKIT_HANDLE_NOT_NEEDED;
+}
+
+std::int64_t get_size(void * /*handle*/) {
+  return static_cast<std::int64_t>(cache.runtime->origin_size().value());
+}
+
+int can_write(void * /*handle*/) {
+  return cache.parameters.options.read_only ? 0 : 1;
+}
+
+int yes(void * /*handle*/) {
+  return 1;
+}
+
+int can_fua(void * /*handle*/) {
+  return NBDKIT_FUA_NATIVE;
+}
+
+int can_cache(void * /*handle*/) {
+  return NBDKIT_CACHE_NATIVE;
+}
+
+// Anything is served. What covers cache blocks is served best; the largest power of two that
+// divides them is what the protocol can say.
+int block_size(void * /*handle*/, std::uint32_t *minimum, std::uint32_t *preferred,
+               std::uint32_t *maximum) {
+  const std::uint64_t size = to_bytes(cache.runtime->options().block_size).value();
+  const std::uint64_t divisor = std::uint64_t{1} << std::countr_zero(size);
+  *minimum = 1;
+  *preferred = static_cast<std::uint32_t>(std::min(divisor, max_preferred));
+  *maximum = max_request;
+  return 0;
+}
+
+// Requests. ---------------------------------------------------------------------------------------
+
+int carry_out(request &which, const char *verb) {
+  const std::error_code failed = cache.runtime->carry_out(which);
+  if (!failed) [[likely]] {
+    return 0;
+  }
+  // The engine refuses with this what comes when it is being shut down.
+  const bool is_shut_down = failed == std::errc::no_such_device;
+  nbdkit_error("%s of %llu bytes at %llu: %s", verb,
+               static_cast<unsigned long long>(which.length.value()),
+               static_cast<unsigned long long>(which.offset.value()), failed.message().c_str());
+  nbdkit_set_error(is_shut_down ? ESHUTDOWN : failed.value());
+  return -1;
+}
+
+int carry_out(request::operation op, std::uint32_t count, std::uint64_t offset, std::uint32_t flags,
+              std::byte *data, const char *verb) {
+  return guarded([&] {
+    request which;
+    which.op = op;
+    which.fua = (flags & NBDKIT_FLAG_FUA) != 0;
+    which.offset = bytes{offset};
+    which.length = bytes{count};
+    if (data != nullptr) {
+      which.data = {data, count};
+    }
+    return carry_out(which, verb);
+  });
+}
+
+int pread(void * /*handle*/, void *into, std::uint32_t count, std::uint64_t offset,
+          std::uint32_t flags) {
+  return carry_out(request::operation::read, count, offset, flags, static_cast<std::byte *>(into),
+                   "read");
+}
+
+int pwrite(void * /*handle*/, const void *from, std::uint32_t count, std::uint64_t offset,
+           std::uint32_t flags) {
+  // A write doesn't change its data.
+  auto *data = static_cast<std::byte *>(const_cast<void *>(from)); // NOLINT(*-const-cast)
+  return carry_out(request::operation::write, count, offset, flags, data, "write");
+}
+
+int flush(void * /*handle*/, std::uint32_t flags) {
+  return carry_out(request::operation::flush, 0, 0, flags, nullptr, "flush");
+}
+
+int trim(void * /*handle*/, std::uint32_t count, std::uint64_t offset, std::uint32_t flags) {
+  return carry_out(request::operation::discard, count, offset, flags, nullptr, "trim");
+}
+
+// What is discarded needn't be zero afterwards, so a zero request that may trim doesn't. Nor is
+// zeroing known to be faster than writing: that is up to the file system of either device.
+int zero(void * /*handle*/, std::uint32_t count, std::uint64_t offset, std::uint32_t flags) {
+  if ((flags & NBDKIT_FLAG_FAST_ZERO) != 0) {
+    nbdkit_set_error(ENOTSUP);
+    return -1;
+  }
+  return carry_out(request::operation::write_zeroes, count, offset, flags, nullptr, "zero");
+}
+
+int prefetch(void * /*handle*/, std::uint32_t count, std::uint64_t offset, std::uint32_t flags) {
+  return carry_out(request::operation::prefetch, count, offset, flags, nullptr, "cache");
+}
+
+nbdkit_plugin make_plugin() {
+  nbdkit_plugin plugin{};
+  plugin.name = "dmcache";
+  plugin.longname = "dm-cache in user space";
+  plugin.version = DMCACHE_VERSION;
+  plugin.description = "Serves an origin through a fast device that caches it, on the metadata of "
+                       "Linux's dm-cache.";
+  plugin.config_help = nbdkit_parameters_help;
+  plugin.load = load;
+  plugin.dump_plugin = dump_plugin;
+  plugin.config = config;
+  plugin.config_complete = config_complete;
+  plugin.get_ready = get_ready;
+  plugin.after_fork = after_fork;
+  plugin.cleanup = cleanup;
+  plugin.open = open;
+  plugin.get_size = get_size;
+  plugin.can_write = can_write;
+  plugin.can_multi_conn = yes; // a flush is one of the whole cache
+  plugin.can_fast_zero = yes;
+  plugin.can_fua = can_fua;
+  plugin.can_cache = can_cache;
+  plugin.block_size = block_size;
+  plugin.pread = pread;
+  plugin.pwrite = pwrite;
+  plugin.flush = flush;
+  plugin.trim = trim;
+  plugin.zero = zero;
+  plugin.cache = prefetch;
+  return plugin;
+}
+
+nbdkit_plugin registered = make_plugin(); // NOLINT: nbdkit fills in the rest
+
+} // namespace
+} // namespace dmcache
+
+NBDKIT_REGISTER_PLUGIN(dmcache::registered)

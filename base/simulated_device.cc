@@ -89,7 +89,9 @@ bool simulated_device::is_within(bytes offset, bytes length) const {
 bool simulated_device::may_change() {
   const std::uint64_t number = nr_changes_++;
   has_power_ = has_power_ && !(cut_at_ && number >= *cut_at_);
-  return has_power_ && !(fail_at_ && number == *fail_at_);
+  const bool is_to_fail = fail_at_ && number == *fail_at_;
+  nr_failed_ += is_to_fail ? 1U : 0U;
+  return has_power_ && !is_to_fail;
 }
 
 bool simulated_device::is_failing(operation op, bytes offset, bytes length) {
@@ -113,6 +115,7 @@ std::error_code simulated_device::transfer(operation op, bytes offset, bytes len
   const std::uint64_t first = offset.value() / sector_size;
   if (op == operation::read) {
     const bool is_bad = nr_reads_++ == fail_read_at_;
+    nr_failed_ += is_bad ? 1U : 0U;
     if (!has_power_ || is_bad || is_failing(op, offset, length)) {
       for (std::size_t at = 0; at < data.size(); at += sector_size) { // nothing is known of it
         std::ranges::fill(data.subspan(at, kept_), std::byte{0xee});

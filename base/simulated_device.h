@@ -87,8 +87,9 @@ class simulated_device final : public device {
     faults_.clear();
     cut_at_.reset();
     fail_at_.reset();
+    fail_read_at_.reset();
   }
-  std::uint64_t nr_failed() const { return nr_failed_; } // for that reason
+  std::uint64_t nr_failed() const { return nr_failed_; } // by this, or what follows
 
   // All but reads that were carried out so far.
   std::uint64_t nr_changes() const { return nr_changes_; }

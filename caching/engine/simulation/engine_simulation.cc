@@ -6,10 +6,12 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <cerrno>
 #include <chrono>
 #include <csignal>
 #include <iostream>
 #include <new>
+#include <optional>
 #include <span>
 #include <thread>
 #include <vector>
@@ -91,6 +93,19 @@ int work(const settings &how, unsigned first, clock::time_point start, worker &s
   return 0;
 }
 
+// The status with which it ends; nothing if that can't be found out.
+std::optional<int> end_of(pid_t process) {
+  for (;;) {
+    int status = 0;
+    if (::waitpid(process, &status, 0) == process) {
+      return status;
+    }
+    if (errno != EINTR) {
+      return {};
+    }
+  }
+}
+
 // Of the worker that has ended: did it do its work?
 bool has_succeeded(int status, const settings &how, const worker &which,
                    const std::string &program) {
@@ -128,9 +143,8 @@ int run(const settings &how, const std::string &program) {
   std::uint64_t nr_done = 0;
   world_totals totals;
   for (worker &each : workers) {
-    int status = 0;
-    ::waitpid(each.process, &status, 0);
-    is_good = has_succeeded(status, how, each, program) && is_good;
+    const auto status = end_of(each.process);
+    is_good = status && has_succeeded(*status, how, each, program) && is_good;
     nr_done += each.nr_done;
     add(totals, each.totals);
   }
@@ -138,9 +152,9 @@ int run(const settings &how, const std::string &program) {
   fmt::print("{} requests, {} openings, {} refusals, {} clean shutdowns, {} power cuts, {} "
              "promotions, {} demotions, {} writebacks, {} commits, {} failed I/Os, {} failures of "
              "the metadata\n",
-             totals.requests, totals.openings, totals.refusals, totals.shutdowns,
-             totals.power_cuts, totals.promotions, totals.demotions, totals.writebacks,
-             totals.commits, totals.failed_ios, totals.failed_metadata);
+             totals.requests, totals.openings, totals.refusals, totals.shutdowns, totals.power_cuts,
+             totals.promotions, totals.demotions, totals.writebacks, totals.commits,
+             totals.failed_ios, totals.failed_metadata);
   fmt::print("{} histories of {} operations in {:.1f} s: {}\n", nr_done, how.operations, seconds,
              is_good ? "all as they should be" : "not all as they should be");
   return is_good ? 0 : 1;

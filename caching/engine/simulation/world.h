@@ -60,11 +60,12 @@ class world {
 
   // The cache's life. -----------------------------------------------------------------------------
 
-  // Opens the cache, on devices of these sizes, if they are given.
+  // Opens the cache, on devices of these sizes, if they are given. If that fails, the metadata
+  // device has no faults any more.
   result<> open(const engine_options &how, std::optional<sectors> fast_size = {},
                 std::optional<sectors> origin_size = {});
   bool is_open() const { return engine_ != nullptr; }
-  // Waits for it to end. Afterwards the cache isn't open.
+  // Waits for it to end. Afterwards the cache isn't open, and the devices have no faults any more.
   result<> shut_down();
   // The power is cut, and comes back; at once, or after so many more events.
   void cut_power();
@@ -160,8 +161,8 @@ class world {
                                               sectors origin_size) const;
   void check_opened();
   void stop();
-  void inspect_media();
-  void inspect_sectors();
+  void inspect_media(bool is_durable);
+  void inspect_sectors(bool are_discards_kept);
   void compare_shutdown(const cache_state &last);
   std::uint64_t nr_changes() const;
   std::uint64_t nr_failed() const;

@@ -82,8 +82,9 @@ result<> world::open(const engine_options &how, std::optional<sectors> fast_size
     if (expected && nr_changes() != changes) {
       violate("a refusal changed the devices: " + opened.error().message);
     }
+    devices_[0]->clear_faults();
     if (!expected) {
-      inspect_media();
+      inspect_media(false);
     }
     return std::unexpected{opened.error()};
   }
@@ -191,13 +192,14 @@ void world::stop() {
     each->clear_faults();
   }
   if (!is_over()) {
-    inspect_media();
+    inspect_media(true);
   }
 }
 
 // The metadata are sound, clean blocks are the same on both devices, and each sector, wherever it
-// stands, holds what it may.
-void world::inspect_media() {
+// stands, holds what it may. If not `is_durable`, the metadata may be older after the next power
+// cut.
+void world::inspect_media(bool is_durable) {
   auto found = read_media(*devices_[0], how_.is_verbose);
   if (!found) {
     violate("the metadata are damaged: " + found.error().message);
@@ -212,10 +214,10 @@ void world::inspect_media() {
        media_.is_clean() ? ", clean" : "",
        media_.is_formatted && media_.block.is_needs_check() ? ", needs_check" : "");
   model_.interrupt();
-  inspect_sectors();
+  inspect_sectors(media_.is_clean() || !is_durable);
 }
 
-void world::inspect_sectors() {
+void world::inspect_sectors(bool are_discards_kept) {
   const std::uint64_t block_size =
       media_.is_formatted ? std::uint64_t{media_.block.data_block_size} : 1;
   const std::uint64_t nr_blocks = origin_size_.value() / block_size;
@@ -243,7 +245,7 @@ void world::inspect_sectors() {
         return;
       }
     }
-    if (auto fault = model_.survived(sector, stamp_of(truth, stamps_), media_.is_clean())) {
+    if (auto fault = model_.survived(sector, stamp_of(truth, stamps_), are_discards_kept)) {
       violate(*fault);
       return;
     }

@@ -123,6 +123,7 @@ bool has_succeeded(int status, const settings &how, const worker &which,
 
 int run(const settings &how, const std::string &program) {
   const auto start = clock::now();
+  ::signal(SIGCHLD, SIG_DFL); // if it is ignored, which is inherited, nothing can be waited for
   const std::size_t size = how.jobs * sizeof(worker);
   void *shared = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   if (shared == MAP_FAILED) { // NOLINT: the macro's own cast
@@ -131,13 +132,14 @@ int run(const settings &how, const std::string &program) {
   const std::span workers{static_cast<worker *>(shared), how.jobs};
   for (unsigned i = 0; i < how.jobs; ++i) {
     worker &each = *new (&workers[i]) worker{};
-    each.process = ::fork();
-    if (each.process == 0) {
+    const pid_t process = ::fork();
+    if (process == 0) {
       ::prctl(PR_SET_PDEATHSIG, SIGKILL); // NOLINT(*-vararg): it ends with the one who started it
       const int code = work(how, i, start, each, program);
       std::fflush(nullptr);
       ::_exit(code);
     }
+    each.process = process; // told by the parent alone: this memory is shared
   }
   bool is_good = true;
   std::uint64_t nr_done = 0;

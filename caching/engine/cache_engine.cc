@@ -8,9 +8,37 @@ namespace {
 
 constexpr instant idle_after = std::chrono::seconds{1};
 constexpr instant tick_interval = std::chrono::seconds{1};
+constexpr sectors default_block_size{128};
 
 std::uint64_t seconds_of(instant time) {
   return static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::seconds>(time).count());
+}
+
+// As the options say: of this name, and with these settings.
+result<std::unique_ptr<policy>> policy_of(const engine_options &options,
+                                          const policy_geometry &geometry) {
+  auto made = options.make_policy(options.policy, geometry);
+  if (!made) {
+    return made;
+  }
+  for (const auto &[key, value] : options.policy_settings) {
+    if (auto set = (*made)->set(key, value); !set) {
+      return std::unexpected{set.error()};
+    }
+  }
+  return made;
+}
+
+// Of the options, or of new metadata; 0: that of the metadata that there are.
+result<sectors> wanted_block_size(device &metadata, const engine_options &options) {
+  if (options.block_size != sectors{}) {
+    return options.block_size;
+  }
+  const auto is_new = holds_nothing(metadata);
+  if (!is_new) {
+    return std::unexpected{is_new.error()};
+  }
+  return *is_new ? default_block_size : sectors{};
 }
 
 } // namespace
@@ -37,8 +65,16 @@ cache_engine::open(const devices &on, const engine_options &options, instant now
       return std::unexpected{found.error()};
     }
   }
+  // What is wrong with the policy is told before anything is written.
+  if (auto known = policy_of(options, {1, 1, default_block_size}); !known) {
+    return std::unexpected{known.error()};
+  }
+  const auto block_size = wanted_block_size(on.metadata, options);
+  if (!block_size) {
+    return std::unexpected{block_size.error()};
+  }
   auto opened = online_metadata::open(on.metadata,
-                                      {.block_size = options.block_size,
+                                      {.block_size = *block_size,
                                        .fast_size = on.fast_size,
                                        .origin_size = on.origin_size,
                                        .format_version = options.metadata_version,
@@ -79,19 +115,13 @@ cache_engine::open(const devices &on, const engine_options &options, instant now
 result<std::unique_ptr<policy>> cache_engine::make_decisions(
     const engine_options &options, const std::optional<lazy_array<le32>> &hints,
     std::string_view hints_of, std::array<std::uint32_t, 3> version) const {
-  auto made =
-      options.make_policy(options.policy, {.nr_cache_blocks = state_.mappings->nr_cache_blocks(),
-                                           .nr_origin_blocks = state_.nr_origin_blocks,
-                                           .block_size = state_.options.block_size});
+  auto made = policy_of(options, {.nr_cache_blocks = state_.mappings->nr_cache_blocks(),
+                                  .nr_origin_blocks = state_.nr_origin_blocks,
+                                  .block_size = state_.options.block_size});
   if (!made) {
     return made;
   }
   policy &into = **made;
-  for (const auto &[key, value] : options.policy_settings) {
-    if (auto set = into.set(key, value); !set) {
-      return std::unexpected{set.error()};
-    }
-  }
   const bool are_believed =
       hints && hints_of == into.name() && version.front() == into.version().front();
   for (std::uint64_t i = 0; i < state_.mappings->nr_cache_blocks(); ++i) {

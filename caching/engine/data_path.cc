@@ -106,6 +106,7 @@ bool data_path::split(request &which) {
     part->end = static_cast<std::uint32_t>(std::min<std::uint64_t>(state_.block_size, end - start));
     which.split_to = bytes{start + part->end};
     part->is_counted = false;
+    part->fast_error = {};
     ++which.nr_open;
     if (state_.locks.enter(*part)) {
       route(*part);
@@ -145,12 +146,15 @@ void data_path::give_turns() {
 }
 
 void data_path::route(piece &which) {
-  which.fast_error = {};
-  which.origin_error = {};
   if (state_.metadata_is == metadata_mode::fail) [[unlikely]] {
+    if (which.fast_error) { // on the fast device alone: the block was to leave, and can't any more
+      mark_dirty(which.cached_in);
+    }
     end(which, io_error());
     return;
   }
+  which.fast_error = {};
+  which.origin_error = {};
   const bool was_discarded = clear_discard(which);
   if (!state_.is_cacheable(which.block)) [[unlikely]] {
     send_to_origin(which);
@@ -228,13 +232,19 @@ void data_path::write_hit(piece &which, cache_block block) {
     return;
   }
   // Dirty before it is written: whatever becomes of the write, the fast device has the truth.
-  if (!state_.mappings->is_dirty(block)) {
-    state_.mappings->mark_dirty(block);
-    state_.decisions->mark_dirty(block);
-  } else if (state_.mappings->is_settling(block)) {
+  if (state_.mappings->is_settling(block)) {
     migrations_.unsettle(block);
   }
+  mark_dirty(block);
   send_to_fast(which, block);
+}
+
+// If it is still mapped.
+void data_path::mark_dirty(cache_block block) {
+  if (state_.mappings->is_mapped(block) && !state_.mappings->is_dirty(block)) {
+    state_.mappings->mark_dirty(block);
+    state_.decisions->mark_dirty(block);
+  }
 }
 
 // A clean block stays the same as the origin: if all of it is discarded, it leaves the cache. What
@@ -405,10 +415,7 @@ void data_path::ended_on_both(piece &which) {
     return;
   }
   // The two differ from now on, and dirty says which one counts.
-  if (!state_.mappings->is_dirty(which.cached_in)) {
-    state_.mappings->mark_dirty(which.cached_in);
-    state_.decisions->mark_dirty(which.cached_in);
-  }
+  mark_dirty(which.cached_in);
   end(which, which.origin_error ? which.origin_error : which.fast_error);
 }
 

@@ -49,6 +49,7 @@ class data_path final : public migrator::requests {
   void hit(piece &which, cache_block block);
   void miss(piece &which, bool was_discarded);
   void write_hit(piece &which, cache_block block);
+  void mark_dirty(cache_block block);
   void discard_hit(piece &which, cache_block block);
   promotion possible_promotion(const piece &which, bool was_discarded) const;
   void send_to_fast(piece &which, cache_block block);

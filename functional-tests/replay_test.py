@@ -35,7 +35,8 @@ class Replay(unittest.TestCase):
 
     def refuse(self, code, text, *arguments):
         done = run("replay", *arguments)
-        self.assertEqual((done.returncode, done.stdout, done.stderr), (code, "", f"replay: {text}\n"))
+        self.assertEqual((done.returncode, done.stdout), (code, ""))
+        self.assertEqual(done.stderr, f"replay: {text}\n")
 
     def refuse_line(self, line, text):
         trace = self.write(TRACE + line + "\n")
@@ -71,8 +72,8 @@ class Replay(unittest.TestCase):
     def test_compressed_traces_and_those_without_header_are_read_as_well(self):
         plain = run("replay", self.write(TRACE)).stdout
         self.assertIn("4 requests", plain)
-        self.assertEqual(plain, run("replay", self.write(gzip.compress(TRACE.encode()), "b")).stdout)
-        self.assertEqual(plain, run("replay", self.write(TRACE.split("\n", 1)[1], "c")).stdout)
+        for other in (gzip.compress(TRACE.encode()), TRACE.split("\n", 1)[1]):
+            self.assertEqual(run("replay", self.write(other, "other")).stdout, plain)
 
     def test_wrong_lines_are_told_by_number(self):
         self.refuse_line("5,R,0", "3 columns instead of time,op,lba,size")

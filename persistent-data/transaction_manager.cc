@@ -73,8 +73,8 @@ result<> transaction_manager::load(const space_map_root &root) {
       return loaded;
     }
   }
-  for (std::size_t i = 0; i < at_.bitmaps.size(); ++i) {
-    if (auto own = read(space_map_bitmap_type, metadata_block{at_.bitmaps[i].bitmap_block}); !own) {
+  for (const space_map_index_entry &each : at_.bitmaps) {
+    if (auto own = read(space_map_bitmap_type, metadata_block{each.bitmap_block}); !own) {
       return std::unexpected{own.error()};
     }
   }
@@ -125,7 +125,7 @@ result<transaction_manager::readable> transaction_manager::fetch(const block_typ
                                                                  metadata_block where) {
   readable found;
   if (const auto cached = cache_.find(where.value()); cached != cache_.end()) {
-    entry &known = cached->second;
+    const entry &known = cached->second;
     if (known.block->type != &type) {
       return fail(failure::failed, fmt::format("block {} is of another type than expected", where));
     }
@@ -390,6 +390,7 @@ std::error_code transaction_manager::write(const std::vector<frozen::block> &blo
   };
   listener done;
   std::vector<io_request> requests;
+  requests.reserve(blocks.size());
   for (const frozen::block &each : blocks) {
     requests.push_back({io_request::operation::write, offset_of(each.where), each.data, &done, 0});
   }

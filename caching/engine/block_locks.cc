@@ -29,6 +29,11 @@ bool is_excluded(const block_cell &cell, const piece &which) {
          });
 }
 
+bool is_idle(const block_cell &cell) {
+  return cell.in_flight == nullptr && cell.waiting_first == nullptr &&
+         cell.held == exclusion::nothing && cell.flows.empty();
+}
+
 // Could it be in flight? `which` does not wait, or has been looked at before those after it.
 bool is_admissible(const block_cell &cell, const piece &which) {
   if (is_excluded(cell, which)) {
@@ -127,9 +132,10 @@ block_cell &block_locks::find_or_add(origin_block block) {
   return cell;
 }
 
-void block_locks::remove_if_idle(block_cell &cell) {
-  if (cell.in_flight != nullptr || cell.waiting_first != nullptr ||
-      cell.held != exclusion::nothing || !cell.flows.empty()) {
+// Something has left. What waits, if anything does, has its turn.
+void block_locks::go_on(block_cell &cell) {
+  if (!is_idle(cell)) {
+    give_turns(cell);
     return;
   }
   block_cell **at = &chains_[chain_of(cell.block)];
@@ -144,7 +150,7 @@ void block_locks::remove_if_idle(block_cell &cell) {
 bool block_locks::enter(piece &which) {
   block_cell &cell = find_or_add(which.block);
   which.cell = &cell;
-  if (is_admissible(cell, which)) {
+  if (is_idle(cell) || is_admissible(cell, which)) {
     link_first(cell.in_flight, which);
     return true;
   }
@@ -156,8 +162,7 @@ void block_locks::leave(piece &which) {
   block_cell &cell = *which.cell;
   unlink(cell.in_flight, which);
   which.cell = nullptr;
-  give_turns(cell);
-  remove_if_idle(cell);
+  go_on(cell);
 }
 
 void block_locks::put_back(piece &which) {
@@ -205,8 +210,7 @@ void block_locks::release(origin_block block) {
   block_cell *cell = find(block);
   require(cell != nullptr && cell->held != exclusion::nothing, "what is released was held");
   cell->held = exclusion::nothing;
-  give_turns(*cell);
-  remove_if_idle(*cell);
+  go_on(*cell);
 }
 
 bool block_locks::has_migration(origin_block block) const {

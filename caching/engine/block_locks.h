@@ -77,7 +77,7 @@ class block_locks {
  private:
   block_cell *find(origin_block block) const;
   block_cell &find_or_add(origin_block block);
-  void remove_if_idle(block_cell &cell);
+  void go_on(block_cell &cell);
   void give_turns(block_cell &cell);
   std::size_t chain_of(origin_block block) const;
 

@@ -187,7 +187,8 @@ flow<result<>> cache_engine::close_metadata() {
     co_return result<>{};
   }
   committer::outcome flushed = co_await commits_.commit();
-  if (!flushed.is_good()) {
+  // Where a flush failed before, a clean block needn't be the same on both devices any more.
+  if (!flushed.is_good() || state_.failed_flushes != 0) {
     co_return fail(failure::environment,
                    "not cleanly shut down: the devices can't be flushed, or the "
                    "metadata not be written: all that is cached will count as "

@@ -187,9 +187,9 @@ void cache_engine::io_done(engine_io &which, std::error_code error) {
 }
 
 // What waits for something to end looks when all else has come as far as it can.
-void cache_engine::run() {
+void cache_engine::run_flows() {
   state_.ready.run();
-  if (!flows_.empty()) [[unlikely]] {
+  if (!flows_.empty()) {
     something_ended_.happen();
     state_.ready.run();
   }

@@ -58,6 +58,10 @@ struct engine_status {
 // "0 131072 cache 8 9/1024 …", as the kernel's target says it.
 std::string status_line(const engine_status &status);
 
+// "writeback", "writethrough", "passthrough".
+std::string_view name_of(cache_mode mode);
+std::optional<cache_mode> find_cache_mode(std::string_view name);
+
 class cache_engine {
  public:
   struct devices {
@@ -134,7 +138,12 @@ class cache_engine {
     cache_block end; // one past the last
   };
 
-  void run();
+  void run() {
+    if (!state_.ready.empty() || !flows_.empty()) [[unlikely]] {
+      run_flows();
+    }
+  }
+  void run_flows();
   void start(flow<> what);
   flow<> do_message(std::vector<std::string> words, control &which);
   result<std::vector<block_range>> ranges_of(const std::vector<std::string> &words) const;

@@ -93,8 +93,10 @@ struct cache_state {
   // Since it was last flushed, something was written to the device.
   std::array<bool, 3> needs_flush{};
 
-  // A flush that fails may have lost what was written before it, for good.
+  // A flush that fails may have lost what was written before it, for good: the next one succeeds,
+  // and yet it isn't there.
   std::uint64_t failed_fast_flushes = 0;
+  std::uint64_t failed_flushes = 0; // those of the origin, too
 
   bytes fast_offset(cache_block block) const { return bytes{block.value() * block_size}; }
   bytes origin_offset(origin_block block) const { return bytes{block.value() * block_size}; }

@@ -1,4 +1,7 @@
+#include <algorithm>
+#include <array>
 #include <string_view>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -7,17 +10,11 @@
 namespace dmcache {
 namespace {
 
-std::string_view name_of(cache_mode mode) {
-  switch (mode) {
-  case cache_mode::writeback:
-    return "writeback";
-  case cache_mode::writethrough:
-    return "writethrough";
-  case cache_mode::passthrough:
-    return "passthrough";
-  }
-  return {};
-}
+constexpr std::array<std::pair<cache_mode, std::string_view>, 3> mode_names{{
+    {cache_mode::writeback, "writeback"},
+    {cache_mode::writethrough, "writethrough"},
+    {cache_mode::passthrough, "passthrough"},
+}};
 
 std::string features_of(const engine_status &status) {
   std::string features;
@@ -35,6 +32,16 @@ std::string features_of(const engine_status &status) {
 }
 
 } // namespace
+
+std::string_view name_of(cache_mode mode) {
+  return std::ranges::find(mode_names, mode, [](const auto &each) { return each.first; })->second;
+}
+
+std::optional<cache_mode> find_cache_mode(std::string_view name) {
+  const auto *found =
+      std::ranges::find(mode_names, name, [](const auto &each) { return each.second; });
+  return found == mode_names.end() ? std::nullopt : std::optional{found->first};
+}
 
 engine_status cache_engine::status() const {
   engine_status now;

@@ -106,13 +106,24 @@ flow<> committer::run() {
       *each.result = result;
       state_.ready.add(each.flow);
     }
-    while (request *each = requests.pop()) {
-      if (!each->outcome && !result.is_good()) {
-        each->outcome = io_error();
-      }
-      complete_(*each);
-    }
+    complete(requests, result);
     ended_(result.is_good());
+  }
+}
+
+// What a flush lost that failed, even if no client waited for that one, the next request to flush
+// is told of; and each request whose own data may have been among it.
+void committer::complete(intrusive_queue<request> &requests, const outcome &result) {
+  const std::uint64_t told = told_flushes_;
+  while (request *each = requests.pop()) {
+    const bool is_flush = each->op == request::operation::flush;
+    const bool is_durable =
+        result.is_good() && state_.failed_flushes == (is_flush ? told : each->failed_flushes);
+    if (!each->outcome && !is_durable) {
+      each->outcome = io_error();
+    }
+    told_flushes_ = is_flush ? state_.failed_flushes : told_flushes_;
+    complete_(*each);
   }
 }
 
@@ -154,16 +165,20 @@ flow<committer::outcome> committer::commit_once() {
   if (result.fast) {
     state_.needs_flush[static_cast<std::size_t>(cache_device::fast)] = true;
     ++state_.failed_fast_flushes;
+    ++state_.failed_flushes;
+    // Blocks that were mapped meanwhile may have been among what it lost.
+    result.metadata = result.metadata && !(is_writable(state_) && state_.metadata->has_changes());
   }
   if (result.origin) { // and what was written meanwhile may be lost as well
     state_.needs_flush[static_cast<std::size_t>(cache_device::origin)] = true;
+    ++state_.failed_flushes;
     being_settled_.insert(being_settled_.end(), settling_.begin(), settling_.end());
     settling_.clear();
   }
   settle_all(!result.origin);
   if (made) {
-    result.metadata =
-        !result.fast && !metadata_error && co_await write_superblock(made->superblock);
+    result.metadata = result.metadata && !result.fast && !metadata_error &&
+                      co_await write_superblock(made->superblock);
     if (result.metadata) {
       state_.metadata->committed();
       ++state_.counts.commits;

@@ -94,6 +94,7 @@ class committer {
   flow<outcome> commit_once();
   flow<> give_up_metadata();
   flow<bool> write_superblock(std::span<std::byte> data);
+  void complete(intrusive_queue<request> &requests, const outcome &result);
   bool is_wanted() const;
   void want_by(instant when);
   void begin_flush(cache_device on, io_group &in, std::error_code &error);
@@ -109,6 +110,7 @@ class committer {
   std::vector<cache_block> settling_;
   std::vector<cache_block> being_settled_; // by the flush that is under way
   bool is_settling_wanted_ = false;
+  std::uint64_t told_flushes_ = 0; // that failed, of which a client knows
   bool is_given_up_ = false;
   bool is_committing_ = false;
   flow_set flows_;

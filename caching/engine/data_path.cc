@@ -49,6 +49,7 @@ data_path::data_path(cache_state &state, migrator &migrations,
 void data_path::submit(request &which) {
   ++nr_requests_;
   which.outcome = {};
+  which.failed_flushes = state_.failed_flushes;
   which.nr_open = 1;
   which.split_to = which.offset;
   if (unsplit_.empty() && !is_splitting_) [[likely]] {
@@ -153,9 +154,10 @@ void data_path::route(piece &which) {
     end(which, io_error());
     return;
   }
-  which.fast_error = {};
-  which.origin_error = {};
-  const bool was_discarded = clear_discard(which);
+  if (which.fast_error) [[unlikely]] { // of the last time
+    which.fast_error = {};
+  }
+  const bool was_discarded = is_any_discarded() && clear_discard(which);
   if (!state_.is_cacheable(which.block)) [[unlikely]] {
     send_to_origin(which);
   } else if (const auto block = state_.mappings->find(which.block)) {
@@ -167,9 +169,6 @@ void data_path::route(piece &which) {
 
 // Is its block discarded? If it is written to, not any more.
 bool data_path::clear_discard(const piece &which) {
-  if (state_.discards->empty() && discarding_.empty()) [[likely]] {
-    return false;
-  }
   const std::uint64_t block =
       state_.origin_offset(which.block).value() / to_bytes(state_.discards->block_size()).value();
   if (block >= state_.discards->nr_blocks()) { // the last one, which isn't whole
@@ -427,7 +426,9 @@ void data_path::end(piece &which, std::error_code outcome) {
 
 void data_path::finish(piece &which, std::error_code outcome) {
   request &of = *which.of;
-  of.outcome = of.outcome ? of.outcome : outcome;
+  if (outcome && !of.outcome) [[unlikely]] {
+    of.outcome = outcome;
+  }
   if (&which != &of.first) {
     free_pieces_.push(which);
   }

@@ -59,6 +59,7 @@ class data_path final : public migrator::requests {
   void end(piece &which, std::error_code outcome);
   void ended_on_fast(piece &which, std::error_code error);
   void ended_on_both(piece &which);
+  bool is_any_discarded() const { return !state_.discards->empty() || !discarding_.empty(); }
   bool clear_discard(const piece &which);
   static void io_done(void *context, engine_io &io, std::error_code error);
   static void mirrored_io_done(void *context, engine_io &io, std::error_code error);

@@ -12,8 +12,8 @@ constexpr std::uint64_t word_bits = 64;
 
 // As the kernel does: the last block isn't counted if it is not whole.
 sectors size_for(sectors cache_block_size, sectors origin_size) {
-  require(cache_block_size != sectors{}, "a cache block has some size");
   std::uint64_t size = cache_block_size.value();
+  require(size != 0, "a cache block has some size");
   while (origin_size.value() / size > max_blocks) {
     size *= 2;
   }

@@ -12,6 +12,9 @@ namespace dmcache {
 namespace {
 
 constexpr std::size_t queue_depth = 256;
+// So many copies of blocks are begun in a round: to hand one to the kernel takes as long as many
+// hits, which would have to wait for all of them.
+constexpr int max_background = 2;
 // So many requests are completed in a round; others have their turn after it.
 constexpr int max_delivered = 256;
 
@@ -94,14 +97,20 @@ void file_runtime::submit(request &which) {
 }
 
 void file_runtime::run_once(std::optional<std::chrono::nanoseconds> limit) {
-  const instant now = present_time();
-  if (now >= engine_->next_tick()) {
-    engine_->tick(now);
-  }
-  const bool has_delivered = deliver();
+  bool has_delivered = deliver();
   hand_over();
-  const instant until_tick = std::max(engine_->next_tick() - now, instant{0});
-  requests_->wait(has_delivered ? instant{0} : std::min(limit.value_or(until_tick), until_tick));
+  const instant now = present_time();
+  instant due = engine_->next_tick();
+  if (now >= due) {
+    engine_->tick(now);
+    has_delivered |= deliver();
+    hand_over();
+    due = engine_->next_tick();
+  }
+  // What was delivered now may be what the caller waits for.
+  const bool has_more = has_delivered || (!background_.empty() && requests_->has_room());
+  const instant until_due = has_more ? instant{0} : std::max(due - now, instant{0});
+  requests_->wait(limit ? std::min(*limit, until_due) : until_due);
   deliver();
 }
 
@@ -110,12 +119,23 @@ void file_runtime::hand_over() {
   while (requests_->has_room()) {
     engine_io *next = engine_->next_io();
     if (next == nullptr) {
-      return;
+      break;
     }
-    requests_->add(file_[static_cast<std::size_t>(next->on)],
-                   {device_operation(next->op), next->offset, next->data, this,
-                    reinterpret_cast<std::uintptr_t>(next), next->length});
+    if (next->is_background) [[unlikely]] {
+      background_.push(*next);
+    } else {
+      issue(*next);
+    }
   }
+  for (int i = 0; i < max_background && !background_.empty() && requests_->has_room(); ++i) {
+    issue(*background_.pop());
+  }
+}
+
+void file_runtime::issue(engine_io &what) {
+  requests_->add(file_[static_cast<std::size_t>(what.on)],
+                 {device_operation(what.op), what.offset, what.data, this,
+                  reinterpret_cast<std::uintptr_t>(&what), what.length});
 }
 
 void file_runtime::io_done(std::uint64_t tag, std::error_code error) {

@@ -69,6 +69,7 @@ class file_runtime final : private io_listener {
 
   void io_done(std::uint64_t tag, std::error_code error) override;
   void hand_over();
+  void issue(engine_io &what);
   bool deliver();
   template <typename Start> result<> run_control(Start start);
 
@@ -79,6 +80,7 @@ class file_runtime final : private io_listener {
   std::unique_ptr<cache_engine> engine_;
   completion_handler on_completed_;
   intrusive_queue<request> refused_;
+  intrusive_queue<engine_io> background_; // to be begun when others have had their turn
   // The first to go: what is in flight uses memory of the others.
   std::unique_ptr<file_requests> requests_;
 };

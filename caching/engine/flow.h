@@ -21,16 +21,16 @@ namespace dmcache {
 // Flows that can go on.
 class ready_flows {
  public:
+  bool empty() const { return flows_.empty(); }
   void add(std::coroutine_handle<> flow) { flows_.push_back(flow); }
 
   // Runs them, and those that become ready by it.
   void run() {
-    while (!flows_.empty())
-      [[unlikely]] {
-        const std::coroutine_handle<> flow = flows_.front();
-        flows_.pop_front();
-        flow.resume();
-      }
+    while (!flows_.empty()) {
+      const std::coroutine_handle<> flow = flows_.front();
+      flows_.pop_front();
+      flow.resume();
+    }
   }
 
  private:

@@ -11,7 +11,8 @@ namespace dmcache {
 
 class io_group {
  public:
-  explicit io_group(cache_state &state) : state_{state} {}
+  explicit io_group(cache_state &state, bool is_background = false)
+      : state_{state}, is_background_{is_background} {}
   io_group(const io_group &) = delete;
   io_group &operator=(const io_group &) = delete;
   // Requires that all that was issued is done, or that the engine is no more.
@@ -59,6 +60,7 @@ class io_group {
     added.io.offset = offset;
     added.io.length = length;
     added.io.data = data;
+    added.io.is_background = is_background_;
     added.io.on_done = done;
     added.io.context = &added;
     ++nr_open_;
@@ -75,6 +77,7 @@ class io_group {
   }
 
   cache_state &state_;
+  bool is_background_;
   std::deque<member> members_; // whose addresses stay
   std::size_t nr_open_ = 0;
   std::coroutine_handle<> waiting_;

@@ -116,10 +116,11 @@ flow<> migrator::do_promote(origin_block block, cache_block into, piece *reader)
     const std::uint64_t failed_flushes = state_.failed_fast_flushes;
     co_await state_.locks.exclude(block, exclusion::writes);
     const bool is_copied = co_await fill(block, into, readers);
-    bool is_done = is_copied && failed_flushes == state_.failed_fast_flushes;
+    bool is_done = is_copied;
     if (is_done) {
       is_done = co_await make_room(into);
     }
+    is_done = is_done && failed_flushes == state_.failed_fast_flushes; // else the copy may be lost
     if (is_done) {
       state_.mappings->map(into, block);
       commits_.changed(into);
@@ -139,12 +140,13 @@ flow<bool> migrator::fill(origin_block block, cache_block into, block_fill &read
   const std::uint32_t chunk = chunk_of(state_);
   const std::uint32_t nr_chunks = (state_.block_size + chunk - 1) / chunk;
   aligned_buffer buffer{chunk};
+  const bool is_waited_for = !readers.readers.empty();
   for (std::uint32_t i = 0; i < nr_chunks; ++i) {
     const std::uint32_t at = (readers.begin / chunk + i) % nr_chunks * chunk;
     const auto data = buffer.span().first(std::min(chunk, state_.block_size - at));
     std::error_code error;
     {
-      io_group reading{state_};
+      io_group reading{state_, i > 0 || !is_waited_for};
       reading.read(cache_device::origin, state_.origin_offset(block) + at, data, error);
       co_await reading;
     }
@@ -153,7 +155,7 @@ flow<bool> migrator::fill(origin_block block, cache_block into, block_fill &read
       serve(readers, data, error);
     }
     if (!error) {
-      io_group writing{state_};
+      io_group writing{state_, true};
       writing.write(cache_device::fast, state_.fast_offset(into) + at, data, error);
       co_await writing;
     }
@@ -190,10 +192,11 @@ flow<> migrator::do_overwrite(piece &writer, cache_block into) {
   const std::uint64_t failed_flushes = state_.failed_fast_flushes;
   co_await state_.locks.exclude(block, exclusion::all);
   std::error_code error = co_await write_into(writer, into);
-  bool is_done = !error && failed_flushes == state_.failed_fast_flushes;
+  bool is_done = !error;
   if (is_done) {
     is_done = co_await make_room(into);
   }
+  is_done = is_done && failed_flushes == state_.failed_fast_flushes; // else it may be lost
   if (is_done) {
     state_.mappings->map(into, block);
     state_.mappings->mark_dirty(into);
@@ -325,12 +328,12 @@ flow<bool> migrator::copy_to_origin(cache_block from, origin_block to) {
     const auto data = buffer.span().first(std::min(chunk, state_.block_size - at));
     std::error_code error;
     {
-      io_group reading{state_};
+      io_group reading{state_, true};
       reading.read(cache_device::fast, state_.fast_offset(from) + at, data, error);
       co_await reading;
     }
     if (!error) {
-      io_group writing{state_};
+      io_group writing{state_, true};
       writing.write(cache_device::origin, state_.origin_offset(to) + at, data, error);
       co_await writing;
     }

@@ -204,7 +204,7 @@ result<bool> online_metadata::prepare_shutdown(const shutdown_state &state) {
     return std::unexpected{written.error()};
   }
   if (!shutdown_ || shutdown_->is_complete) {
-    shutdown_.emplace();
+    shutdown_ = shutdown_progress{};
   }
   if (std::exchange(shutdown_->revision, table_.revision()) != table_.revision()) {
     shutdown_->dirty_parts = 0;

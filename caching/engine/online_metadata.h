@@ -123,12 +123,12 @@ class online_metadata {
 
   // How much of a clean shutdown is in the transaction, or was committed.
   struct shutdown_progress {
-    bool has_hint_array = false; // that the hints go to
-    std::uint64_t hint_parts = 0;
-    bool discards = false;
-    std::uint64_t dirty_parts = 0;
-    std::uint64_t revision = 0; // of the table, when the dirty state was written
-    bool is_complete = false;
+    bool has_hint_array; // that the hints go to
+    std::uint64_t hint_parts;
+    bool discards;
+    std::uint64_t dirty_parts;
+    std::uint64_t revision; // of the table, when the dirty state was written
+    bool is_complete;
   };
 
   // Without transactions: read-only.

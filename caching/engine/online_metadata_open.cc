@@ -319,21 +319,18 @@ result<> online_metadata::opening::check_obstacles() const {
 result<> online_metadata::opening::begin(std::unique_ptr<transaction_manager> transactions) {
   metadata_.reset(new online_metadata{block_, std::move(transactions), *table_});
   online_metadata &made = *metadata_;
-  result<> done;
-  if (was_formatted_) {
-    done = made.mappings_->create();
-    done = done ? made.replace_discards(*discards_) : done;
-  } else {
-    done = made.load_trees();
-    for (const cache_block block : dropped_) {
-      made.changed(block);
-    }
+  if (auto loaded = was_formatted_ ? result<>{} : made.load_trees(); !loaded) {
+    return loaded;
   }
-  const bool is_resized = block_.cache_blocks != nr_cache_blocks_;
+  for (const cache_block block : dropped_) {
+    made.changed(block);
+  }
+  auto done = was_formatted_ ? made.mappings_->create() : result<>{};
+  done = done && was_formatted_ ? made.replace_discards(*discards_) : done;
   done = done ? made.mappings_->resize(static_cast<std::uint32_t>(nr_cache_blocks_)) : done;
   done = done ? made.write_changed_parts() : done;
   done = done ? commit(made) : done;
-  if (!done && done.error().kind == failure::failed && (is_resized || was_formatted_)) {
+  if (!done && done.error().kind == failure::failed) {
     return refused(fmt::format("{}: {} cache blocks need a larger one (see cache_metadata_size)",
                                done.error().message, nr_cache_blocks_));
   }

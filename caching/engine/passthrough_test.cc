@@ -76,6 +76,16 @@ TEST_F(passthrough_test, invalidating_in_the_midst_of_writes_and_of_a_reload_end
   in->compare_clean_blocks();
 }
 
+TEST_F(passthrough_test, what_comes_during_a_reload_is_for_the_mode_after_it) {
+  open_with(8);
+  in->submit(operation::read, part(20));
+  in->begin_reload(options());
+  const auto refused = in->message({"invalidate_cblocks", "0-8"});
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().message, "blocks are invalidated in passthrough mode only");
+  EXPECT_EQ(state().mappings->nr_mapped(), 8U);
+}
+
 TEST_F(passthrough_test, nothing_is_promoted) {
   open_with(0);
   EXPECT_FALSE(in->read(whole(3)));

@@ -27,9 +27,10 @@ struct engine_io {
 
   operation op{};
   cache_device on{};
-  bytes offset;              // of all but flush
-  bytes length;              // of all but flush
-  std::span<std::byte> data; // of read and write: `length` bytes, untouched until it is done
+  bytes offset;               // of all but flush
+  bytes length;               // of all but flush
+  std::span<std::byte> data;  // of read and write: `length` bytes, untouched until it is done
+  bool is_background = false; // no request waits for it: others may go first
 
   void *carrier = nullptr; // of whoever carries it out, until it is done
 
@@ -83,8 +84,9 @@ struct request {
   std::error_code outcome;
 
   // The engine's own.
-  std::uint64_t nr_open = 0; // pieces, and one more until it is split to the end
-  bytes split_to;            // where the next piece begins
+  std::uint64_t failed_flushes = 0; // when it was submitted
+  std::uint64_t nr_open = 0;        // pieces, and one more until it is split to the end
+  bytes split_to;                   // where the next piece begins
   piece first;
   request *next = nullptr;
 

@@ -22,7 +22,7 @@
 namespace dmcache {
 namespace {
 
-constexpr unsigned nr_workers = 4;
+constexpr unsigned nr_workers = 8; // three of them may be flushing
 
 instant present_time() {
   return std::chrono::steady_clock::now().time_since_epoch();
@@ -64,8 +64,8 @@ struct blocking_files {
 class runtime final : public threaded_runtime, private sector_requests {
  public:
   runtime(blocking_files files, std::unique_ptr<cache_engine> engine)
-      : files_{std::move(files)}, engine_{std::move(engine)}, origin_size_{
-                                                                  engine_->state().origin_size} {}
+      : files_{std::make_unique<blocking_files>(std::move(files))}, engine_{std::move(engine)},
+        origin_size_{engine_->state().origin_size} {}
   ~runtime() override { stop_threads(); }
 
   result<> start() override;
@@ -98,13 +98,14 @@ class runtime final : public threaded_runtime, private sector_requests {
   void keep_time();
   void stop_threads();
 
-  const blocking_files files_;
+  std::unique_ptr<const blocking_files> files_; // until close()
 
   std::mutex mutex_; // for what follows, the engine above all
   std::unique_ptr<cache_engine> engine_;
-  intrusive_queue<engine_io> for_workers_;
-  unsigned nr_new_for_workers_ = 0;    // who aren't told yet
-  intrusive_queue<asker> to_be_woken_; // when the lock is released
+  intrusive_queue<engine_io> reads_for_workers_; // which requests may be waiting for
+  intrusive_queue<engine_io> for_workers_;       // the rest
+  unsigned nr_new_for_workers_ = 0;              // who aren't told yet
+  intrusive_queue<asker> to_be_woken_;           // when the lock is released
   intrusive_queue<asker> free_askers_;
   std::vector<std::unique_ptr<asker>> askers_;
   std::vector<sectors> held_sectors_;
@@ -218,6 +219,9 @@ void runtime::wait_for_answer(asker &self, lock &inside) {
       carry_out_and_tell(*io, inside);
     } else if (self.is_answered) {
       break;
+    } else if (engine_io *read = reads_for_workers_.pop()) {
+      nr_new_for_workers_ -= std::min(nr_new_for_workers_, 1U);
+      carry_out_and_tell(*read, inside); // it may be the one that this waits for
     } else {
       self.is_asleep = true;
       leave(inside);
@@ -231,7 +235,7 @@ void runtime::wait_for_answer(asker &self, lock &inside) {
 
 void runtime::carry_out_and_tell(engine_io &io, lock &inside) {
   leave(inside);
-  const std::error_code error = files_.carry_out(io);
+  const std::error_code error = files_->carry_out(io);
   inside.lock();
   engine_->io_done(io, error);
   hand_out();
@@ -245,7 +249,7 @@ void runtime::hand_out() {
       whose.own_io.push(*io);
       let_know(whose);
     } else {
-      for_workers_.push(*io);
+      (io->op == engine_io::operation::read ? reads_for_workers_ : for_workers_).push(*io);
       ++nr_new_for_workers_;
     }
   }
@@ -284,14 +288,20 @@ void runtime::leave(lock &inside) {
 void runtime::work() {
   lock inside{mutex_};
   while (!is_stopping_) {
-    if (engine_io *io = for_workers_.pop()) {
+    engine_io *io = reads_for_workers_.pop();
+    io = io != nullptr ? io : for_workers_.pop();
+    if (io != nullptr) {
+      // If it is new, this is who would have been told.
+      nr_new_for_workers_ -= std::min(nr_new_for_workers_, 1U);
       carry_out_and_tell(*io, inside);
+    } else if (nr_new_for_workers_ != 0 || !to_be_woken_.empty()) {
       leave(inside);
       inside.lock();
     } else {
       work_.wait(inside);
     }
   }
+  leave(inside);
 }
 
 // What is due is never due earlier than it was when this fell asleep: only a tick moves the time
@@ -355,6 +365,7 @@ result<> runtime::close() {
     }
     closed_ = ask([](cache_engine &engine, control &what) { engine.shut_down(what); });
     stop_threads();
+    files_.reset(); // and their locks; the engine wants no more I/O
   }
   return *closed_;
 }

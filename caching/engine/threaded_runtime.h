@@ -51,7 +51,8 @@ class threaded_runtime {
   virtual engine_status status() = 0;
   virtual engine_options options() = 0; // in force
 
-  // A clean shutdown, after all requests. Again: the same outcome.
+  // A clean shutdown, after all requests; those that come later are refused with no_such_device.
+  // The devices are free then for others to use. Again: the same outcome.
   virtual result<> close() = 0;
 
   virtual bytes origin_size() const = 0;

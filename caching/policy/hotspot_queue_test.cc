@@ -1,5 +1,7 @@
 #include "caching/policy/hotspot_queue.h"
 
+#include <utility>
+
 #include <gtest/gtest.h>
 
 namespace dmcache {
@@ -25,6 +27,23 @@ TEST(hotspot_queue, areas_are_of_16_blocks_or_so_few_that_they_do_not_exceed_the
   EXPECT_EQ(make(64, 16383).blocks_per_area(), 8);
   EXPECT_EQ(make(64, 4096).blocks_per_area(), 4);
   EXPECT_EQ(make(64, 1).blocks_per_area(), 1);
+}
+
+// As many as a 64th of the entries, but not more than would fit into the cache.
+TEST(hotspot_queue, few_areas_are_hottest) {
+  for (const auto &[nr_cache_blocks, nr_hottest] :
+       {std::pair{64U, 4U}, {256U, 16U}, {4096U, 16U}}) {
+    hotspot_queue queue{{nr_cache_blocks, large_origin, sectors{128}}};
+    for (std::uint64_t area = 0; area <= nr_hottest; ++area) {
+      queue.miss(origin_block{area * 16});
+    }
+    queue.end_period();
+    unsigned nr_found = 0;
+    for (std::uint64_t area = 0; area <= nr_hottest; ++area) {
+      nr_found += queue.miss(origin_block{area * 16}) >= 56 ? 1U : 0U;
+    }
+    EXPECT_EQ(nr_found, nr_hottest);
+  }
 }
 
 class hotspot_queue_test : public testing::Test {
@@ -80,6 +99,30 @@ TEST_F(hotspot_queue_test, quality_is_the_share_of_misses_that_were_foretold) {
   EXPECT_EQ(after_period(1, 32, 224), quality::well);
   queue_.end_period(); // in which nothing was missed
   EXPECT_EQ(queue_.last_quality(), quality::poor);
+}
+
+TEST_F(hotspot_queue_test, a_miss_is_foretold_from_level_48_on) {
+  for (std::uint64_t area = 0; area < 564; ++area) { // 10 for each level, 4 for the top ones
+    miss(area);
+  }
+  queue_.end_period();
+  // The levels are even now, and remain so: each area stays where its last miss brought it.
+  for (const auto &[level, foretold] : {std::pair{47U, quality::poor}, {48U, quality::well}}) {
+    std::uint64_t area = level; // another one for each
+    std::uint32_t at = miss(area);
+    while (at > level || at % 4 != level % 4) {
+      at = miss(++area);
+    }
+    queue_.end_period();
+    queue_.end_period(); // in which nothing was missed, so that areas rise by 4 again
+    while (at < level) {
+      at = miss(area);
+      queue_.end_period();
+    }
+    EXPECT_EQ(miss(area), level + 4);
+    queue_.end_period();
+    EXPECT_EQ(queue_.last_quality(), foretold);
+  }
 }
 
 TEST_F(hotspot_queue_test, the_better_the_levels_are_the_less_they_change) {

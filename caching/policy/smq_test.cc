@@ -1,17 +1,19 @@
 #include "caching/policy/smq.h"
 
+#include <algorithm>
+#include <array>
 #include <memory>
 #include <optional>
+#include <random>
+#include <set>
 #include <vector>
 
-#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 namespace dmcache {
 namespace {
 
 using kind = background_work::kind;
-using testing::HasSubstr;
 
 constexpr std::uint64_t nr_cache_blocks = 128;
 constexpr std::uint64_t nr_origin_blocks = 1'000'000;
@@ -133,30 +135,32 @@ TEST_F(smq_test, what_is_missed_often_is_promoted_once_it_stands_high) {
   EXPECT_TRUE(miss_hot());
 }
 
-TEST_F(smq_test, half_of_the_levels_is_believed_if_they_foretell_fairly_and_all_if_well) {
-  const auto share_after = [&](int nr_high, int nr_low) {
-    heat_up();
-    pass(1);
-    for (int i = 0; i < nr_high; ++i) {
-      policy_->miss(hot, promotion::none);
-    }
-    for (int i = 0; i < nr_low; ++i) {
-      miss_cold(promotion::none);
-    }
-    pass(1);
-    unsigned nr_promoted = 0; // of all that was missed so far
-    for (std::uint64_t block = 1016; block <= cold_; block += 16) {
-      if (const auto reserved = policy_->miss(origin_block{block}, promotion::by_copy)) {
+TEST_F(smq_test, the_better_the_levels_foretell_the_more_of_them_are_believed) {
+  constexpr std::array<std::uint32_t, 3> lowest{48, 32, 0};
+  hotspot_queue same{{nr_cache_blocks, nr_origin_blocks, sectors{128}}};
+  std::set<std::uint32_t> seen; // levels, those of each quality after another
+  std::mt19937 chance{1};
+  pass(1);
+  for (unsigned second = 0; second < 2000; ++second) {
+    // So often the same that the quality changes from one second to the next.
+    const std::uint64_t range = std::uint64_t{100} << chance() % 6;
+    for (int i = 0; i < 100; ++i) {
+      const origin_block missed{chance() % range * 16};
+      const std::uint32_t at = same.miss(missed);
+      const auto quality = static_cast<std::size_t>(same.last_quality());
+      seen.insert(static_cast<std::uint32_t>(quality) * 64 + at);
+      const auto reserved = policy_->miss(missed, promotion::by_copy);
+      ASSERT_EQ(reserved.has_value(), at >= lowest.at(quality)) << at;
+      if (reserved) {
         policy_->promoted(*reserved, false);
-        ++nr_promoted;
       }
     }
-    return static_cast<double>(nr_promoted) / (static_cast<double>(cold_ - 1000) / 16);
-  };
-  const double fair = share_after(20, 236);
-  EXPECT_GT(fair, 0.3);
-  EXPECT_LT(fair, 0.6);
-  EXPECT_EQ(share_after(32, 224), 1);
+    pass(1);
+    same.end_period();
+  }
+  for (const unsigned last : {47U, 48U, 64U + 31, 64U + 32, 128U}) {
+    EXPECT_TRUE(seen.contains(last)) << last;
+  }
 }
 
 TEST_F(smq_test, what_needs_no_copy_is_promoted_if_there_is_room) {
@@ -229,6 +233,28 @@ TEST_F(smq_test, a_quarter_of_the_cache_is_freed_when_a_promotion_finds_no_room)
   EXPECT_FALSE(policy_->next_work(true)); // none is free, but nobody wants one
   EXPECT_FALSE(miss_hot());
   EXPECT_TRUE(policy_->next_work(false));
+}
+
+TEST_F(smq_test, what_is_free_already_counts_for_that_quarter) {
+  heat_up();
+  fill(0);
+  miss_hot();
+  for (int i = 0; i < 20; ++i) {
+    policy_->completed(policy_->next_work(false).value(), true);
+  }
+  EXPECT_EQ(ask(kind::demote).size(), nr_cache_blocks / 4 - 20);
+}
+
+TEST_F(smq_test, an_invalidated_block_does_not_count_as_being_freed) {
+  heat_up();
+  fill(0);
+  miss_hot();
+  for (const std::uint64_t block : ask(kind::demote)) {
+    policy_->invalidated(cache_block{block});
+  }
+  while (miss_hot()) {
+  }
+  EXPECT_EQ(ask(kind::demote).size(), nr_cache_blocks / 4);
 }
 
 TEST_F(smq_test, a_failed_demotion_does_not_count_as_being_freed) {
@@ -369,12 +395,15 @@ TEST_F(smq_test, an_invalidated_block_is_free_whatever_was_to_be_done_with_it) {
 }
 
 TEST_F(smq_test, every_minute_the_levels_are_evened) {
-  fill(63);
+  for (std::uint64_t block = 0; block < nr_cache_blocks; ++block) {
+    load(block, block % 2 != 0, 63);
+  }
   pass(60);
   EXPECT_EQ(level(0), 63);
+  EXPECT_EQ(level(1), 63);
   pass(1);
   for (std::uint64_t block = 0; block < nr_cache_blocks; ++block) {
-    EXPECT_EQ(level(block), block / 2) << block;
+    EXPECT_EQ(level(block), block / 2) << block; // one clean and one dirty at each
   }
 }
 

@@ -15,8 +15,6 @@ namespace dmcache {
 class cache_test : public testing::Test {
  protected:
   using operation = world::operation;
-  static constexpr std::uint64_t block_size = 64; // sectors
-
   // Nothing but what is asked for happens, and what the cache answers is compared with what it may.
   void TearDown() override {
     if (in) {
@@ -24,14 +22,14 @@ class cache_test : public testing::Test {
     }
   }
 
-  static sector_range whole(std::uint64_t block, std::uint64_t count = 1) {
+  sector_range whole(std::uint64_t block, std::uint64_t count = 1) const {
     return {block * block_size, (block + count) * block_size};
   }
   // A sector of the block.
-  static sector_range part(std::uint64_t block) {
+  sector_range part(std::uint64_t block) const {
     return {block * block_size + 3, block * block_size + 4};
   }
-  static sectors blocks(std::uint64_t count) { return sectors{count * block_size}; }
+  sectors blocks(std::uint64_t count) const { return sectors{count * block_size}; }
 
   // New devices.
   void make() { in = std::make_unique<world>(devices); }
@@ -101,6 +99,7 @@ class cache_test : public testing::Test {
     return in->carrier().count(on, op);
   }
 
+  std::uint64_t block_size = 64; // sectors
   world_options devices{.fast_size = blocks(8), .origin_size = sectors{24 * block_size + 8}};
   std::uint32_t metadata_version = 2;
   std::string policy_name = "obedient";

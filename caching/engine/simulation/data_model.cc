@@ -9,7 +9,7 @@
 namespace dmcache {
 
 data_model::data_model(std::uint64_t nr_sectors) : sectors_(nr_sectors), links_(1) {
-  changes_.push_back({change_kind::zeroes, state::done, false, false, {0, ~std::uint64_t{0}}, 0});
+  changes_.push_back({change_kind::zeroes, state::done, false, false, {0, ~std::uint64_t{0}}, 0, 0});
 }
 
 void data_model::resize(std::uint64_t nr_sectors) {
@@ -33,8 +33,7 @@ std::uint32_t data_model::new_link() {
 
 change_id data_model::begin(change_kind kind, sector_range where) {
   const change_id number = next_change();
-  changes_.push_back({kind, state::pending, false, false, where, 0});
-  ++time_;
+  changes_.push_back({kind, state::pending, false, false, where, time_++, 0});
   for (std::uint64_t i = where.begin; i < where.end; ++i) {
     const std::uint32_t added = new_link();
     links_[added].which = number;
@@ -100,14 +99,19 @@ void data_model::flushed(std::uint64_t submitted_at) {
   });
 }
 
-void data_model::lost(std::uint64_t flush_began_at) {
+std::optional<std::uint64_t> data_model::lost(std::uint64_t flush_began_at) {
+  std::optional<std::uint64_t> first;
   for (const std::uint32_t number : unflushed_) {
     for (std::uint32_t at = sectors_[number].first; at != 0; at = links_[at].next) {
       change &made = changes_[links_[at].which];
-      made.can_be_lost =
-          made.can_be_lost || made.is == state::pending || made.ended_at < flush_began_at;
+      const bool is_concerned = made.begun_at < flush_began_at; // all of it or a part
+      if (is_concerned && made.is == state::done && !made.can_be_lost) {
+        first = std::min(first.value_or(made.ended_at), made.ended_at);
+      }
+      made.can_be_lost = made.can_be_lost || is_concerned;
     }
   }
+  return first;
 }
 
 bool data_model::was_written(std::uint64_t sector, const stamp &found, change_id before) const {

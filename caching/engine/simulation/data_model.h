@@ -51,8 +51,8 @@ class data_model {
   std::uint64_t now() const { return time_; }
   void flushed(std::uint64_t submitted_at);
   // A device gave up what it should have made durable by a flush begun then: later flushes don't
-  // help.
-  void lost(std::uint64_t flush_began_at);
+  // help. When the first of the changes that may be concerned had ended, if any has.
+  std::optional<std::uint64_t> lost(std::uint64_t flush_began_at);
 
   // The power was cut, or the engine is gone; then survived() is due for every sector.
   void interrupt();
@@ -73,6 +73,7 @@ class data_model {
     bool must_fail = false;   // a read found that it had no effect
     bool can_be_lost = false; // though a flush succeeds
     sector_range where;
+    std::uint64_t begun_at = 0;
     std::uint64_t ended_at = 0;
   };
 

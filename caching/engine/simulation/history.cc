@@ -8,6 +8,8 @@ namespace dmcache {
 namespace {
 
 constexpr std::uint64_t smallest_block = 64; // sectors
+constexpr std::uint64_t large_block = 4096;
+constexpr std::uint64_t max_blocks_at_once = 1500;
 
 using simulated_operation = simulated_device::operation;
 constexpr std::array<simulated_operation, 5> fault_kinds = {
@@ -33,16 +35,31 @@ history::history(const history_options &how)
 
 world_options history::random_world() {
   block_size_ = smallest_block * (chance_.one_in(4) ? chance_.between(1, 3) : 1);
+  std::uint64_t most_cached = 12;
+  std::uint64_t most_blocks = 40;
+  if (chance_.one_in(60)) { // metadata of several blocks each
+    most_cached = 1100;
+    most_blocks = 1200;
+  } else if (chance_.one_in(60)) { // copied in several pieces
+    block_size_ = large_block;
+    most_blocks = 10;
+  } else if (chance_.one_in(400)) { // discards are counted in larger blocks
+    most_blocks = 33000;
+  }
   const auto discard = [&] {
     return static_cast<simulated_device::discard_effect>(chance_.below(3));
   };
   world_options made;
   made.seed = chance_();
-  made.fast_size = sectors{block_size_ * chance_.between(2, 12) + chance_.below(block_size_)};
-  made.origin_size = sectors{block_size_ * chance_.between(8, 40) + chance_.below(block_size_)};
-  made.nr_metadata_blocks = chance_.between(64, 100);
-  made.fast = {.on_discard = discard(), .broken = how_.broken};
-  made.origin = {.on_discard = discard(), .broken = how_.broken};
+  made.fast_size =
+      sectors{block_size_ * chance_.between(2, most_cached) + chance_.below(block_size_)};
+  made.origin_size =
+      sectors{block_size_ * chance_.between(8, most_blocks) + chance_.below(block_size_)};
+  made.nr_metadata_blocks = chance_.one_in(12) ? chance_.between(10, 24) : chance_.between(64, 100);
+  made.fast = {
+      .on_discard = discard(), .failed_flush_loses = chance_.one_in(3), .broken = how_.broken};
+  made.origin = {
+      .on_discard = discard(), .failed_flush_loses = chance_.one_in(3), .broken = how_.broken};
   made.origin_can_discard = !chance_.one_in(4);
   made.has_whole_sectors = chance_.one_in(32);
   made.is_verbose = how_.is_verbose;
@@ -67,7 +84,7 @@ void history::choose_weights() {
   maybe(event::clean, 3);
   maybe(event::reload, 4);
   maybe(event::threshold, 2);
-  maybe(event::invalidate, 6);
+  maybe(event::invalidate, 20);
   maybe(event::restart, 2);
   maybe(event::power_cut, 3);
   maybe(event::compare, 5);
@@ -144,7 +161,7 @@ history::event history::random_event() {
 }
 
 // Mostly within a few blocks, so that they are hit; small, or whole blocks, or across some.
-sector_range history::random_range() {
+sector_range history::random_range(std::uint64_t longest) {
   const std::uint64_t size = in_.nr_origin_sectors();
   const std::uint64_t nr_blocks = (size + block_size_ - 1) / block_size_;
   const std::uint64_t block = chance_.one_in(5)
@@ -154,19 +171,27 @@ sector_range history::random_range() {
   const std::uint64_t kind = chance_.below(8);
   if (kind == 0) {
     where.begin = block * block_size_;
-    where.end = where.begin + block_size_ * (chance_.one_in(4) ? 2 : 1);
+    where.end = where.begin + block_size_ * (chance_.one_in(4) ? chance_.between(2, 6) : 1);
   } else {
     where.begin = block * block_size_ + chance_.below(block_size_);
     where.end =
         where.begin + (kind == 1 ? chance_.between(1, block_size_ * 5 / 2) : chance_.between(1, 8));
   }
   where.begin = std::min(where.begin, size - 1);
-  where.end = std::min(where.end, size);
+  where.end = std::min({where.end, size, where.begin + longest});
   return where;
+}
+
+// Or everything: more pieces than are in flight at a time.
+sector_range history::long_range() {
+  const std::uint64_t size = in_.nr_origin_sectors();
+  const bool is_affordable = size <= max_blocks_at_once * block_size_;
+  return is_affordable && chance_.one_in(10) ? sector_range{0, size} : random_range(size);
 }
 
 void history::happen(event what) {
   using operation = world::operation;
+  const std::uint64_t size = in_.nr_origin_sectors();
   switch (what) {
   case event::read:
     in_.submit(operation::read, random_range());
@@ -175,16 +200,16 @@ void history::happen(event what) {
     in_.submit(operation::write, random_range(), chance_.one_in(fua_one_in_));
     break;
   case event::write_zeroes:
-    in_.submit(operation::write_zeroes, random_range(), chance_.one_in(fua_one_in_));
+    in_.submit(operation::write_zeroes, long_range(), chance_.one_in(fua_one_in_));
     break;
   case event::discard:
-    in_.submit(operation::discard, random_range());
+    in_.submit(operation::discard, random_range(size));
     break;
   case event::flush:
     in_.submit(operation::flush, {});
     break;
   case event::prefetch:
-    in_.submit(operation::prefetch, random_range());
+    in_.submit(operation::prefetch, long_range());
     break;
   case event::wait:
     in_.advance(std::chrono::milliseconds{chance_.between(1, chance_.one_in(3) ? 4000 : 50)});
@@ -193,7 +218,7 @@ void history::happen(event what) {
     in_.begin_clean();
     break;
   case event::reload:
-    in_.begin_reload(random_engine_options());
+    reload();
     break;
   case event::threshold:
     in_.begin_message({"migration_threshold", fmt::to_string(chance_.below(4) * block_size_)});
@@ -223,7 +248,20 @@ void history::happen(event what) {
   }
 }
 
+void history::reload() {
+  const engine_options how = random_engine_options();
+  if (how.mode == cache_mode::passthrough && chance_.one_in(2)) {
+    static_cast<void>(in_.clean()); // or else it is refused
+  }
+  if (in_.is_open() && !in_.is_power_cut() && !in_.is_over()) {
+    in_.begin_reload(how);
+  }
+}
+
 void history::invalidate_some() {
+  if (in_.engine().state().mode != cache_mode::passthrough && !chance_.one_in(8)) {
+    return; // it would be refused
+  }
   const std::uint64_t nr = in_.engine().state().mappings->nr_cache_blocks();
   const std::uint64_t begin = chance_.below(nr);
   const std::uint64_t end = chance_.between(begin + 1, nr);
@@ -270,7 +308,12 @@ void history::try_to_start(const engine_options &how) {
     metadata.add_fault(
         {.op = fault_kinds.at(chance_.below(3)), .one_in = chance_.between(1, 4), .at_most = 1});
   }
-  const auto opened = in_.open(how, resized(1, 14), resized(4, 48));
+  const std::uint64_t nr_cached = devices_.fast_size.value() / block_size_;
+  const std::uint64_t nr_blocks = devices_.origin_size.value() / block_size_;
+  const auto opened = in_.open(how, resized(1, nr_cached + 4), resized(4, nr_blocks + 10));
+  if (!opened && !in_.media().is_formatted) { // perhaps it is full
+    metadata.resize(bytes{metadata.size().value() + 4 * metadata_block_size});
+  }
   metadata.clear_faults();
   if (in_.is_power_cut()) {
     in_.cut_power();

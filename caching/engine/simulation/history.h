@@ -53,10 +53,12 @@ class history {
   void choose_latencies();
   engine_options random_engine_options();
   event random_event();
-  sector_range random_range();
+  sector_range random_range(std::uint64_t longest = world::max_request);
+  sector_range long_range();
   void happen(event what);
   void start();
   void try_to_start(const engine_options &how);
+  void reload();
   void restart();
   void recover();
   void look_read_only();

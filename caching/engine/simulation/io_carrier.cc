@@ -74,7 +74,7 @@ std::optional<instant> io_carrier::next_due() const {
   return next == in_flight_.end() ? std::nullopt : std::optional{next->due};
 }
 
-void io_carrier::begin(engine_io &which, instant now) {
+void io_carrier::begin(engine_io &which, instant now, std::uint64_t mark) {
   inspect(which);
   ++counts_[static_cast<std::size_t>(which.on)][static_cast<std::size_t>(which.op)];
   const io_latency &latency = latencies_[static_cast<std::size_t>(which.on)];
@@ -86,7 +86,7 @@ void io_carrier::begin(engine_io &which, instant now) {
     takes += instant{static_cast<std::int64_t>(chance_() % range)};
   }
   const std::uint64_t flush = which.op == operation::flush ? device_of(which).begin_flush() : 0;
-  in_flight_.push_back({&which, now + takes, flush});
+  in_flight_.push_back({&which, now + takes, flush, mark});
   if (is_verbose_) {
     fmt::print(stderr, "{:12}     begins {}\n", now.count(), describe(which));
   }
@@ -107,7 +107,7 @@ io_carrier::ended io_carrier::end_next() {
     fmt::print(stderr, "{:12}     ended  {}{}\n", which.due.count(), describe(io),
                error ? ": failed" : "");
   }
-  return {&io, error};
+  return {&io, error, which.mark};
 }
 
 void io_carrier::interrupt() {

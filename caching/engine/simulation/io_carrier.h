@@ -2,6 +2,7 @@
 // asks for nothing that it shouldn't.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <memory>
@@ -36,14 +37,19 @@ class io_carrier {
   }
 
   bool empty() const { return in_flight_.empty(); }
-  std::size_t size() const { return in_flight_.size(); }
+  bool is_any_on(cache_device device) const {
+    return std::ranges::any_of(in_flight_,
+                               [&](const flying &each) { return each.io->on == device; });
+  }
   // When the next one ends.
   std::optional<instant> next_due() const;
 
-  void begin(engine_io &which, instant now);
+  // `mark` is handed back when it has ended.
+  void begin(engine_io &which, instant now, std::uint64_t mark = 0);
   struct ended {
     engine_io *which;
     std::error_code error;
+    std::uint64_t mark;
   };
   // Requires that something is in flight.
   ended end_next();
@@ -64,6 +70,7 @@ class io_carrier {
     engine_io *io;
     instant due;
     std::uint64_t flush; // the device's number of it, if it is one
+    std::uint64_t mark;
   };
 
   simulated_device &device_of(const engine_io &io) const {

@@ -13,7 +13,7 @@
 
 namespace dmcache {
 
-class obedient_policy final : public policy {
+class obedient_policy : public policy {
  public:
   explicit obedient_policy(std::uint64_t nr_cache_blocks, std::string name = "obedient",
                            std::uint32_t major_version = 1)

@@ -1,6 +1,7 @@
 // The simulation finds what is wrong: each defect of a device, and a policy that errs.
 #include <gtest/gtest.h>
 
+#include "caching/engine/simulation/cache_test.h"
 #include "caching/engine/simulation/eager_policy.h"
 #include "caching/engine/simulation/history.h"
 
@@ -36,6 +37,35 @@ TEST(simulation_test, finds_devices_that_lose_a_write_now_and_then) {
 
 TEST(simulation_test, finds_devices_that_write_to_the_next_sector_now_and_then) {
   EXPECT_GE(nr_violations(defect::misplaces_writes, 20), 10U);
+}
+
+// It gives away a block that is in use.
+class careless_policy final : public obedient_policy {
+ public:
+  using obedient_policy::obedient_policy;
+  std::optional<cache_block> miss(origin_block block, promotion possible) override {
+    return obedient_policy::miss(block, possible) ? std::optional{cache_block{0}} : std::nullopt;
+  }
+};
+
+class simulation_death_test : public cache_test {};
+
+TEST_F(simulation_death_test, finds_a_policy_that_gives_away_a_block_in_use) {
+  make();
+  engine_options how = options();
+  how.make_policy = [](std::string_view /*name*/, const policy_geometry &geometry) {
+    return result<std::unique_ptr<dmcache::policy>>{
+        std::make_unique<careless_policy>(geometry.nr_cache_blocks)};
+  };
+  ASSERT_TRUE(in->open(how));
+  EXPECT_FALSE(in->read(part(1)));
+  ASSERT_TRUE(in->settle());
+  EXPECT_DEATH(
+      {
+        static_cast<void>(in->read(part(2)));
+        in->settle();
+      },
+      "a cache block holds one origin block");
 }
 
 TEST(simulation_test, is_the_same_for_the_same_seed) {

@@ -62,8 +62,7 @@ bool world::step() {
   const auto due = carrier_.next_due();
   if (due && *due <= tick) {
     now_ = std::max(now_, *due);
-    const auto [io, error] = carrier_.end_next();
-    engine_->io_done(*io, error);
+    end_next_io();
     nr_idle_ticks_ = 0;
   } else {
     now_ = tick;
@@ -79,11 +78,24 @@ bool world::step() {
   return !is_over();
 }
 
+void world::end_next_io() {
+  const auto [io, error, mark] = carrier_.end_next();
+  if (error && io->op == engine_io::operation::flush && io->on != cache_device::metadata) {
+    has_failed_flush_ = true;
+    has_untold_failure_ = true;
+    if ((io->on == cache_device::fast ? how_.fast : how_.origin).failed_flush_loses) {
+      const auto lost = model_.lost(mark);
+      untold_loss_ = untold_loss_ ? untold_loss_ : lost;
+    }
+  }
+  engine_->io_done(*io, error);
+}
+
 void world::pump() {
   for (bool is_more = true; is_more && !is_over();) {
     is_more = false;
     while (engine_io *next = engine_->next_io()) {
-      carrier_.begin(*next, now_);
+      carrier_.begin(*next, now_, model_.now());
       is_more = true;
     }
     while (request *next = engine_->next_completed()) {
@@ -178,6 +190,7 @@ void world::submit(operation what, sector_range where, bool fua) {
   which.before = model_.next_change();
   which.submitted_at = model_.now();
   which.mode = engine_->state().metadata_is;
+  which.failed_flushes = engine_->state().failed_flushes;
   which.failures = nr_failed();
   if (what == operation::write || what == operation::read) {
     std::byte *at = which.data.span().data();
@@ -245,6 +258,14 @@ std::optional<std::string> world::fault_of(const client_request &which) {
   if (is_done && which.mode == metadata_mode::fail) {
     return "something was served after the metadata had failed for good";
   }
+  if (inner.op == operation::flush) {
+    if (is_done && untold_loss_ && *untold_loss_ < which.submitted_at) {
+      return "a flush succeeded, though what it should cover was lost by one that failed";
+    }
+    told_at_ = has_untold_failure_ && !is_done ? model_.now() : told_at_;
+    has_untold_failure_ = has_untold_failure_ && is_done;
+    untold_loss_ = is_done ? untold_loss_ : std::nullopt;
+  }
   if (which.change != 0) {
     return model_.end(which.change, is_done, inner.fua);
   }
@@ -258,8 +279,14 @@ std::optional<std::string> world::fault_of(const client_request &which) {
 bool world::is_failure_justified(const client_request &which) const {
   const metadata_mode mode = engine_->state().metadata_is;
   const bool is_read = which.inner.op == operation::read || which.inner.op == operation::prefetch;
-  return nr_failed() != which.failures || mode == metadata_mode::fail ||
-         (mode != metadata_mode::write && !is_read) || is_shutting_down_;
+  // In passthrough mode a write has to change the metadata first.
+  const bool is_full = how_.nr_metadata_blocks < enough_metadata_blocks &&
+                       engine_->state().mode == cache_mode::passthrough;
+  return nr_failed() != which.failures || which.failed_flushes != engine_->state().failed_flushes ||
+         (which.inner.op == operation::flush &&
+          (has_untold_failure_ || which.submitted_at <= told_at_)) ||
+         mode == metadata_mode::fail || ((mode != metadata_mode::write || is_full) && !is_read) ||
+         is_shutting_down_;
 }
 
 std::optional<std::string> world::fault_of_data(const client_request &which) {
@@ -354,11 +381,15 @@ result<> world::shut_down() {
   if (nr_under_way_ != 0 || nr_controls_ != 0 || !carrier_.empty()) {
     violate("after a shutdown something is under way");
   }
-  if (!outcome && nr_failed() == failures && engine_->state().metadata_is == metadata_mode::write) {
+  if (!outcome && nr_failed() == failures && !has_failed_flush_ &&
+      engine_->state().metadata_is == metadata_mode::write) {
     violate("a shutdown failed without a reason: " + outcome.error().message);
   }
   for (const auto &each : devices_) {
     each->clear_faults();
+  }
+  if (outcome && untold_loss_) {
+    violate("a shutdown succeeded, though something was lost by a flush that failed");
   }
   if (outcome) {
     ++totals_.shutdowns;

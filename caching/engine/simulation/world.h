@@ -50,6 +50,8 @@ struct world_totals {
 
 class world {
  public:
+  // With so many the metadata device is never full.
+  static constexpr std::uint64_t enough_metadata_blocks = 64;
   // No request is longer.
   static constexpr std::uint64_t max_request = 512; // sectors
 
@@ -144,11 +146,12 @@ class world {
     request inner{};
     aligned_buffer data{max_request * sector_size};
     sector_range where;
-    change_id change = 0;           // if it is one
-    change_id before = 0;           // what was submitted later has this number or a higher one
-    std::uint64_t submitted_at = 0; // in the model's time
-    metadata_mode mode{};           // when it was submitted
-    std::uint64_t failures = 0;     // of the devices, until then
+    change_id change = 0;             // if it is one
+    change_id before = 0;             // what was submitted later has this number or a higher one
+    std::uint64_t submitted_at = 0;   // in the model's time
+    metadata_mode mode{};             // when it was submitted
+    std::uint64_t failed_flushes = 0; // that the engine knew of, until then
+    std::uint64_t failures = 0;       // of the devices, until then
     std::optional<std::error_code> *told = nullptr; // of its outcome
   };
   struct client_control {
@@ -169,6 +172,7 @@ class world {
 
   // Running.
   void pump();
+  void end_next_io();
   void completed(client_request &which);
   std::optional<std::string> fault_of(const client_request &which);
   bool is_failure_justified(const client_request &which) const;
@@ -192,6 +196,10 @@ class world {
   std::unique_ptr<cache_engine> engine_;
   std::uint64_t changes_at_open_ = 0;
   bool is_shutting_down_ = false;
+  bool has_failed_flush_ = false;            // since the cache was opened
+  bool has_untold_failure_ = false;          // and no client has heard of it
+  std::uint64_t told_at_ = 0;                // when one has, in the model\'s time
+  std::optional<std::uint64_t> untold_loss_; // by that, of what had ended then
   bool is_power_cut_ = false;
   std::optional<std::uint64_t> events_to_cut_;
   std::uint64_t nr_idle_ticks_ = 0; // in a row, with something under way, but no I/O

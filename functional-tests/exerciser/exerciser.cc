@@ -22,6 +22,7 @@
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include <fmt/format.h>
@@ -33,6 +34,8 @@
 
 namespace dmcache::exerciser {
 namespace {
+
+using namespace std::literals;
 
 const std::map<std::string, std::string, std::less<>> default_options{
     {"metadata", ""},  {"fast", ""},       {"origin", ""},        {"device", ""},
@@ -49,10 +52,14 @@ std::uint64_t number(std::string_view text) {
 }
 
 cache_mode mode_named(std::string_view name) {
-  if (name == "writeback") {
-    return cache_mode::writeback;
+  for (const auto &[known, mode] : {std::pair{"writeback"sv, cache_mode::writeback},
+                                    {"writethrough"sv, cache_mode::writethrough},
+                                    {"passthrough"sv, cache_mode::passthrough}}) {
+    if (name == known) {
+      return mode;
+    }
   }
-  return name == "writethrough" ? cache_mode::writethrough : cache_mode::passthrough;
+  throw std::invalid_argument{fmt::format("there is no mode '{}'", name)};
 }
 
 class session {

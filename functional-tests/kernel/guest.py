@@ -17,8 +17,9 @@ def kernel_tree():
 
 
 def copy_program(root, program):
-    """Copies it with the shared libraries that it needs."""
-    path = pathlib.Path(shutil.which(program, path=os.environ["PATH"] + ":/sbin:/usr/sbin"))
+    """Copies it, ours if there is one, with the shared libraries that it needs."""
+    folders = (os.environ["DMCACHE_BIN"], os.environ["PATH"], "/sbin", "/usr/sbin")
+    path = pathlib.Path(shutil.which(program, path=":".join(folders)))
     (root / "sbin").mkdir(exist_ok=True)
     shutil.copy(path, root / "sbin" / program)
     for word in subprocess.run(["ldd", path], capture_output=True, text=True).stdout.split():
@@ -53,14 +54,15 @@ def add_modules(root):
             names.write(f"/{target.name}\n")
 
 
-def initial_ram_disk(folder, cases):
+def initial_ram_disk(folder, script, programs):
     root = pathlib.Path(folder) / "root"
     (root / "bin").mkdir(parents=True)
     shutil.copy(shutil.which("busybox"), root / "bin" / "busybox")
     shutil.copy(HERE / "init", root / "init")
     (root / "init").chmod(0o755)
-    (root / "cases").write_text(cases)
-    copy_program(root, "dmsetup")
+    (root / "script").write_text(script)
+    for program in ("dmsetup", *programs):
+        copy_program(root, program)
     add_modules(root)
     names = "\n".join(str(each.relative_to(root)) for each in root.rglob("*"))
     archive = subprocess.run(["cpio", "-o", "-H", "newc", "-R", "0:0", "--quiet"], cwd=root,
@@ -70,30 +72,53 @@ def initial_ram_disk(folder, cases):
     return packed
 
 
-def run(cases, timeout=600):
-    """{case: {key: value}} of cases {name: (metadata, fast, origin, block size, features)}."""
-    with tempfile.TemporaryDirectory() as folder:
-        disks, lines = [], []
-        for name, (metadata, fast, origin, block_size, features) in cases.items():
-            names = [f"vd{chr(ord('a') + len(disks) + i)}" for i in range(3)]
-            disks += [metadata, fast, origin]
-            lines.append(" ".join([name, *names, str(block_size), features]) + "\n")
-        command = ["qemu-system-x86_64", "-machine", "q35", "-accel", "tcg,thread=multi",
-                   "-cpu", "max", "-m", "1024", "-smp", "2", "-no-reboot", "-display", "none",
-                   "-monitor", "none", "-nodefaults", "-serial", "stdio",
-                   "-kernel", next(kernel_tree().glob("boot/vmlinuz-*")),
-                   "-initrd", initial_ram_disk(folder, "".join(lines)),
-                   "-append", "console=ttyS0 quiet loglevel=4 panic=-1"]
-        for number, disk in enumerate(disks):
-            command += ["-drive", f"if=none,id=d{number},file={disk},format=raw,cache=writeback",
-                        "-device", f"virtio-blk-pci,drive=d{number},bus=pcie.0"]
-        said = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True,
-                              timeout=timeout).stdout.decode(errors="replace")
-    if "all done" not in said:
-        raise RuntimeError("the guest ended early:\n" + said)
-    results = {name: {} for name in cases}
-    for line in said.splitlines():
-        name, key, value = (line.strip().split(" ", 2) + ["", ""])[:3]
-        if name in results:
-            results[name][key] = value
-    return results
+def disk_arguments(disks):
+    """Eight to a slot, in the order in which the guest will name them."""
+    for number, disk in enumerate(disks):
+        yield from ("-drive", f"if=none,id=d{number},file={disk},format=raw,cache=writeback,"
+                    "discard=unmap")
+        yield from ("-device", f"virtio-blk-pci,drive=d{number},bus=pcie.0,multifunction=on,"
+                    f"addr={3 + number // 8:#x}.{number % 8}")
+
+
+def sayings(lines):
+    """{label: {key: [value, ...]}} of lines "LABEL KEY VALUE"."""
+    said = {}
+    for line in lines:
+        label, key, value = (line.strip().split(" ", 2) + ["", ""])[:3]
+        said.setdefault(label, {}).setdefault(key, []).append(value)
+    return said
+
+
+class Guest:
+    """Disks and a script for init; then what it says."""
+
+    def __init__(self, *programs):
+        self.programs = programs
+        self.disks = []
+        self.lines = []
+
+    def disk(self, path):
+        """Its name in the guest."""
+        self.disks.append(path)
+        first, second = divmod(len(self.disks) - 1, 26)
+        return "vd" + ("" if first == 0 else chr(ord("a") + first - 1)) + chr(ord("a") + second)
+
+    def add(self, *words):
+        self.lines.append(" ".join(map(str, words)))
+
+    def boot(self, timeout=600, end="all done"):
+        with tempfile.TemporaryDirectory() as folder:
+            script = "".join(line + "\n" for line in self.lines)
+            command = ["qemu-system-x86_64", "-machine", "q35", "-accel", "tcg,thread=multi",
+                       "-cpu", "max", "-m", "1024", "-smp", "2", "-no-reboot", "-display", "none",
+                       "-monitor", "none", "-nodefaults", "-serial", "stdio",
+                       "-kernel", next(kernel_tree().glob("boot/vmlinuz-*")),
+                       "-initrd", initial_ram_disk(folder, script, self.programs),
+                       "-append", "console=ttyS0 quiet loglevel=4 panic=-1",
+                       *disk_arguments(self.disks)]
+            said = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True,
+                                  timeout=timeout).stdout.decode(errors="replace")
+        if end not in said:
+            raise RuntimeError("the guest ended early:\n" + said)
+        return sayings(said.splitlines())

@@ -23,16 +23,41 @@ constexpr std::uint64_t nr_origin_blocks = std::uint64_t{1} << 22;
 constexpr std::uint64_t nr_used = 65536;
 constexpr std::uint64_t metadata_size = 128 << 20;
 
-result<> system_failure(const std::string &path) {
-  return fail(failure::environment,
-              fmt::format("{}: {}", path, std::generic_category().message(errno)));
-}
+// A new file of that size, in which `length` bytes are written at each of `offsets`.
+class new_file {
+ public:
+  new_file(const std::string &path, std::uint64_t size)
+      : path_{path}, file_{::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600)} {
+    is_good_ = file_.is_open() && ::ftruncate(file_.get(), static_cast<off_t>(size)) == 0;
+  }
 
-result<> make_sparse(const std::string &path, std::uint64_t size) {
-  const file_descriptor file{::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600)};
-  const bool is_made = file.is_open() && ::ftruncate(file.get(), static_cast<off_t>(size)) == 0;
-  return is_made ? result<>{} : system_failure(path);
-}
+  void fill(std::span<const std::uint64_t> offsets, std::size_t length) {
+    const std::vector<char> data(length, 'x');
+    for (const std::uint64_t offset : offsets) {
+      is_good_ = is_good_ && ::pwrite(file_.get(), data.data(), length,
+                                      static_cast<off_t>(offset)) == static_cast<ssize_t>(length);
+    }
+  }
+  void fill(std::uint64_t begin, std::uint64_t end, char with) {
+    const std::vector<char> data(bench_cache::block_size, with);
+    for (; begin < end; begin += data.size()) {
+      is_good_ =
+          is_good_ && ::pwrite(file_.get(), data.data(), data.size(), static_cast<off_t>(begin)) ==
+                          static_cast<ssize_t>(data.size());
+    }
+  }
+  result<> finish() {
+    is_good_ = is_good_ && ::fsync(file_.get()) == 0;
+    return is_good_ ? result<>{}
+                    : fail(failure::environment,
+                           fmt::format("{}: {}", path_, std::generic_category().message(errno)));
+  }
+
+ private:
+  std::string path_;
+  file_descriptor file_;
+  bool is_good_ = false;
+};
 
 std::string document(const std::vector<std::uint32_t> &origin_blocks) {
   std::string text =
@@ -68,21 +93,36 @@ bench_cache::bench_cache(const std::string &folder)
 }
 
 result<> bench_cache::prepare() const {
-  for (const auto &[path, size] : {std::pair{paths_.metadata, metadata_size},
-                                   std::pair{paths_.fast, nr_cache_blocks * block_size},
-                                   std::pair{paths_.origin, nr_origin_blocks * block_size}}) {
-    if (auto made = make_sparse(path, size); !made) {
+  for (const auto part :
+       {&bench_cache::fill_fast, &bench_cache::fill_origin, &bench_cache::make_metadata}) {
+    if (auto made = (this->*part)(); !made) {
       return made;
     }
   }
-  if (auto made = make_metadata(); !made) {
-    return made;
-  }
-  return fill_used_blocks();
+  return {};
+}
+
+result<> bench_cache::fill_fast() const {
+  new_file fast{paths_.fast, nr_cache_blocks * block_size};
+  fast.fill(fast_offsets_, io_size);
+  fast.fill(std::span{fast_offsets_}.first(nr_to_write_back), block_size);
+  fast.fill(nr_loaded * block_size, nr_cache_blocks * block_size, 'x');
+  return fast.finish();
+}
+
+result<> bench_cache::fill_origin() const {
+  new_file origin{paths_.origin, nr_origin_blocks * block_size};
+  origin.fill(std::span{origin_offsets_}.first(nr_to_write_back), block_size);
+  return origin.finish();
 }
 
 // As a cache that was in use left them, with the hints of its policy.
 result<> bench_cache::make_metadata() const {
+  new_file file{paths_.metadata, metadata_size};
+  file.fill(0, metadata_size, 0);
+  if (auto made = file.finish(); !made) {
+    return made;
+  }
   auto device = open_file_device(paths_.metadata, access::read_write);
   if (!device) {
     return std::unexpected{device.error()};
@@ -101,17 +141,6 @@ result<> bench_cache::make_metadata() const {
   device->reset();
   auto opened = file_runtime::open(paths_, {}, [](request &) {});
   return opened ? (*opened)->close() : std::unexpected{opened.error()};
-}
-
-result<> bench_cache::fill_used_blocks() const {
-  const file_descriptor file{::open(paths_.fast.c_str(), O_WRONLY | O_CLOEXEC)};
-  const std::vector<char> data(io_size, 'x');
-  for (const std::uint64_t offset : fast_offsets_) {
-    if (::pwrite(file.get(), data.data(), data.size(), static_cast<off_t>(offset)) < 0) {
-      return system_failure(paths_.fast);
-    }
-  }
-  return ::fsync(file.get()) == 0 ? result<>{} : system_failure(paths_.fast);
 }
 
 } // namespace dmcache

@@ -16,7 +16,9 @@ class bench_cache {
  public:
   static constexpr std::uint64_t block_size = 32 << 10;
   static constexpr std::uint64_t nr_loaded = 1000000;
-  static constexpr std::uint64_t nr_cache_blocks = nr_loaded + 20000;
+  static constexpr std::uint64_t nr_cache_blocks = nr_loaded + 8000;
+  // Of the used blocks, so many can be written back.
+  static constexpr std::uint64_t nr_to_write_back = 4000;
 
   // In a folder, where prepare() has been called once.
   explicit bench_cache(const std::string &folder);
@@ -25,16 +27,17 @@ class bench_cache {
   result<> prepare() const;
 
   const cache_paths &paths() const { return paths_; }
-  // Of the used blocks, in the same order: where they begin on the fast device, and the same place
-  // on the origin.
+  // Of the used blocks, in the same order, where they begin on the fast device, and where on the
+  // origin. The first 4 KiB of each are what is read and written.
   const std::vector<std::uint64_t> &fast_offsets() const { return fast_offsets_; }
   const std::vector<std::uint64_t> &origin_offsets() const { return origin_offsets_; }
-  // Where blocks of the origin begin that are not cached.
+  // Where blocks of the origin begin that are not cached: as many as there are free cache blocks.
   const std::vector<std::uint64_t> &uncached_offsets() const { return uncached_offsets_; }
 
  private:
   result<> make_metadata() const;
-  result<> fill_used_blocks() const;
+  result<> fill_fast() const;
+  result<> fill_origin() const;
 
   cache_paths paths_;
   std::vector<std::uint32_t> origin_blocks_; // by cache block

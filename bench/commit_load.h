@@ -15,16 +15,13 @@ namespace dmcache {
 
 class commit_load final : public request_client {
  public:
-  // Each of `uncached`, where blocks of the origin begin, is used once.
+  // Each of `uncached`, where blocks of the origin begin, is used once; with none left it rests.
   commit_load(file_runtime &runtime, std::span<const std::uint64_t> uncached)
       : runtime_{runtime}, uncached_{uncached} {
     std::ranges::fill(data_.span(), std::byte{1});
   }
 
-  void start() {
-    is_running_ = true;
-    write();
-  }
+  void start() { write(); }
   void stop() {
     is_stopping_ = true;
     runtime_.run_until([this] { return !is_running_; });
@@ -35,8 +32,6 @@ class commit_load final : public request_client {
     require(!which.outcome, "no I/O fails here");
     if (which.op == request::operation::write) {
       submit(request::operation::flush, {}, {});
-    } else if (is_stopping_) {
-      is_running_ = false;
     } else {
       write();
     }
@@ -44,8 +39,10 @@ class commit_load final : public request_client {
 
  private:
   void write() {
-    const std::uint64_t offset = uncached_[next_++ % uncached_.size()];
-    submit(request::operation::write, bytes{offset}, data_.span());
+    is_running_ = !is_stopping_ && next_ < uncached_.size();
+    if (is_running_) {
+      submit(request::operation::write, bytes{uncached_[next_++]}, data_.span());
+    }
   }
   void submit(request::operation op, bytes offset, std::span<std::byte> data) {
     request_.op = op;

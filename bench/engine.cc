@@ -1,5 +1,5 @@
 // Measures the engine on real files: bench_engine [FOLDER [ROUNDS]]. FOLDER takes sparse files with
-// 1 GiB in them. Prints what was measured beside its bar, and exits with 1 if a bar is missed.
+// 1 GB in them. Prints what was measured beside its bar, and exits with 1 if a bar is missed.
 //
 // The raw fast file and hits on it through the engine take turns, in short rounds, and medians
 // count: others use the machine, too.
@@ -34,8 +34,7 @@ using seconds = std::chrono::duration<double>;
 
 constexpr std::array<std::size_t, 3> depths{1, 16, 32};
 constexpr auto round_length = 300ms;
-constexpr auto latency_round_length = 1500ms;
-constexpr std::size_t nr_dirtied = 4000;    // blocks, to be written back
+constexpr auto latency_round_length = 1s;
 constexpr std::uint64_t nr_counted = 20000; // hits, of which the instructions are counted
 constexpr double rate_bar = 0.95;
 constexpr double instruction_bar = 800;
@@ -122,7 +121,7 @@ bool measure_memory(const bench_cache &cache) {
   auto runtime = open_runtime(cache);
   const double opened = resident_bytes();
   hit_loop hits{*runtime, cache.origin_offsets()};
-  hits.run({.writes = true, .depth = 32, .count = cache.origin_offsets().size()});
+  hits.run({.depth = 32, .count = cache.origin_offsets().size()});
   const double used = resident_bytes();
   close_runtime(std::move(runtime));
   const auto per_block = [&](double bytes) {
@@ -185,6 +184,7 @@ bool measure_rates(const bench_cache &cache, file_runtime &runtime, int rounds) 
   bool is_fine = true;
   for (const bool writes : {false, true}) {
     for (const std::size_t depth : depths) {
+      (void)runtime.clean(); // or what is dirty is written back meanwhile
       is_fine &= compare_rates(raw, hits, writes, depth, rounds);
     }
   }
@@ -200,7 +200,7 @@ double p99_while(hit_loop &hits, const std::function<void()> &something) {
 
 bool measure_latencies(const bench_cache &cache, file_runtime &runtime, int rounds) {
   hit_loop hits{runtime, cache.origin_offsets()};
-  const std::span dirtied = std::span{cache.origin_offsets()}.first(nr_dirtied);
+  const std::span dirtied = std::span{cache.origin_offsets()}.first(bench_cache::nr_to_write_back);
   hit_loop writes{runtime, dirtied};
   commit_load commits{runtime, cache.uncached_offsets()};
   const auto run_for = [&](std::chrono::nanoseconds how_long) {
@@ -211,7 +211,7 @@ bool measure_latencies(const bench_cache &cache, file_runtime &runtime, int roun
   (void)runtime.clean();
   for (int i = 0; i < rounds; ++i) {
     found[0].push_back(p99_while(hits, [&] { run_for(latency_round_length); }));
-    writes.run({.writes = true, .depth = 32, .count = nr_dirtied});
+    writes.run({.writes = true, .depth = 32, .count = bench_cache::nr_to_write_back});
     found[1].push_back(p99_while(hits, [&] { (void)runtime.clean(); }));
     found[2].push_back(p99_while(hits, [&] {
       commits.start();

@@ -26,6 +26,7 @@ class file_descriptor {
 
   bool is_open() const { return number_ >= 0; }
   int get() const { return number_; }
+  int release() { return std::exchange(number_, -1); } // the caller's from now on
 
  private:
   int number_ = -1;

@@ -15,6 +15,7 @@ constexpr std::string_view prefix = "cache_";
 
 constexpr std::array all_commands{
     command{"cache_check", "verify the metadata of a cache", run_cache_check},
+    command{"cache_ctl", "tell about a cache that is served, and control it", run_cache_ctl},
     command{"cache_dump", "write the metadata of a cache as XML", run_cache_dump},
     command{"cache_metadata_pack", "make metadata a small file, to send to whoever can help",
             run_cache_metadata_pack},
@@ -24,6 +25,7 @@ constexpr std::array all_commands{
     command{"cache_repair", "write what can be read of damaged metadata as sound metadata",
             run_cache_repair},
     command{"cache_restore", "write metadata from XML", run_cache_restore},
+    command{"cache_serve", "serve a cache over NBD", run_cache_serve},
     command{"cache_writeback", "copy what is dirty to the origin", run_cache_writeback},
 };
 
@@ -65,8 +67,18 @@ void command_line::add_with_optional_value(const char *option, const char *value
       option, options::value<std::string>()->value_name(value)->implicit_value(""), meaning);
 }
 
+void command_line::add_repeatable(const char *option, const char *value, const char *meaning) {
+  described_.add_options()(option, options::value<std::vector<std::string>>()->value_name(value),
+                           meaning);
+}
+
 void command_line::take_operand(std::string called) {
   operand_name_ = std::move(called);
+}
+
+void command_line::take_operands(std::string called) {
+  take_operand(std::move(called));
+  takes_many_ = true;
 }
 
 std::optional<int> command_line::parse(std::span<const std::string> arguments) {
@@ -107,11 +119,11 @@ std::optional<int> command_line::parse(std::span<const std::string> arguments) {
   if (!operand_name_.empty() && operands.empty()) {
     return refuse(fmt::format("No {} given.", operand_name_));
   }
-  if (operands.size() > 1) {
+  if (operands.size() > 1 && !takes_many_) {
     return refuse(
         fmt::format("one {} is expected, but {} are given", operand_name_, operands.size()));
   }
-  operand_ = operands.empty() ? "" : operands.front();
+  operands_ = std::move(operands);
   return {};
 }
 

@@ -30,12 +30,14 @@ const command *find_command(std::string_view name);
 extern const char *const version;
 
 int run_cache_check(std::span<const std::string> arguments);
+int run_cache_ctl(std::span<const std::string> arguments);
 int run_cache_dump(std::span<const std::string> arguments);
 int run_cache_metadata_pack(std::span<const std::string> arguments);
 int run_cache_metadata_size(std::span<const std::string> arguments);
 int run_cache_metadata_unpack(std::span<const std::string> arguments);
 int run_cache_repair(std::span<const std::string> arguments);
 int run_cache_restore(std::span<const std::string> arguments);
+int run_cache_serve(std::span<const std::string> arguments);
 int run_cache_writeback(std::span<const std::string> arguments);
 
 namespace options = boost::program_options;
@@ -51,8 +53,11 @@ class command_line {
   void add(const char *option, const char *meaning);
   void add(const char *option, const char *value, const char *meaning);
   void add_with_optional_value(const char *option, const char *value, const char *meaning);
+  void add_repeatable(const char *option, const char *value, const char *meaning);
   // The command takes one operand, which it calls so ("DEVICE").
   void take_operand(std::string called);
+  // The command takes any number of operands, but at least one.
+  void take_operands(std::string called);
   // An empty operand, which LVM puts before the options, is nothing.
   void ignore_empty_operand() { ignores_empty_operand_ = true; }
 
@@ -69,7 +74,12 @@ class command_line {
   std::string text_or(const std::string &option, const char *otherwise) const {
     return has(option) ? text(option) : otherwise;
   }
-  std::string operand() const { return operand_; }
+  std::vector<std::string> texts(const std::string &repeatable) const {
+    return has(repeatable) ? values_[repeatable].as<std::vector<std::string>>()
+                           : std::vector<std::string>{};
+  }
+  std::string operand() const { return operands_.empty() ? "" : operands_.front(); }
+  const std::vector<std::string> &operands() const { return operands_; }
 
   // Tells `problem` and where to find help; the exit code of wrong usage.
   int refuse(std::string_view problem) const;
@@ -82,7 +92,8 @@ class command_line {
   std::string example_;
   std::string operand_name_;
   bool ignores_empty_operand_ = false;
-  std::string operand_;
+  bool takes_many_ = false;
+  std::vector<std::string> operands_;
   options::options_description described_;
   options::variables_map values_;
 };

@@ -18,10 +18,10 @@ namespace {
 std::string overview() {
   std::string text = "Usage: dmcache COMMAND [OPTION...]\n\nCommands:\n";
   for (const command &each : commands()) {
-    text += fmt::format("  {:<21}{}\n", each.name, each.purpose);
+    text += fmt::format("  {:<23}{}\n", each.name, each.purpose);
   }
-  return text + "\nOptions:\n  -h [ --help ]        show this help, or that of a COMMAND\n"
-                "  -V [ --version ]     show the version\n"
+  return text + "\nOptions:\n  -h [ --help ]          show this help, or that of a COMMAND\n"
+                "  -V [ --version ]       show the version\n"
                 "\nThe prefix cache_ can be left out.\n"
                 "Example: dmcache check /dev/mapper/vg-pool_cmeta\n";
 }

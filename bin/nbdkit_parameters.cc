@@ -59,19 +59,14 @@ int take_version(std::uint32_t &into, const char *value) {
   return 0;
 }
 
-int take_mode(cache_mode &into, std::string_view value) {
-  constexpr std::array modes{std::pair{"writeback", cache_mode::writeback},
-                             std::pair{"writethrough", cache_mode::writethrough},
-                             std::pair{"passthrough", cache_mode::passthrough}};
-  for (const auto &[name, mode] : modes) {
-    if (value == name) {
-      into = mode;
-      return 0;
-    }
+int take_mode(cache_mode &into, const char *value) {
+  const auto mode = find_cache_mode(value);
+  if (!mode) {
+    nbdkit_error("mode must be writeback, writethrough or passthrough, not '%s'", value);
+    return -1;
   }
-  nbdkit_error("mode must be writeback, writethrough or passthrough, not '%s'",
-               std::string{value}.c_str());
-  return -1;
+  into = *mode;
+  return 0;
 }
 
 } // namespace

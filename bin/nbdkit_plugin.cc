@@ -1,8 +1,8 @@
 // The nbdkit plugin: a cache, served to any number of NBD clients.
 //
 // The cache is activated before nbdkit forks into the background, so that the user sees what is in
-// the way, and gets its threads after that. It is shut down when nbdkit has no client any more, or
-// when nbdkit gives up before it serves any.
+// the way, and gets its threads after that. It is shut down as soon as nbdkit is told to end, which
+// waits for all clients to go, or when nbdkit gives up before it serves any.
 
 #define NBDKIT_API_VERSION 2
 #include <nbdkit-plugin.h>
@@ -18,9 +18,12 @@
 #include <cstdio>
 #include <exception>
 #include <memory>
+#include <mutex>
 #include <system_error>
 
+#include "bin/control_server.h"
 #include "bin/nbdkit_parameters.h"
+#include "bin/quit_signals.h"
 #include "caching/engine/threaded_runtime.h"
 
 namespace dmcache {
@@ -30,29 +33,83 @@ namespace {
 constexpr std::uint32_t max_request = 64U << 20;
 constexpr std::uint64_t max_preferred = 1U << 20;
 
-struct served_cache {
+class served_cache {
+ public:
   served_cache() = default;
   served_cache(const served_cache &) = delete;
   served_cache &operator=(const served_cache &) = delete;
   // At exit() as well, which is nbdkit's answer to whatever fails before it serves.
-  ~served_cache() { shut_down(); }
+  ~served_cache() { end(); }
 
-  void shut_down() noexcept {
-    if (!runtime) {
-      return;
-    }
-    if (!is_with_child) {
-      if (const auto closed = runtime->close(); !closed) {
-        nbdkit_error("%s", closed.error().message.c_str());
-      }
-    }
-    runtime.reset();
-  }
+  result<> activate();
+  result<> start();
+  void end() noexcept;
+  // nbdkit forks, and this is the process that doesn't go on.
+  void leave_to_child() { is_with_child_ = quit_ == nullptr; }
+
+  threaded_runtime &runtime() { return *runtime_; }
 
   nbdkit_parameters parameters;
-  std::unique_ptr<threaded_runtime> runtime;
-  bool is_with_child = false; // nbdkit forked, and this is the process that doesn't serve
+
+ private:
+  void shut_down();
+
+  std::unique_ptr<threaded_runtime> runtime_;
+  std::mutex starting_;
+  std::unique_ptr<control_server> control_;
+  std::unique_ptr<quit_signals> quit_;
+  bool is_with_child_ = false;
 };
+
+result<> served_cache::activate() {
+  auto opened = threaded_runtime::open(parameters.paths, parameters.options);
+  if (!opened) {
+    return std::unexpected{opened.error()};
+  }
+  runtime_ = std::move(*opened);
+  return {};
+}
+
+result<> served_cache::start() {
+  const std::scoped_lock starting{starting_};
+  if (auto started = runtime_->start(); !started) {
+    return started;
+  }
+  quit_ = std::make_unique<quit_signals>([this] { shut_down(); });
+  if (!parameters.control_socket.empty()) {
+    auto control = control_server::start(*runtime_, parameters.control_socket, [this] {
+      quit_->raise();
+      nbdkit_shutdown();
+    });
+    if (!control) {
+      return std::unexpected{control.error()};
+    }
+    control_ = std::move(*control);
+  }
+  return {};
+}
+
+// Requests that come after this fail.
+void served_cache::shut_down() {
+  const std::scoped_lock starting{starting_};
+  const result<> closed = runtime_->close();
+  if (!closed) {
+    nbdkit_error("%s", closed.error().message.c_str());
+  }
+  if (control_) {
+    control_->finish(closed);
+  }
+}
+
+void served_cache::end() noexcept {
+  if (quit_) {
+    quit_.reset();
+  } else if (runtime_ && !is_with_child_) {
+    shut_down();
+  }
+  control_.reset();
+  runtime_.reset();
+}
 
 served_cache cache; // NOLINT: nbdkit's callbacks have nowhere else to find it
 
@@ -72,7 +129,7 @@ template <typename Action> int guarded(Action action) noexcept {
 void load() {
   // The parent's side of a fork before the cache is served.
   ::pthread_atfork(
-      nullptr, [] { cache.is_with_child = true; }, nullptr);
+      nullptr, [] { cache.leave_to_child(); }, nullptr);
 }
 
 void dump_plugin() {
@@ -88,30 +145,24 @@ int config_complete() {
   return cache.parameters.config_complete();
 }
 
+int outcome_of(const result<> &what) {
+  if (!what) {
+    nbdkit_error("%s", what.error().message.c_str());
+    return -1;
+  }
+  return 0;
+}
+
 int get_ready() {
-  return guarded([] {
-    auto opened = threaded_runtime::open(cache.parameters.paths, cache.parameters.options);
-    if (!opened) {
-      nbdkit_error("%s", opened.error().message.c_str());
-      return -1;
-    }
-    cache.runtime = std::move(*opened);
-    return 0;
-  });
+  return guarded([] { return outcome_of(cache.activate()); });
 }
 
 int after_fork() {
-  return guarded([] {
-    if (const auto started = cache.runtime->start(); !started) {
-      nbdkit_error("%s", started.error().message.c_str());
-      return -1;
-    }
-    return 0;
-  });
+  return guarded([] { return outcome_of(cache.start()); });
 }
 
 void cleanup() {
-  cache.shut_down();
+  cache.end();
 }
 
 // What clients are told. --------------------------------------------------------------------------
@@ -121,7 +172,7 @@ void *open(int /*readonly*/) {
 }
 
 std::int64_t get_size(void * /*handle*/) {
-  return static_cast<std::int64_t>(cache.runtime->origin_size().value());
+  return static_cast<std::int64_t>(cache.runtime().origin_size().value());
 }
 
 int can_write(void * /*handle*/) {
@@ -144,7 +195,7 @@ int can_cache(void * /*handle*/) {
 // divides them is what the protocol can say.
 int block_size(void * /*handle*/, std::uint32_t *minimum, std::uint32_t *preferred,
                std::uint32_t *maximum) {
-  const std::uint64_t size = to_bytes(cache.runtime->options().block_size).value();
+  const std::uint64_t size = to_bytes(cache.runtime().options().block_size).value();
   const std::uint64_t divisor = std::uint64_t{1} << std::countr_zero(size);
   *minimum = 1;
   *preferred = static_cast<std::uint32_t>(std::min(divisor, max_preferred));
@@ -155,7 +206,7 @@ int block_size(void * /*handle*/, std::uint32_t *minimum, std::uint32_t *preferr
 // Requests. ---------------------------------------------------------------------------------------
 
 int carry_out(request &which, const char *verb) {
-  const std::error_code failed = cache.runtime->carry_out(which);
+  const std::error_code failed = cache.runtime().carry_out(which);
   if (!failed) [[likely]] {
     return 0;
   }

@@ -1,8 +1,9 @@
 # The packages that the scripts beside this one need; sourced by them.
 # shellcheck shell=bash disable=SC2034
 build_packages=(g++ cmake ninja-build libboost-program-options-dev libfmt-dev libaio-dev liburing-dev
-  libisal-dev libroaring-dev libexpat1-dev zlib1g-dev nbdkit-plugin-dev pkg-config)
+  libisal-dev libroaring-dev libexpat1-dev zlib1g-dev nlohmann-json3-dev nbdkit-plugin-dev pkg-config)
+quickstart_packages=(nbdkit libnbd-bin fio)
 test_packages=(git libgtest-dev libgmock-dev python3 libxml2-utils mandoc clang-format
-  thin-provisioning-tools)
+  thin-provisioning-tools nbdkit libnbd-bin qemu-utils fio)
 kernel_packages=(qemu-system-x86 busybox-static cpio kmod dmsetup xz-utils zstd python3)
-bench_packages=(thin-provisioning-tools python3 time)
+bench_packages=(thin-provisioning-tools python3 time valgrind nbdkit fio)

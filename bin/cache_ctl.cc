@@ -1,0 +1,179 @@
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <cstdio>
+#include <optional>
+#include <string_view>
+#include <thread>
+
+#include "base/report.h"
+#include "bin/command.h"
+#include "bin/control_client.h"
+#include "bin/status_json.h"
+#include "bin/status_metrics.h"
+#include "bin/status_text.h"
+
+namespace dmcache {
+namespace {
+
+constexpr std::chrono::seconds between_redraws{1};
+constexpr std::array forms{"human", "json", "metrics", "watch"}; // of the status
+
+// "" is the kernel's line; none: more than one was asked for.
+std::optional<std::string> form_of_status(const command_line &line) {
+  std::string form;
+  for (const char *each : forms) {
+    if (line.has(each)) {
+      if (!form.empty()) {
+        return {};
+      }
+      form = each;
+    }
+  }
+  return form;
+}
+
+// What can be asked for by these words, as the control socket takes it. Whether the words after the
+// first make sense is the server's to say.
+result<std::string> request_of(const std::vector<std::string> &words) {
+  constexpr std::array requests{"status", "message", "set", "clean", "stop"};
+  if (std::ranges::find(requests, words.front()) == requests.end()) {
+    return fail(failure::usage, fmt::format("'{}' is no request: status, message, set, clean and "
+                                            "stop are",
+                                            words.front()));
+  }
+  for (const std::string &word : words) {
+    if (std::ranges::any_of(word, [](char each) { return each < ' ' || each > '~'; })) {
+      return fail(failure::usage, "requests are words of printable characters");
+    }
+  }
+  return fmt::format("{}", fmt::join(words, " "));
+}
+
+result<status_sample> take_sample(control_client &server) {
+  const auto text = server.ask("status");
+  if (!text) {
+    return std::unexpected{text.error()};
+  }
+  const auto status = status_from_json(*text);
+  if (!status) {
+    return std::unexpected{status.error()};
+  }
+  return status_sample{*status, std::chrono::steady_clock::now()};
+}
+
+// On a terminal, each line takes the place of the one that stood there.
+std::string over_the_last(std::string_view text) {
+  constexpr std::string_view home = "\x1b[H";
+  constexpr std::string_view clear_to_end_of_line = "\x1b[K";
+  constexpr std::string_view clear_below = "\x1b[J";
+  std::string all{home};
+  for (const char each : text) {
+    if (each == '\n') {
+      all += clear_to_end_of_line;
+    }
+    all += each;
+  }
+  return all.append(clear_below);
+}
+
+// Ends when the server does, or nobody reads it any more.
+result<> watch(control_client &server) {
+  const bool is_terminal = ::isatty(STDOUT_FILENO) == 1;
+  std::optional<status_sample> before;
+  while (true) {
+    auto now = take_sample(server);
+    if (!now) {
+      return std::unexpected{now.error()};
+    }
+    const std::string text = readable_status(*now, before ? &*before : nullptr);
+    fmt::print("{}", is_terminal ? over_the_last(text) : text + '\n');
+    if (std::fflush(stdout) != 0) {
+      return {};
+    }
+    before = std::move(*now);
+    std::this_thread::sleep_for(between_redraws);
+  }
+}
+
+result<> show_status(control_client &server, std::string_view form, const std::string &path,
+                     report &to) {
+  if (form == "watch") {
+    return watch(server);
+  }
+  const auto now = take_sample(server);
+  if (!now) {
+    return std::unexpected{now.error()};
+  }
+  if (form == "json") {
+    to.answer(indented_json(to_json(now->status)));
+  } else if (form == "metrics") {
+    fmt::print("{}", metrics_text(now->status, path));
+  } else if (form == "human") {
+    fmt::print("{}", readable_status(*now));
+  } else {
+    to.answer(status_line(now->status));
+  }
+  return {};
+}
+
+result<> request_and_wait(control_client &server, const std::string &request, report &to) {
+  std::uint64_t so_far = 0;
+  bool has_begun = false;
+  const auto answer = server.ask(request, [&](std::uint64_t done, std::uint64_t total) {
+    if (total != 0 && !std::exchange(has_begun, true)) {
+      to.watcher().begin("writing back", total);
+    }
+    if (done > so_far) {
+      to.watcher().advance(done - std::exchange(so_far, done));
+    }
+  });
+  to.watcher().clear();
+  if (request == "stop") {
+    server.wait_for_its_end();
+  }
+  return answer ? result<>{} : std::unexpected{answer.error()};
+}
+
+} // namespace
+
+int run_cache_ctl(std::span<const std::string> arguments) {
+  command_line line{"cache_ctl",
+                    "--control SOCKET status [--human|--json|--metrics|--watch]\n"
+                    "       cache_ctl --control SOCKET message KEY VALUE...\n"
+                    "       cache_ctl --control SOCKET set mode MODE\n"
+                    "       cache_ctl --control SOCKET set policy NAME [KEY VALUE]...\n"
+                    "       cache_ctl --control SOCKET clean|stop",
+                    "cache_ctl --control /run/dmcache/disk/control status --human"};
+  line.take_operands("request");
+  line.add("control", "SOCKET", "where the cache listens: cache_serve --control");
+  line.add("human", "tell the status in words, not as the kernel's status line");
+  line.add("json", "tell it as JSON");
+  line.add("metrics", "tell it as OpenMetrics, for Prometheus");
+  line.add("watch", "tell it in words once a second, with rates");
+  if (const auto done = line.parse_with(arguments, {"control"})) {
+    return *done;
+  }
+  const auto request = request_of(line.operands());
+  if (!request) {
+    return line.refuse(request.error().message);
+  }
+  const auto form = form_of_status(line);
+  if (!form || (!form->empty() && *request != "status")) {
+    return line.refuse("--human, --json, --metrics and --watch are forms of the status, one at a "
+                       "time");
+  }
+  report to{"cache_ctl", false};
+  const std::string path = line.text("control");
+  auto server = control_client::connect(path);
+  if (!server) {
+    return to.failed(server.error());
+  }
+  const auto done = *request == "status" ? show_status(*server, *form, path, to)
+                                         : request_and_wait(*server, *request, to);
+  return done ? 0 : to.failed(done.error());
+}
+
+} // namespace dmcache

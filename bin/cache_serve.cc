@@ -1,0 +1,212 @@
+#include <unistd.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <limits>
+
+#include "bin/command.h"
+#include "bin/nbd_greeting.h"
+#include "bin/nbdkit_server.h"
+#include "bin/serve_check.h"
+#include "bin/unix_socket.h"
+#include "caching/engine/cache_engine.h"
+#include "caching/tools/size_text.h"
+
+namespace dmcache {
+namespace {
+
+std::unexpected<error> wrong(std::string why) {
+  return fail(failure::usage, std::move(why));
+}
+
+result<sectors> size_in_sectors(const command_line &line, const char *option) {
+  const auto size = parse_size(line.text(option));
+  if (!size) {
+    return std::unexpected{size.error()};
+  }
+  if (size->value() % sector_size != 0) {
+    return wrong(fmt::format("--{} is no whole number of sectors", option));
+  }
+  return sectors{size->value() / sector_size};
+}
+
+result<std::vector<policy::setting>> policy_settings(const command_line &line) {
+  std::vector<policy::setting> settings;
+  for (const std::string &text : line.texts("policy-setting")) {
+    const std::size_t equals = text.find('=');
+    if (equals == std::string::npos || equals == 0) {
+      return wrong(fmt::format("--policy-setting takes KEY=VALUE, not '{}'", text));
+    }
+    settings.emplace_back(text.substr(0, equals), text.substr(equals + 1));
+  }
+  return settings;
+}
+
+// What is said of new metadata, which only --create makes.
+result<> take_format(const command_line &line, engine_options &engine) {
+  engine.may_format = line.has("create");
+  if (engine.may_format && engine.read_only) {
+    return wrong("--create and --read-only exclude each other");
+  }
+  if (line.has("metadata-version")) {
+    const auto version = whole_number<std::uint32_t>(line.text("metadata-version"));
+    if (!version || (*version != 1 && *version != 2)) {
+      return wrong("the metadata version is 1 or 2");
+    }
+    if (!engine.may_format) {
+      return wrong("--metadata-version is that of new metadata: it goes with --create");
+    }
+    engine.metadata_version = *version;
+  }
+  if (line.has("block-size")) {
+    const auto size = size_in_sectors(line, "block-size");
+    if (!size) {
+      return std::unexpected{size.error()};
+    }
+    if (!is_legal_data_block_size(size->value())) {
+      return wrong(fmt::format("--block-size is a multiple of 32k up to 1g, not {}",
+                               line.text("block-size")));
+    }
+    engine.block_size = *size;
+  }
+  return {};
+}
+
+result<engine_options> take_engine_options(const command_line &line) {
+  engine_options engine;
+  engine.read_only = line.has("read-only");
+  engine.discard_passdown = !line.has("no-discard-passdown");
+  if (auto taken = take_format(line, engine); !taken) {
+    return std::unexpected{taken.error()};
+  }
+  const auto mode = find_cache_mode(line.text_or("mode", "writeback"));
+  if (!mode) {
+    return wrong(fmt::format("'{}' is no mode: writeback, writethrough and passthrough are",
+                             line.text("mode")));
+  }
+  engine.mode = *mode;
+  engine.policy = line.text_or("policy", "smq");
+  auto settings = policy_settings(line);
+  if (!settings) {
+    return std::unexpected{settings.error()};
+  }
+  engine.policy_settings = std::move(*settings);
+  if (line.has("migration-threshold")) {
+    const auto threshold = size_in_sectors(line, "migration-threshold");
+    if (!threshold) {
+      return std::unexpected{threshold.error()};
+    }
+    engine.migration_threshold = *threshold;
+  }
+  return engine;
+}
+
+std::string absolute(const std::string &path) {
+  std::error_code failed;
+  const auto whole = std::filesystem::absolute(path, failed);
+  return failed || path.empty() ? path : whole.string();
+}
+
+// Where a cache is served whose user didn't say: named by its metadata, in the user's own folder.
+std::string default_socket(const std::string &metadata) {
+  const char *const own = std::getenv("XDG_RUNTIME_DIR"); // NOLINT(concurrency-mt-unsafe)
+  const std::string folder = own != nullptr ? own : ::geteuid() == 0 ? "/run" : "/tmp";
+  return fmt::format("{}/dmcache-{}.sock", folder,
+                     std::filesystem::path{metadata}.filename().string());
+}
+
+result<serve_options> take_options(const command_line &line) {
+  const auto engine = take_engine_options(line);
+  if (!engine) {
+    return std::unexpected{engine.error()};
+  }
+  serve_options options{.paths = {.metadata = absolute(line.text("metadata-device")),
+                                  .fast = absolute(line.text("fast-device")),
+                                  .origin = absolute(line.text("origin-device"))},
+                        .engine = *engine,
+                        .socket = absolute(line.text_or("socket", "")),
+                        .port = {},
+                        .control = absolute(line.text_or("control", "")),
+                        .run = line.text_or("run", ""),
+                        .foreground = line.has("foreground")};
+  if (line.has("port")) {
+    const auto port = whole_number<std::uint16_t>(line.text("port"));
+    if (!port || *port == 0) {
+      return wrong(fmt::format("'{}' is no port: a number from 1 to {} is", line.text("port"),
+                               std::numeric_limits<std::uint16_t>::max()));
+    }
+    options.port = *port;
+  }
+  if (options.port && !options.socket.empty()) {
+    return wrong("give either --socket or --port");
+  }
+  if (!options.port && options.socket.empty() && options.run.empty()) {
+    options.socket = default_socket(options.paths.metadata);
+  }
+  return options;
+}
+
+// Is anybody there already? Sockets that were left by the dead are taken away.
+result<> check_addresses(const serve_options &options) {
+  if (options.port && is_in_use(*options.port)) {
+    return fail(failure::environment,
+                fmt::format("port {} is in use: choose another --port", *options.port));
+  }
+  for (const std::string &path : {options.socket, options.control}) {
+    if (path.empty()) {
+      continue;
+    }
+    if (auto checked = remove_dead_socket(path); !checked) {
+      return checked;
+    }
+  }
+  return {};
+}
+
+result<int> serve(const serve_options &options, report &to) {
+  auto command = nbdkit_command(options);
+  if (!command) {
+    return std::unexpected{command.error()};
+  }
+  auto checked = check_before_serving(options.paths, options.engine);
+  checked = checked ? check_addresses(options) : checked;
+  return checked ? run_nbdkit(std::move(*command), options, to) : std::unexpected{checked.error()};
+}
+
+} // namespace
+
+int run_cache_serve(std::span<const std::string> arguments) {
+  command_line line{
+      "cache_serve", "[OPTION...] --metadata-device M --fast-device F --origin-device O",
+      "cache_serve --metadata-device cmeta --fast-device ssd --origin-device slow --create"};
+  line.add("metadata-device", "DEVICE", "the cache's metadata");
+  line.add("fast-device", "DEVICE", "what caches");
+  line.add("origin-device", "DEVICE", "what is cached");
+  line.add("create", "make a new cache; the metadata must be all zero");
+  line.add("block-size", "SIZE", "of the new cache (default: 64k)");
+  line.add("metadata-version", "1|2", "format of the new metadata (default: 2)");
+  line.add("mode", "MODE", "writeback (the default), writethrough or passthrough");
+  line.add("policy", "NAME", "smq (the default) or cleaner");
+  line.add_repeatable("policy-setting", "KEY=VALUE", "a setting of the policy; any number of them");
+  line.add("migration-threshold", "SIZE", "copied at a time in the background (default: 1m)");
+  line.add("no-discard-passdown", "keep discards from the origin");
+  line.add("read-only", "write nothing to any of the three devices");
+  line.add("socket", "PATH", "serve at this unix socket");
+  line.add("port", "N", "serve at this TCP port, for clients on this host");
+  line.add("control", "PATH", "make a socket for cache_ctl");
+  line.add("foreground", "stay until the cache is shut down");
+  line.add("run", "COMMAND", "serve while the shell runs this, with $uri in its environment");
+  if (const auto done =
+          line.parse_with(arguments, {"metadata-device", "fast-device", "origin-device"})) {
+    return *done;
+  }
+  const auto options = take_options(line);
+  if (!options) {
+    return line.refuse(options.error().message);
+  }
+  report to{"cache_serve", false};
+  const auto served = serve(*options, to);
+  return served ? *served : to.failed(served.error());
+}
+
+} // namespace dmcache

@@ -1,0 +1,35 @@
+// Whether an NBD server answers yet: it greets who connects.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "base/file_descriptor.h"
+
+namespace dmcache {
+
+// Does anything listen at this port of this host?
+bool is_in_use(std::uint16_t port);
+
+class nbd_greeting {
+ public:
+  // Of the server at this port of this host, or else of the one at `socket`.
+  nbd_greeting(std::optional<std::uint16_t> port, std::string socket)
+      : port_{port}, socket_{std::move(socket)} {}
+
+  // Waits a while for the greeting; connects first, again if need be. Once it has come, the server
+  // is told goodbye.
+  bool has_come(std::chrono::milliseconds within);
+
+ private:
+  void connect();
+
+  std::optional<std::uint16_t> port_;
+  std::string socket_;
+  file_descriptor connection_;
+};
+
+} // namespace dmcache

@@ -1,0 +1,38 @@
+// nbdkit with the plugin that serves a cache: its command line, and its life.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/report.h"
+#include "base/result.h"
+#include "caching/engine/cache_files.h"
+#include "caching/engine/cache_state.h"
+
+namespace dmcache {
+
+struct serve_options {
+  cache_paths paths; // absolute, as are all that follow
+  engine_options engine;
+  std::string socket; // to serve at; empty: the port, or one of nbdkit's own
+  std::optional<std::uint16_t> port;
+  std::string control; // empty: none
+  std::string run;     // a command for the shell; empty: none
+  bool foreground = false;
+};
+
+// Where clients connect to: "nbd+unix:///?socket=/run/cache".
+std::string uri_of(const serve_options &options);
+
+// nbdkit's program and arguments, no shell between. Fails with failure::environment if nbdkit or
+// the plugin isn't there.
+result<std::vector<std::string>> nbdkit_command(const serve_options &options);
+
+// Runs that command, and tells `to` the URI as soon as clients are answered. Returns at once then,
+// or, in the foreground or with a command to run, when nbdkit has ended. The value is the exit
+// code: that of the command to run.
+result<int> run_nbdkit(std::vector<std::string> command, const serve_options &options, report &to);
+
+} // namespace dmcache

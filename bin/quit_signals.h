@@ -1,0 +1,28 @@
+// Learns of the signals that end a server whose own handlers for them are set already.
+#pragma once
+
+#include <functional>
+#include <thread>
+
+namespace dmcache {
+
+// One at a time in a process.
+class quit_signals {
+ public:
+  // `on_quit` is called once, by a thread of this, after the first SIGTERM, SIGINT, SIGHUP or
+  // SIGQUIT that the server handles, which goes on to the server; or after raise(). Throws
+  // std::system_error if there can be no thread.
+  explicit quit_signals(std::function<void()> on_quit);
+  quit_signals(const quit_signals &) = delete;
+  quit_signals &operator=(const quit_signals &) = delete;
+  // Calls `on_quit` now, if it wasn't called yet, and waits for its end.
+  ~quit_signals();
+
+  // As if there had been a signal. From any thread.
+  void raise();
+
+ private:
+  std::thread thread_;
+};
+
+} // namespace dmcache

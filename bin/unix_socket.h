@@ -1,0 +1,46 @@
+// Sockets in the file system.
+#pragma once
+
+#include <sys/stat.h>
+
+#include <expected>
+#include <string>
+#include <system_error>
+
+#include "base/file_descriptor.h"
+#include "base/result.h"
+
+namespace dmcache {
+
+// A socket that only the user of this process can connect to: its mode is 0600 from the first
+// moment on. It leaves the file system when its owner goes.
+class listening_socket {
+ public:
+  // Listens at `path`, in the place of a socket whose server is dead. Fails with
+  // failure::environment if a server lives there, or something else is.
+  static result<listening_socket> at(const std::string &path);
+
+  listening_socket(listening_socket &&) = default;
+  listening_socket &operator=(listening_socket &&) = delete;
+  ~listening_socket();
+
+  // The descriptor, which doesn't block, is the caller's from now on.
+  file_descriptor take_descriptor() { return std::move(descriptor_); }
+
+ private:
+  listening_socket(file_descriptor descriptor, std::string path, const struct stat &made)
+      : descriptor_{std::move(descriptor)}, path_{std::move(path)}, made_{made} {}
+
+  file_descriptor descriptor_;
+  std::string path_;
+  struct stat made_;
+};
+
+// Takes a socket away whose server is dead. Fails with failure::environment if one lives at `path`,
+// or something else is there.
+result<> remove_dead_socket(const std::string &path);
+
+// Connects to the server at `path`. The error is the system's.
+std::expected<file_descriptor, std::error_code> connect_to(const std::string &path);
+
+} // namespace dmcache

@@ -1,0 +1,336 @@
+"""cache_serve: a cache goes through it to clients and back, and what can't be served is refused."""
+
+import os
+import shutil
+import signal
+import socket
+import stat
+import subprocess
+import time
+import unittest
+
+from fixture_images import BIN, Image, run
+from served_cache import FAST_SIZE, METADATA_SIZE, ORIGIN_SIZE, ServedCacheTest, nbdcopy
+
+
+class Serving(ServedCacheTest):
+    def test_what_is_written_is_read_after_a_restart(self):
+        image = self.noise("image")
+        self.must_serve("--create")
+        nbdcopy(image, self.uri)
+        self.must_ctl("stop")
+        self.assertFalse(self.control.exists())
+        self.assertIn("cleanly shut down: sound", self.check())
+        self.must_serve()
+        nbdcopy(self.uri, self.folder / "back")
+        self.assertEqual((self.folder / "back").read_bytes(), image.read_bytes())
+
+    def test_the_origin_is_complete_after_writeback(self):
+        image = self.noise("image")
+        self.must_serve("--create")
+        nbdcopy(image, self.uri)
+        self.must_ctl("stop")
+        done = run("cache_writeback", *self.devices())
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(self.origin.read_bytes(), image.read_bytes())
+
+    def test_only_its_user_can_connect(self):
+        self.must_serve("--create")
+        self.assertEqual(stat.S_IMODE(self.control.stat().st_mode), 0o600)
+        self.assertEqual(stat.S_IMODE(self.socket.stat().st_mode) & 0o022, 0)
+
+    def test_goes_on_after_the_server_was_killed(self):
+        image = self.noise("image")
+        self.must_serve("--create")
+        nbdcopy("--flush", image, self.uri)
+        self.kill_server()
+        self.assertTrue(self.socket.exists() and self.control.exists())
+        self.assertIn("not cleanly shut down", self.check())
+        self.must_serve()
+        nbdcopy(self.uri, self.folder / "back")
+        self.assertEqual((self.folder / "back").read_bytes(), image.read_bytes())
+
+    def test_port(self):
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        done = run("cache_serve", *self.devices(), "--control", self.control, "--create", "--port",
+                   port)
+        self.assertEqual((done.returncode, done.stdout), (0, f"nbd://localhost:{port}\n"),
+                         done.stderr)
+        size = subprocess.run(["nbdinfo", "--size", f"nbd://localhost:{port}"], check=True,
+                              capture_output=True, text=True).stdout
+        self.assertEqual(int(size), ORIGIN_SIZE)
+        self.refuse_in_use(f"port {port} is in use: choose another --port", "--port", port)
+
+    def refuse_in_use(self, text, *options):
+        devices = []
+        for name in ("metadata", "fast", "origin"):
+            copy = self.folder / f"other-{name}"
+            shutil.copy(getattr(self, name), copy)
+            devices += [f"--{name}-device", copy]
+        done = run("cache_serve", *devices, *options)
+        self.assertEqual((done.returncode, done.stdout), (3, ""))
+        self.assertIn(text, done.stderr)
+
+    def test_a_socket_in_use_is_refused(self):
+        self.must_serve("--create")
+        self.refuse_in_use("a server is running there", "--socket", self.socket)
+        self.refuse_in_use("a server is running there", "--socket", self.folder / "other",
+                           "--control", self.control)
+
+    def test_read_only(self):
+        self.make_cache()
+        before = self.contents()
+        self.must_serve("--read-only")
+        about = subprocess.run(["nbdinfo", self.uri], capture_output=True, text=True, timeout=60)
+        self.assertIn("is_read_only: true", about.stdout)
+        nbdcopy(self.uri, "null:")
+        self.must_ctl("stop")
+        self.assertEqual(self.contents(), before)
+
+    def test_names_may_hold_anything(self):
+        odd = self.folder / "a b=c,'d\"%é"
+        odd.mkdir()
+        for name in ("metadata", "fast", "origin"):
+            setattr(self, name, getattr(self, name).rename(odd / name))
+        self.socket, self.control = odd / "nbd", odd / "control"
+        done = self.serve("--create")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        uri = done.stdout.strip()
+        self.assertNotIn(" ", uri)
+        nbdcopy(self.noise("image"), uri)
+        self.must_ctl("stop")
+
+    def test_names_may_be_relative(self):
+        names = ["--metadata-device", "meta", "--fast-device", "fast", "--origin-device", "origin",
+                 "--socket", "nbd", "--control", "control"]
+        done = run("cache_serve", *names, "--create", cwd=self.folder)
+        self.assertEqual((done.returncode, done.stdout), (0, self.uri + "\n"), done.stderr)
+
+    def test_options_reach_the_cache(self):
+        self.must_serve("--create", "--block-size", "32k", "--metadata-version", "1", "--mode",
+                        "writethrough", "--policy", "cleaner", "--migration-threshold", "3m",
+                        "--no-discard-passdown")
+        line = self.must_ctl("status")
+        self.assertIn(" 64 0/256 ", line)
+        self.assertIn(" 2 writethrough no_discard_passdown 2 migration_threshold 6144 cleaner 0 rw",
+                      line)
+
+    def test_default_socket(self):
+        done = run("cache_serve", *self.devices(), "--control", self.control, "--create",
+                   env=os.environ | {"XDG_RUNTIME_DIR": str(self.folder)})
+        self.assertEqual(done.stdout, f"nbd+unix:///?socket={self.folder}/dmcache-meta.sock\n")
+
+
+class Foreground(ServedCacheTest):
+    def test_signals_are_clean_shutdowns(self):
+        self.make_cache()
+        for each in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            server = self.in_foreground()
+            nbdcopy(self.noise("image"), self.uri)
+            server.send_signal(each)
+            self.assertEqual((server.wait(60), server.stderr.read()), (0, ""))
+            self.assertIn("cleanly shut down: sound", self.check())
+
+    def test_ends_when_told_to_stop(self):
+        server = self.in_foreground("--create")
+        self.must_ctl("stop")
+        self.assertEqual(server.wait(60), 0)
+
+    def test_tells_that_the_server_was_killed(self):
+        server = self.in_foreground("--create")
+        self.kill_server()
+        self.assertEqual(server.wait(60), 1)
+        self.assertIn("nbdkit was killed by signal 9: all that is cached counts as dirty",
+                      server.stderr.read())
+
+    def test_the_server_ends_with_it(self):
+        server = self.in_foreground("--create")
+        server.kill()
+        server.wait(60)
+        for _ in range(1000):
+            if not self.server_pid():
+                break
+            time.sleep(0.02)
+        self.assertIn("cleanly shut down: sound", self.check())
+
+    def test_systemd_is_told_when_it_is_ready(self):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+            manager.bind(str(self.folder / "notify"))
+            manager.settimeout(60)
+            self.in_foreground("--create", env=os.environ | {
+                "NOTIFY_SOCKET": str(self.folder / "notify")})
+            self.assertEqual(manager.recv(1000).decode(), f"READY=1\nSTATUS=serving {self.uri}")
+
+    def test_the_unit_is_sound(self):
+        unit = BIN.parent / "bin" / "cache-serve@.service"
+        text = unit.read_text()
+        self.assertNotIn("@CMAKE", text)
+        if not shutil.which("systemd-analyze"):
+            self.skipTest("without systemd-analyze")
+        here = self.folder / unit.name
+        here.write_text(text.replace(text.split("ExecStart=")[1].split()[0],
+                                     str(BIN / "cache_serve")))
+        done = subprocess.run(["systemd-analyze", "verify", "--man=no", here], capture_output=True,
+                              text=True)
+        self.assertNotIn(unit.name, done.stderr)
+
+
+class Captive(ServedCacheTest):
+    def run_with(self, command, *options):
+        return run("cache_serve", *self.devices(), "--run", command, *options)
+
+    def test_serves_while_the_command_runs(self):
+        image = self.noise("image")
+        done = self.run_with(f'nbdcopy {image} "$uri" && nbdinfo --size "$uri"', "--create")
+        self.assertEqual((done.returncode, done.stdout, done.stderr), (0, f"{ORIGIN_SIZE}\n", ""))
+        self.assertIn("cleanly shut down: sound", self.check())
+
+    def test_its_exit_status_is_the_commands(self):
+        self.make_cache()
+        self.assertEqual(self.run_with("exit 7").returncode, 7)
+        self.assertIn("cleanly shut down: sound", self.check())
+
+    def test_a_shutdown_that_was_not_clean_is_an_error(self):
+        self.make_cache()
+        done = self.run_with("for each in $(pgrep -P $PPID nbdkit); do kill -9 $each; done")
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("the cache was not cleanly shut down", done.stderr)
+
+
+class Refused(ServedCacheTest):
+    def refuse(self, status, text, *options, **keywords):
+        before = self.contents()
+        done = self.serve(*options, **keywords)
+        self.assertEqual((done.returncode, done.stdout), (status, ""), done.stderr)
+        self.assertIn(text, done.stderr)
+        self.assertEqual(done.stderr.count("\n"), 2 if "--help" in done.stderr else 1)
+        self.assertEqual(self.contents(), before)
+        self.assertFalse(self.socket.exists() or self.control.exists())
+
+    def use(self, fixture, change=lambda image: None):
+        image = Image(fixture)
+        change(image)
+        self.metadata = image.write(self.folder)
+        self.fast = self.make("fast", image.field("cache_blocks") * 65536)
+        self.origin = self.make("origin", 256 << 20)
+
+    def test_an_unformatted_device_needs_create(self):
+        self.refuse(1, f"{self.metadata} holds no cache yet: --create makes a new one")
+        self.refuse(1, "holds no cache yet", "--read-only")
+
+    def test_create_spares_what_is_there(self):
+        self.make_cache()
+        self.refuse(1, f"{self.metadata} holds a cache already: leave --create out", "--create")
+
+    def test_create_spares_whatever_is_not_zero(self):
+        for offset in (METADATA_SIZE - 1, 5 * 4096, 0):
+            data = bytearray(METADATA_SIZE)
+            data[offset] = 1
+            self.metadata.write_bytes(data)
+            self.refuse(1, f"{self.metadata} is not all zero: block {offset // 4096} holds "
+                           "something", "--create")
+        remedy = self.serve("--create").stderr.split("overwrite it: ")[1].strip()
+        subprocess.run(remedy, shell=True, check=True, capture_output=True)
+        self.assertEqual(self.metadata.read_bytes(), bytes(METADATA_SIZE))
+        self.must_serve("--create")
+
+    def test_the_devices_differ(self):
+        self.origin = self.fast
+        self.refuse(2, "the fast device and the origin are the same device")
+        self.metadata = self.fast
+        self.refuse(2, "the metadata device and the fast device are the same device")
+
+    def test_devices_must_be_there(self):
+        self.origin.unlink()
+        done = self.serve()
+        self.assertEqual(done.returncode, 3)
+        self.assertIn(f"Couldn't find {self.origin}", done.stderr)
+
+    def test_a_cache_is_served_once(self):
+        self.must_serve("--create")
+        done = run("cache_serve", *self.devices(), "--socket", self.folder / "other")
+        self.assertEqual(done.returncode, 3)
+        self.assertIn(f"{self.metadata} is in use", done.stderr)
+
+    def test_needs_check(self):
+        self.use("v2-needs-check")
+        self.refuse(1, "NEEDS_CHECK is set")
+        self.assertIn(str(self.metadata), self.serve().stderr)
+
+    def test_damage(self):
+        self.use("v2-writeback", lambda image: image.flip(0, 100))
+        self.refuse(1, "bad checksum in superblock")
+        self.use("v2-writeback", lambda image: image.flip(image.field("mapping_root"), 100))
+        self.refuse(1, "run cache_check, and see cache_repair")
+
+    def test_other_versions(self):
+        self.use("v2-writeback", lambda image: image.set_field("version", 3))
+        self.refuse(1, "version 3")
+
+    def test_another_block_size(self):
+        self.use("v2-writeback")
+        self.refuse(1, "the cache has blocks of 128 sectors, and can't be used with blocks of 256",
+                    "--block-size", "128k")
+
+    def test_passthrough_needs_a_clean_cache(self):
+        self.use("v2-crash")
+        self.refuse(1, "was not cleanly shut down", "--mode", "passthrough")
+        self.use("v2-writeback")
+        self.refuse(1, "64 cache blocks are dirty", "--mode", "passthrough")
+
+    def test_devices_that_are_too_small(self):
+        self.use("v2-writeback")
+        self.fast = self.make("fast", 16 * 65536)
+        self.refuse(1, "dirty blocks lie beyond")
+        self.use("v2-writeback")
+        self.origin = self.make("origin", 16 * 65536)
+        self.refuse(1, "dirty blocks are mapped to beyond its end")
+
+    def test_a_new_cache_has_room(self):
+        self.fast = self.make("fast", 65535)
+        self.refuse(1, "less than a cache block of 128", "--create")
+        self.fast = self.make("fast", FAST_SIZE)
+        self.metadata = self.make("meta", 8 * 4096)
+        self.refuse(1, "need a larger one (see cache_metadata_size)", "--create")
+        self.origin = self.make("origin", 0)
+        self.refuse(1, "the origin is empty", "--create")
+
+    def test_policies(self):
+        self.refuse(2, "'fifo'", "--create", "--policy", "fifo")
+        self.refuse(2, "'taste'", "--create", "--policy-setting", "taste=sweet")
+        self.refuse(2, "--policy-setting takes KEY=VALUE, not '=x'", "--policy-setting", "=x")
+        self.refuse(2, "--policy-setting takes KEY=VALUE, not 'x'", "--policy-setting", "x")
+
+    def test_wrong_usage(self):
+        self.refuse(2, "is a multiple of 32k up to 1g, not 33k", "--create", "--block-size", "33k")
+        self.refuse(2, "is no size", "--create", "--block-size", "big")
+        self.refuse(2, "the metadata version is 1 or 2", "--create", "--metadata-version", "3")
+        self.refuse(2, "it goes with --create", "--metadata-version", "1")
+        self.refuse(2, "exclude each other", "--create", "--read-only")
+        self.refuse(2, "'sideways' is no mode: writeback, writethrough and passthrough are",
+                    "--mode", "sideways")
+        self.refuse(2, "--migration-threshold is no whole number of sectors",
+                    "--migration-threshold", "100b")
+        self.refuse(2, "give either --socket or --port", "--port", "10809")
+        done = run("cache_serve", *self.devices(), "--port", "0")
+        self.assertIn("'0' is no port: a number from 1 to 65535 is", done.stderr)
+        self.assertIn("No --origin-device given.",
+                      run("cache_serve", *self.devices()[:4]).stderr)
+
+    def test_paths_that_no_socket_can_have(self):
+        done = run("cache_serve", *self.devices(), "--create", "--socket", self.folder / ("x" * 200))
+        self.assertEqual(done.returncode, 3)
+        self.assertIn("the path of a socket has 1 to 107 bytes", done.stderr)
+        done = run("cache_serve", *self.devices(), "--create", "--socket", self.origin)
+        self.assertEqual(done.returncode, 3)
+        self.assertIn("it exists, and is no socket", done.stderr)
+
+    def test_nbdkit_is_needed(self):
+        self.refuse(3, "nbdkit is not in PATH: install it", "--create",
+                    env=os.environ | {"PATH": str(self.folder)})
+
+
+if __name__ == "__main__":
+    unittest.main()

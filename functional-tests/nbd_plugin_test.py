@@ -1,0 +1,247 @@
+"""The nbdkit plugin: its parameters, what it tells clients, and how it starts and ends."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import unittest
+
+from nbd_client import NbdError
+from nbdkit_cache import BLOCK, FAST_SIZE, MIB, ORIGIN_SIZE, PLUGIN, NbdkitTest, environment
+
+SHUTTING_DOWN = 108
+
+
+class Parameters(NbdkitTest):
+    def test_what_is_wrong_is_told(self):
+        for parameters, text in (
+                (["mode=fast"],
+                 "mode must be writeback, writethrough or passthrough, not 'fast'"),
+                (["block-size=lots"], "could not parse size string (lots)"),
+                (["block-size=100"], "block-size must be a multiple of 512 bytes, not 100"),
+                (["metadata-version=3"], "metadata-version must be 1 or 2, not 3"),
+                (["create=perhaps"], "could not decipher boolean (perhaps)"),
+                (["speed=high"], "unknown parameter 'speed'"),
+                (["speed"], "expecting key=value on the command line but got: speed"),
+                (["create=true", f"block-size={BLOCK}", "policy=lru"], "lru"),
+                (["create=true", f"block-size={BLOCK}", "policy-speed=1"], "speed")):
+            with self.subTest(parameters):
+                said = self.fails(*parameters)
+                self.assertIn(text, said)
+                self.assertTrue(said.startswith("nbdkit: "), said)
+
+    def test_all_three_devices_are_needed(self):
+        for missing in ("metadata", "fast", "origin"):
+            with self.subTest(missing):
+                command = [each for each in self.nbdkit("-f", "-U", "-")
+                           if not each.startswith(missing + "=")]
+                done = subprocess.run(command, env=environment(), capture_output=True, text=True)
+                self.assertEqual(done.returncode, 1)
+                self.assertIn(f"you must supply the {missing}=DEVICE parameter", done.stderr)
+
+    def test_the_devices_are_different_ones_and_used_once(self):
+        self.create()
+        self.assertIn(f"{self.metadata} is in use", self.fails())
+        self.stop()
+        self.origin = self.fast
+        self.assertIn(f"the fast device and the origin are the same device: {self.fast}",
+                      self.fails())
+
+    def test_nothing_is_made_unless_asked_for(self):
+        self.assertIn("this device holds no cache metadata yet", self.fails())
+        self.assertEqual(self.metadata.read_bytes(), bytes(4 * MIB))
+
+    def test_the_parameters_take_effect(self):
+        self.start("create=1", "block-size=32k", "metadata-version=1", "mode=passthrough",
+                   "policy=cleaner", "migration-threshold=4M", "discard-passdown=off")
+        self.assertEqual(self.stop(), "")
+        self.assertEqual(self.check(), "format 1, block size 64 sectors, 256 cache blocks, 0 mapped, "
+                                       "0 dirty, cleanly shut down: sound\n")
+
+    def test_help_and_dump_name_what_there_is(self):
+        text = self.client("env", *[f"{k}={v}" for k, v in environment().items()], "nbdkit", PLUGIN,
+                           "--help")
+        for parameter in ("metadata", "fast", "origin", "create", "block-size", "mode", "policy",
+                          "policy-KEY", "metadata-version", "migration-threshold",
+                          "discard-passdown", "readonly", "control"):
+            self.assertIn(f"\n{parameter}=", text)
+        done = subprocess.run(["nbdkit", PLUGIN, "--dump-plugin"], env=environment(), text=True,
+                              capture_output=True, check=True)
+        dumped = dict(line.split("=", 1) for line in done.stdout.splitlines())
+        self.assertEqual(dumped["thread_model"], "parallel")
+        self.assertEqual(dumped["dmcache_policies"], "smq cleaner")
+
+
+class Export(NbdkitTest):
+    def info(self):
+        return json.loads(self.client("nbdinfo", "--json", self.uri))["exports"][0]
+
+    def test_what_clients_are_told(self):
+        self.create()
+        told = self.info()
+        expected = {"export-size": ORIGIN_SIZE, "is_read_only": False, "is_rotational": False,
+                    "can_multi_conn": True, "can_flush": True, "can_fua": True, "can_trim": True,
+                    "can_zero": True, "can_fast_zero": True, "can_cache": True,
+                    "block_size_minimum": 1, "block_size_preferred": BLOCK,
+                    "block_size_maximum": 64 * MIB}
+        self.assertEqual({key: told[key] for key in expected}, expected)
+
+    def test_an_odd_end_of_the_origin_is_out_of_reach(self):
+        os.truncate(self.origin, ORIGIN_SIZE - 100)
+        self.create()
+        self.assertEqual(self.info()["export-size"], ORIGIN_SIZE - 512)
+
+    def test_the_preferred_size_is_a_power_of_two(self):
+        self.start("create=true", "block-size=96k")
+        self.assertEqual(self.info()["block_size_preferred"], 32 << 10)
+
+    def test_read_only_writes_nothing(self):
+        self.create()
+        self.connect().write(0, b"x" * BLOCK)
+        self.stop()
+        before = [each.read_bytes() for each in (self.metadata, self.fast, self.origin)]
+        self.start("readonly=true")
+        told = self.info()
+        self.assertEqual([told[key] for key in ("is_read_only", "can_trim", "can_zero")],
+                         [True, False, False])
+        client = self.connect()
+        self.assertEqual(client.read(0, BLOCK), b"x" * BLOCK)
+        client.flush()
+        self.stop()
+        self.assertEqual([each.read_bytes() for each in (self.metadata, self.fast, self.origin)],
+                         before)
+
+
+class Life(NbdkitTest):
+    def background(self, pid_file, **keywords):
+        return subprocess.run(self.nbdkit("-P", pid_file, "-U", self.socket), env=environment(),
+                              capture_output=True, text=True, timeout=60, **keywords)
+
+    def make_cache(self):
+        """With some dirty blocks."""
+        self.create()
+        self.connect().write(0, b"y" * 8 * BLOCK)
+        self.stop()
+        self.assertIn("8 dirty, cleanly shut down", self.check())
+        self.socket.unlink()
+
+    def test_a_signal_is_a_clean_shutdown(self):
+        for number in (signal.SIGTERM, signal.SIGINT):
+            with self.subTest(number):
+                self.metadata.write_bytes(bytes(4 * MIB))
+                self.create()
+                self.connect().write(0, b"y" * BLOCK)
+                self.assertEqual(self.stop(number), "")
+                self.assertIn("1 dirty, cleanly shut down: sound", self.check())
+
+    def test_an_idle_client_does_not_hold_up_the_shutdown_of_the_cache(self):
+        """Though nbdkit may wait for it: until it asks for something."""
+        self.create()
+        client = self.connect()
+        client.write(0, b"y" * BLOCK)
+        self.server.send_signal(signal.SIGTERM)
+        self.wait_for_devices()
+        self.assertIn("1 dirty, cleanly shut down: sound", self.check())
+        with self.assertRaises((NbdError, OSError, EOFError)) as refused:
+            client.read(0, 512)
+        if isinstance(refused.exception, NbdError):
+            self.assertEqual(refused.exception.number, SHUTTING_DOWN)
+        self.assertEqual(self.stop(), "")
+
+    def test_it_serves_from_the_background_with_relative_paths(self):
+        self.make_cache()
+        here = self.folder
+        self.metadata, self.fast, self.origin = (
+            each.relative_to(here) for each in (self.metadata, self.fast, self.origin))
+        pid_file = here / "pid"
+        done = self.background(pid_file, cwd=here)
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        client = self.connect()
+        self.assertEqual(client.read(0, 8 * BLOCK), b"y" * 8 * BLOCK)
+        client.write(8 * BLOCK, b"z" * BLOCK)
+        self.dismiss_clients()
+        os.kill(int(pid_file.read_text()), signal.SIGTERM)
+        self.metadata, self.fast, self.origin = (
+            here / each for each in (self.metadata, self.fast, self.origin))
+        self.wait_for_devices()
+        self.assertIn("9 dirty, cleanly shut down", self.check())
+
+    def test_a_cache_that_is_activated_and_then_not_served_is_left_clean(self):
+        self.make_cache()
+        nowhere = self.folder / "none" / "pid"
+        for options in (["-f"], []):
+            with self.subTest(options):
+                done = subprocess.run(
+                    self.nbdkit(*options, "-P", nowhere, "-U", self.socket), env=environment(),
+                    stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, timeout=60)
+                self.socket.unlink()
+                if options:
+                    self.assertIn("pid: No such file or directory", done.stderr)
+                self.wait_for_devices()  # in the background nbdkit's end isn't waited for
+                self.assertIn("8 dirty, cleanly shut down", self.check())
+
+    def test_a_socket_that_cannot_be_made_leaves_the_cache_clean(self):
+        self.make_cache()
+        said = self.fails(options=["-U", self.folder / "none" / "socket"])
+        self.assertIn("No such file or directory", said)
+        self.assertIn("8 dirty, cleanly shut down", self.check())
+
+    def test_the_end_of_a_command_is_a_clean_shutdown(self):
+        self.make_cache()
+        command = "unset LD_PRELOAD; qemu-io -f raw -c 'write -P 1 1M 64k' \"$uri\""
+        done = subprocess.run(self.nbdkit("-U", "-", "--run", command), env=environment(),
+                              capture_output=True, text=True, timeout=60)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("wrote 65536/65536 bytes", done.stdout)
+        self.wait_for_devices()
+        self.assertIn("9 dirty, cleanly shut down", self.check())
+
+    def test_the_control_socket_tells_the_status_and_ends_the_cache(self):
+        """And nbdkit, once its clients have gone."""
+        control_path = self.folder / "control"
+        self.create(f"control={control_path}")
+        client = self.connect()
+        client.write(0, b"y" * BLOCK)
+        with socket.socket(socket.AF_UNIX) as control:
+            control.connect(str(control_path))
+            answers = control.makefile()
+            control.sendall(b"status\n")
+            self.assertTrue(answers.readline().startswith("ok {"))
+            control.sendall(b"stop\n")
+            answer = "progress"
+            while answer.startswith("progress"):
+                answer = answers.readline()
+            self.assertEqual(answer, "ok\n")
+        self.wait_for_devices()
+        self.assertIn("1 dirty, cleanly shut down: sound", self.check())
+        self.dismiss_clients()
+        self.assertEqual(self.server.communicate(timeout=60)[1], "")
+        self.assertEqual(self.server.returncode, 0)
+        self.assertFalse(control_path.exists())
+
+    def test_a_control_socket_that_cannot_be_made_is_told(self):
+        self.make_cache()
+        said = self.fails(f"control={self.folder}/none/control",
+                          options=["-U", self.folder / "socket"])
+        self.assertIn("none/control", said)
+        self.assertIn("8 dirty, cleanly shut down", self.check())
+
+    def test_a_cache_grows_with_its_fast_device(self):
+        self.make_cache()
+        os.truncate(self.fast, 2 * FAST_SIZE)
+        self.start()
+        self.assertEqual(self.connect().read(0, 8 * BLOCK), b"y" * 8 * BLOCK)
+        self.stop()
+        self.assertIn(f"{2 * FAST_SIZE // BLOCK} cache blocks, 8 mapped", self.check())
+
+    def test_a_kernel_s_cache_of_another_block_size_is_refused(self):
+        self.make_cache()
+        said = self.fails("block-size=32k")
+        self.assertIn("128", said)
+        self.assertIn("64", said)
+        self.assertIn("8 dirty, cleanly shut down", self.check())
+
+
+if __name__ == "__main__":
+    unittest.main()

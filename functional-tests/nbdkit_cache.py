@@ -1,0 +1,139 @@
+"""A cache of small files, served by nbdkit with the plugin under test."""
+
+import os
+import pathlib
+import random
+import signal
+import subprocess
+import tempfile
+import time
+import unittest
+
+from fixture_images import BIN, run
+from nbd_client import NbdClient
+
+PLUGIN = BIN / "nbdkit-dmcache-plugin.so"
+MIB = 1 << 20
+BLOCK = 64 << 10
+FAST_SIZE = 8 * MIB
+ORIGIN_SIZE = 32 * MIB
+
+
+def sanitizer():
+    """The library that has to be there before nbdkit, if the plugin is instrumented."""
+    linked = subprocess.run(["ldd", PLUGIN], capture_output=True, text=True, check=True).stdout
+    return [line.split()[2] for line in linked.splitlines() if "libasan" in line]
+
+
+def environment():
+    preload = sanitizer()
+    if not preload:
+        return dict(os.environ)
+    # What nbdkit itself leaks isn't the plugin's.
+    return os.environ | {"LD_PRELOAD": preload[0], "ASAN_OPTIONS": "detect_leaks=0"}
+
+
+class NbdkitTest(unittest.TestCase):
+    """Its folder holds the devices of a cache not yet made."""
+
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = pathlib.Path(folder.name)
+        self.metadata = self.make("metadata", 4 * MIB)
+        self.fast = self.make("fast", FAST_SIZE)
+        self.origin = self.make("origin", ORIGIN_SIZE)
+        self.socket = self.folder / "socket"
+        self.uri = f"nbd+unix:///?socket={self.socket}"
+        self.server = None
+        self.clients = []
+        self.addCleanup(self.kill)
+
+    def make(self, name, size):
+        path = self.folder / name
+        with open(path, "wb") as file:
+            file.truncate(size)
+        return path
+
+    def image(self, size=ORIGIN_SIZE, seed=1):
+        """A file of noise."""
+        path = self.folder / "image"
+        path.write_bytes(random.Random(seed).randbytes(size))
+        return path
+
+    def nbdkit(self, *options, parameters=()):
+        devices = [f"metadata={self.metadata}", f"fast={self.fast}", f"origin={self.origin}"]
+        return list(map(str, ["nbdkit", *options, PLUGIN, *devices, *parameters]))
+
+    def fails(self, *parameters, options=("-U", "-")):
+        """What nbdkit says when it doesn't start."""
+        done = subprocess.run(self.nbdkit("-f", *options, parameters=parameters), timeout=60,
+                              env=environment(), capture_output=True, text=True)
+        self.assertEqual(done.returncode, 1, done.stderr)
+        self.assertEqual(done.stdout, "")
+        return done.stderr
+
+    def start(self, *parameters, **keywords):
+        self.socket.unlink(missing_ok=True)
+        pid_file = self.folder / "pid"  # written when it listens
+        pid_file.unlink(missing_ok=True)
+        self.server = subprocess.Popen(
+            self.nbdkit("-f", "-P", pid_file, "-U", self.socket, parameters=parameters),
+            env=environment(), stderr=subprocess.PIPE, text=True, **keywords)
+        deadline = time.monotonic() + 60
+        while not pid_file.exists():
+            if self.server.poll() is not None:
+                self.fail(f"nbdkit ended: {self.server.stderr.read()}")
+            self.assertLess(time.monotonic(), deadline, "nbdkit starts in time")
+            time.sleep(0.005)
+
+    def create(self, *parameters, **keywords):
+        self.start("create=true", f"block-size={BLOCK}", *parameters, **keywords)
+
+    def stop(self, number=signal.SIGTERM):
+        """What nbdkit has said, at the end of a clean shutdown. It waits for clients to go."""
+        self.server.send_signal(number)
+        self.dismiss_clients()
+        said = self.server.communicate(timeout=60)[1]
+        self.assertEqual(self.server.returncode, 0, said)
+        self.server = None
+        return said
+
+    def dismiss_clients(self):
+        for each in self.clients:
+            each.vanish()
+        self.clients.clear()
+
+    def kill(self):
+        self.dismiss_clients()
+        if self.server:
+            self.server.kill()
+            self.server.wait()
+            self.server.stderr.close()
+            self.server = None
+
+    def connect(self):
+        client = NbdClient(self.socket)
+        self.clients.append(client)
+        return client
+
+    def wait_for_devices(self):
+        """Until nobody has them open any more."""
+        for each in (self.metadata, self.fast, self.origin):
+            self.client("flock", "--timeout", "30", each, "true")
+
+    def check(self):
+        """What cache_check says of sound metadata."""
+        done = run("cache_check", self.metadata)
+        self.assertEqual((done.returncode, done.stderr), (0, ""), done)
+        return done.stdout
+
+    def client(self, *command):
+        """Runs a client, which must succeed; its output."""
+        done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=60)
+        self.assertEqual(done.returncode, 0, f"{command}: {done.stdout}{done.stderr}")
+        return done.stdout
+
+    def write_back(self):
+        self.client(BIN / "cache_writeback", "--metadata-device", self.metadata, "--fast-device",
+                    self.fast, "--origin-device", self.origin)

@@ -1,0 +1,118 @@
+"""A cache of small files that the tests serve and speak to."""
+
+import hashlib
+import os
+import pathlib
+import random
+import subprocess
+import tempfile
+import time
+import unittest
+
+from fixture_images import BIN, run
+
+ORIGIN_SIZE = 32 << 20
+FAST_SIZE = 8 << 20
+METADATA_SIZE = 4 << 20
+
+
+def nbdcopy(*arguments):
+    subprocess.run(["nbdcopy", *arguments], check=True, timeout=120)
+
+
+class ServedCacheTest(unittest.TestCase):
+    """Its folder holds a cache not yet made; what it serves is stopped at the end."""
+
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = pathlib.Path(folder.name)
+        self.metadata = self.make("meta", METADATA_SIZE)
+        self.fast = self.make("fast", FAST_SIZE)
+        self.origin = self.make("origin", ORIGIN_SIZE)
+        self.socket = self.folder / "nbd"
+        self.control = self.folder / "control"
+        self.uri = f"nbd+unix:///?socket={self.socket}"
+        self.addCleanup(self.stop_if_served)
+
+    def make(self, name, size):
+        path = self.folder / name
+        with open(path, "wb") as file:
+            file.truncate(size)
+        return path
+
+    def noise(self, name, size=ORIGIN_SIZE, seed=1):
+        path = self.folder / name
+        path.write_bytes(random.Random(seed).randbytes(size))
+        return path
+
+    def devices(self):
+        return ["--metadata-device", self.metadata, "--fast-device", self.fast,
+                "--origin-device", self.origin]
+
+    def addresses(self):
+        return ["--socket", self.socket, "--control", self.control]
+
+    def serve(self, *options, **keywords):
+        """Of cache_serve, in the background at the usual addresses."""
+        return run("cache_serve", *self.devices(), *self.addresses(), *options, **keywords)
+
+    def must_serve(self, *options):
+        done = self.serve(*options)
+        self.assertEqual((done.returncode, done.stdout, done.stderr), (0, self.uri + "\n", ""))
+
+    def in_foreground(self, *options, **keywords):
+        """The process, once it has told the URI."""
+        process = subprocess.Popen(
+            [str(each) for each in [BIN / "cache_serve", *self.devices(), *self.addresses(),
+                                    "--foreground", *options]],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **keywords)
+        self.addCleanup(process.wait)
+        self.addCleanup(process.kill)
+        self.addCleanup(process.stdout.close)
+        self.addCleanup(process.stderr.close)
+        self.assertEqual(process.stdout.readline(), self.uri + "\n")
+        return process
+
+    def ctl(self, *request):
+        return run("cache_ctl", "--control", self.control, *request)
+
+    def must_ctl(self, *request):
+        done = self.ctl(*request)
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        return done.stdout
+
+    def stop_if_served(self):
+        if self.control.exists():
+            self.ctl("stop")
+
+    def server_pid(self):
+        """Of the nbdkit that serves the cache."""
+        wanted = f"metadata={self.metadata}".encode()
+        for folder in pathlib.Path("/proc").glob("[0-9]*"):
+            try:
+                words = (folder / "cmdline").read_bytes().split(b"\0")
+            except OSError:
+                continue
+            if words[0].endswith(b"nbdkit") and wanted in words:
+                return int(folder.name)
+        return None
+
+    def kill_server(self):
+        pid = self.server_pid()
+        os.kill(pid, 9)
+        while self.server_pid():
+            time.sleep(0.01)
+
+    def make_cache(self, *options):
+        """A cache that holds nothing yet."""
+        self.must_serve("--create", *options)
+        self.must_ctl("stop")
+        self.socket.unlink()  # nbdkit leaves it
+
+    def contents(self):
+        return [hashlib.sha256(each.read_bytes()).hexdigest()
+                for each in (self.metadata, self.fast, self.origin)]
+
+    def check(self):
+        return run("cache_check", self.metadata).stdout

@@ -1,6 +1,5 @@
 """A cache of small files, served by nbdkit with the plugin under test."""
 
-import os
 import pathlib
 import random
 import signal
@@ -17,20 +16,6 @@ MIB = 1 << 20
 BLOCK = 64 << 10
 FAST_SIZE = 8 * MIB
 ORIGIN_SIZE = 32 * MIB
-
-
-def sanitizer():
-    """The library that has to be there before nbdkit, if the plugin is instrumented."""
-    linked = subprocess.run(["ldd", PLUGIN], capture_output=True, text=True, check=True).stdout
-    return [line.split()[2] for line in linked.splitlines() if "libasan" in line]
-
-
-def environment():
-    preload = sanitizer()
-    if not preload:
-        return dict(os.environ)
-    # What nbdkit itself leaks isn't the plugin's.
-    return os.environ | {"LD_PRELOAD": preload[0], "ASAN_OPTIONS": "detect_leaks=0"}
 
 
 class NbdkitTest(unittest.TestCase):
@@ -68,7 +53,7 @@ class NbdkitTest(unittest.TestCase):
     def fails(self, *parameters, options=("-U", "-")):
         """What nbdkit says when it doesn't start."""
         done = subprocess.run(self.nbdkit("-f", *options, parameters=parameters), timeout=60,
-                              env=environment(), capture_output=True, text=True)
+                              capture_output=True, text=True)
         self.assertEqual(done.returncode, 1, done.stderr)
         self.assertEqual(done.stdout, "")
         return done.stderr
@@ -79,7 +64,7 @@ class NbdkitTest(unittest.TestCase):
         pid_file.unlink(missing_ok=True)
         self.server = subprocess.Popen(
             self.nbdkit("-f", "-P", pid_file, "-U", self.socket, parameters=parameters),
-            env=environment(), stderr=subprocess.PIPE, text=True, **keywords)
+            stderr=subprocess.PIPE, text=True, **keywords)
         deadline = time.monotonic() + 60
         while not pid_file.exists():
             if self.server.poll() is not None:

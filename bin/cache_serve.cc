@@ -164,13 +164,13 @@ result<> check_addresses(const serve_options &options) {
 }
 
 result<int> serve(const serve_options &options, report &to) {
-  auto command = nbdkit_command(options);
-  if (!command) {
-    return std::unexpected{command.error()};
+  if (const auto checked = check_before_serving(options.paths, options.engine); !checked) {
+    return std::unexpected{checked.error()};
   }
-  auto checked = check_before_serving(options.paths, options.engine);
-  checked = checked ? check_addresses(options) : checked;
-  return checked ? run_nbdkit(std::move(*command), options, to) : std::unexpected{checked.error()};
+  if (const auto checked = check_addresses(options); !checked) {
+    return std::unexpected{checked.error()};
+  }
+  return run_nbdkit(options, to);
 }
 
 } // namespace

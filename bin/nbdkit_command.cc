@@ -106,16 +106,14 @@ result<std::vector<std::string>> nbdkit_command(const serve_options &options) {
     return std::unexpected{plugin.error()};
   }
   std::vector<std::string> command{*nbdkit};
-  if (!options.run.empty()) {
-    command.insert(command.end(), {"--run", options.run});
-  } else if (options.foreground) {
+  if (options.foreground || !options.run.empty()) {
     command.insert(command.end(), {"--foreground", "--exit-with-parent"});
   }
   if (options.port) { // no host but this one is let in
     command.insert(command.end(),
                    {"--ipaddr", "localhost", "--port", fmt::format("{}", *options.port)});
   } else {
-    command.insert(command.end(), {"--unix", options.socket.empty() ? "-" : options.socket});
+    command.insert(command.end(), {"--unix", options.socket});
   }
   command.push_back(*plugin);
   add_plugin_parameters(command, options);

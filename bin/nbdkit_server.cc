@@ -122,13 +122,9 @@ bool has_ended(const file_descriptor &process) {
   return !process.is_open() || ::poll(&events, 1, 0) == 1;
 }
 
-result<int> start_in_background(std::vector<std::string> command, const serve_options &options,
+result<int> start_in_background(std::vector<std::string> command,
+                                const std::filesystem::path &pid_file, const serve_options &options,
                                 report &to) {
-  const temporary_folder folder;
-  if (folder.path().empty()) {
-    return fail(failure::environment, "no temporary folder can be made: see TMPDIR");
-  }
-  const std::filesystem::path pid_file = folder.path() / "pid";
   command.insert(command.begin() + 1, {"--pidfile", pid_file.string()});
   const auto child = spawn(std::move(command));
   if (!child) {
@@ -177,47 +173,120 @@ void tell_ready(const serve_options &options, report &to) {
   notify_service_manager(fmt::format("READY=1\nSTATUS=serving {}", uri_of(options)));
 }
 
-result<int> supervise(std::vector<std::string> command, const serve_options &options, report &to) {
-  const held_signals signals;
+// With the variables that nbdkit sets for such a command.
+result<pid_t> spawn_client(const serve_options &options) {
+  const std::string uri = uri_of(options);
+  return spawn({"/usr/bin/env", "uri=" + uri, "nbd=" + uri,
+                "exportname=", "port=" + (options.port ? std::to_string(*options.port) : ""),
+                "unixsocket=" + options.socket, "/bin/sh", "-c", options.run});
+}
+
+int exit_code(int status) {
+  return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+}
+
+// nbdkit in the foreground and, once it serves, the command for which it does. (nbdkit runs such
+// commands as well, but not when it may be sent a signal meanwhile: it spins until they end.)
+class supervisor {
+ public:
+  supervisor(const serve_options &options, report &to)
+      : options_{options}, to_{to}, greeting_{options.port, options.socket} {}
+
+  result<int> run(std::vector<std::string> command);
+
+ private:
+  result<> greet();
+  void look_after_client();
+
+  const serve_options &options_;
+  report &to_;
+  held_signals signals_;
+  nbd_greeting greeting_;
+  bool is_ready_ = false;
+  pid_t server_ = 0;
+  pid_t client_ = 0;      // the command; 0: not, or no longer
+  int client_status_ = 0; // when it has ended
+};
+
+result<> supervisor::greet() {
+  if (is_ready_ || !greeting_.has_come(between_looks)) {
+    return {};
+  }
+  is_ready_ = true;
+  if (options_.run.empty()) {
+    tell_ready(options_, to_);
+    return {};
+  }
+  const auto client = spawn_client(options_);
+  client_ = client.value_or(0);
+  return client ? result<>{} : std::unexpected{client.error()};
+}
+
+void supervisor::look_after_client() {
+  if (client_ != 0 && ::waitpid(client_, &client_status_, WNOHANG) == client_) {
+    client_ = 0;
+    ::kill(server_, SIGTERM);
+  }
+}
+
+result<int> supervisor::run(std::vector<std::string> command) {
+  constexpr std::chrono::milliseconds between_checks{500};
   const auto child = spawn(std::move(command));
   if (!child) {
     return std::unexpected{child.error()};
   }
-  nbd_greeting greeting{options.port, options.socket};
-  const bool is_captive = !options.run.empty(); // of the command: it needs nobody to tell it
-  bool is_ready = is_captive;
+  server_ = *child;
+  result<> greeted;
   int status = 0;
-  while (::waitpid(*child, &status, WNOHANG) == 0) {
-    if (!is_ready && greeting.has_come(between_looks)) {
-      is_ready = true;
-      tell_ready(options, to);
+  while (::waitpid(server_, &status, WNOHANG) == 0) {
+    if (greeted && !(greeted = greet())) {
+      ::kill(server_, SIGTERM);
     }
-    constexpr std::chrono::milliseconds between_checks{500};
-    const int signal = signals.next(is_ready ? between_checks : std::chrono::milliseconds{0});
+    look_after_client();
+    const int signal = signals_.next(is_ready_ ? between_checks : std::chrono::milliseconds{0});
     if (signal != 0 && signal != SIGCHLD) {
-      ::kill(*child, SIGTERM);
+      ::kill(client_ != 0 ? client_ : server_, SIGTERM);
     }
+  }
+  if (client_ != 0) {
+    ::kill(client_, SIGTERM); // it is served no more
+    ::waitpid(client_, &client_status_, 0);
+  }
+  if (!greeted) {
+    return std::unexpected{greeted.error()};
   }
   if (WIFSIGNALED(status)) {
     return fail(failure::failed, fmt::format("nbdkit was killed by signal {}: all that is cached "
                                              "counts as dirty",
                                              WTERMSIG(status)));
   }
-  if (!is_ready || (!is_captive && WEXITSTATUS(status) != 0)) {
+  if (!is_ready_ || WEXITSTATUS(status) != 0) {
     return refused_by_nbdkit();
   }
-  if (const auto checked = check_clean_shutdown(options); !checked) {
+  if (const auto checked = check_clean_shutdown(options_); !checked) {
     return std::unexpected{checked.error()};
   }
-  return WEXITSTATUS(status);
+  return exit_code(client_status_);
 }
 
 } // namespace
 
-result<int> run_nbdkit(std::vector<std::string> command, const serve_options &options, report &to) {
-  return options.foreground || !options.run.empty()
-             ? supervise(std::move(command), options, to)
-             : start_in_background(std::move(command), options, to);
+result<int> run_nbdkit(serve_options options, report &to) {
+  const temporary_folder folder;
+  if (!options.port && options.socket.empty()) {
+    options.socket = folder.path() / "nbd";
+  }
+  auto command = nbdkit_command(options);
+  if (!command) {
+    return std::unexpected{command.error()};
+  }
+  if (folder.path().empty()) {
+    return fail(failure::environment, "no temporary folder can be made: see TMPDIR");
+  }
+  if (options.foreground || !options.run.empty()) {
+    return supervisor{options, to}.run(std::move(*command));
+  }
+  return start_in_background(std::move(*command), folder.path() / "pid", options, to);
 }
 
 } // namespace dmcache

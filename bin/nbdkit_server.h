@@ -16,7 +16,7 @@ namespace dmcache {
 struct serve_options {
   cache_paths paths; // absolute, as are all that follow
   engine_options engine;
-  std::string socket; // to serve at; empty: the port, or one of nbdkit's own
+  std::string socket; // to serve at; empty: the port, or, for a command, a temporary one
   std::optional<std::uint16_t> port;
   std::string control; // empty: none
   std::string run;     // a command for the shell; empty: none
@@ -30,9 +30,9 @@ std::string uri_of(const serve_options &options);
 // the plugin isn't there.
 result<std::vector<std::string>> nbdkit_command(const serve_options &options);
 
-// Runs that command, and tells `to` the URI as soon as clients are answered. Returns at once then,
-// or, in the foreground or with a command to run, when nbdkit has ended. The value is the exit
-// code: that of the command to run.
-result<int> run_nbdkit(std::vector<std::string> command, const serve_options &options, report &to);
+// Runs nbdkit, and tells `to` the URI as soon as clients are answered. Returns at once then, or, in
+// the foreground or with a command to run, when nbdkit has ended. The value is the exit code: that
+// of the command to run, or 128 and the signal that killed it.
+result<int> run_nbdkit(serve_options options, report &to);
 
 } // namespace dmcache

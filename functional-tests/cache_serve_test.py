@@ -179,9 +179,7 @@ class Foreground(ServedCacheTest):
 
 class Captive(ServedCacheTest):
     def run_with(self, command, *options):
-        # What nbdkit was loaded with, if that is a sanitizer, is not for the command.
-        return run("cache_serve", *self.devices(), "--run", "unset LD_PRELOAD; " + command,
-                   *options)
+        return run("cache_serve", *self.devices(), "--run", command, *options)
 
     def test_serves_while_the_command_runs(self):
         image = self.noise("image")
@@ -196,9 +194,20 @@ class Captive(ServedCacheTest):
 
     def test_a_shutdown_that_was_not_clean_is_an_error(self):
         self.make_cache()
-        done = self.run_with("for each in $(pgrep -P $PPID nbdkit); do kill -9 $each; done")
+        done = self.run_with("kill -9 $(pgrep -P $PPID nbdkit); exec sleep 600")
         self.assertEqual(done.returncode, 1)
-        self.assertIn("the cache was not cleanly shut down", done.stderr)
+        self.assertIn("nbdkit was killed by signal 9", done.stderr)
+
+    def test_a_signal_ends_the_command_and_the_cache(self):
+        self.make_cache()
+        done = self.run_with("kill $PPID; exec sleep 600")
+        self.assertEqual((done.returncode, done.stderr), (128 + 15, ""))
+        self.assertIn("cleanly shut down: sound", self.check())
+
+    def test_the_command_finds_the_addresses(self):
+        said = "echo $uri $unixsocket $port"
+        done = self.run_with(said, "--create", "--socket", self.socket)
+        self.assertEqual(done.stdout, f"{self.uri} {self.socket}\n")
 
 
 class Refused(ServedCacheTest):

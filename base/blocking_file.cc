@@ -91,10 +91,11 @@ std::error_code blocking_file::discard(bytes offset, bytes length) const {
   return system_error(is_unknown(failed) ? 0 : failed);
 }
 
-std::error_code blocking_file::write_zeroes(bytes offset, bytes length) const {
+std::error_code blocking_file::write_zeroes(bytes offset, bytes length, bool may_trim) const {
   const int failed = error_of([&] {
-    return ::fallocate(file_.get(), FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE,
-                       static_cast<off_t>(offset.value()), static_cast<off_t>(length.value()));
+    const int mode = may_trim ? FALLOC_FL_PUNCH_HOLE : FALLOC_FL_ZERO_RANGE;
+    return ::fallocate(file_.get(), mode | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(offset.value()),
+                       static_cast<off_t>(length.value()));
   });
   if (!is_unknown(failed)) {
     return system_error(failed);

@@ -25,8 +25,9 @@ class blocking_file {
   // The range isn't needed any more: what is read of it later is old, or zero. Where it can't be
   // done, or can't be done to such a range, nothing happens.
   std::error_code discard(bytes offset, bytes length) const;
-  // By the file system or the device if it can, else by writing.
-  std::error_code write_zeroes(bytes offset, bytes length) const;
+  // By the file system or the device if it can, else by writing. If they `may_trim`, they need no
+  // room there.
+  std::error_code write_zeroes(bytes offset, bytes length, bool may_trim = false) const;
 
  private:
   file_descriptor file_;

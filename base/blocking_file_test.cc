@@ -63,6 +63,17 @@ TEST_F(BlockingFile, ZeroesARangeAndNothingElse) {
   EXPECT_EQ(contents(512 + length, 1).front(), std::byte{7});
 }
 
+TEST_F(BlockingFile, ZeroesThatMayTrimNeedNoRoom) {
+  struct stat before {};
+  struct stat after {};
+  EXPECT_EQ(::fstat(number, &before), 0);
+  EXPECT_FALSE(file.write_zeroes(bytes{0}, bytes{file_size / 2}, true));
+  EXPECT_EQ(::fstat(number, &after), 0);
+  EXPECT_LT(after.st_blocks, before.st_blocks);
+  EXPECT_THAT(contents(0, file_size / 2), Each(std::byte{0}));
+  EXPECT_EQ(contents(file_size / 2, 1).front(), std::byte{7});
+}
+
 TEST_F(BlockingFile, DiscardingKeepsTheSizeAndWhatIsAround) {
   EXPECT_FALSE(file.discard(bytes{file_size / 2}, bytes{file_size / 2}));
   struct stat status {};

@@ -44,8 +44,9 @@ struct io_request {
   bytes offset;
   std::span<std::byte> data; // the caller's, untouched by it until the request has ended
   io_listener *listener;
-  std::uint64_t tag; // handed to the listener
-  bytes length{};    // of discard and write_zeroes, which have no data
+  std::uint64_t tag;     // handed to the listener
+  bytes length{};        // of discard and write_zeroes, which have no data
+  bool may_trim = false; // of write_zeroes: they need no room on the device
 };
 
 // How much of the device the request is about.

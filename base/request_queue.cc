@@ -16,8 +16,8 @@ bool is_block_device(int file) {
 }
 
 int allocation_mode(const io_request &request) {
-  const bool is_discard = request.op == io_request::operation::discard;
-  return FALLOC_FL_KEEP_SIZE | (is_discard ? FALLOC_FL_PUNCH_HOLE : FALLOC_FL_ZERO_RANGE);
+  const bool is_hole = request.op == io_request::operation::discard || request.may_trim;
+  return FALLOC_FL_KEEP_SIZE | (is_hole ? FALLOC_FL_PUNCH_HOLE : FALLOC_FL_ZERO_RANGE);
 }
 
 long discard_or_zero(int file, const io_request &request) {

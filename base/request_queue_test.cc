@@ -108,10 +108,14 @@ TEST_P(request_queue_test, flushes) {
 }
 
 TEST_P(request_queue_test, zeroes_and_discards_just_the_range) {
-  for (const auto op : {io_request::operation::write_zeroes, io_request::operation::discard}) {
+  using kind = std::pair<io_request::operation, bool>;
+  for (const auto &[op, may_trim] : {kind{io_request::operation::write_zeroes, false},
+                                     kind{io_request::operation::write_zeroes, true},
+                                     kind{io_request::operation::discard, false}}) {
     std::ranges::fill(buffer_.span(), std::byte{1});
     transfer_all(io_request::operation::write, io_alignment);
-    const long ended = carry_out({op, bytes{512}, {}, nullptr, 0, bytes{3 * io_alignment}});
+    const long ended =
+        carry_out({op, bytes{512}, {}, nullptr, 0, bytes{3 * io_alignment}, may_trim});
     if (op == io_request::operation::write_zeroes && ended == -EOPNOTSUPP) {
       continue; // a file system that leaves it to us
     }

@@ -21,7 +21,9 @@
 #include <mutex>
 #include <system_error>
 
+#include "base/file_device.h"
 #include "bin/control_server.h"
+#include "bin/format_check.h"
 #include "bin/nbdkit_parameters.h"
 #include "bin/quit_signals.h"
 #include "caching/engine/threaded_runtime.h"
@@ -52,6 +54,7 @@ class served_cache {
   nbdkit_parameters parameters;
 
  private:
+  result<> check_before_formatting() const;
   void shut_down();
 
   std::unique_ptr<threaded_runtime> runtime_;
@@ -61,7 +64,19 @@ class served_cache {
   bool is_with_child_ = false;
 };
 
+result<> served_cache::check_before_formatting() const {
+  if (!parameters.options.may_format) {
+    return {};
+  }
+  const auto metadata = open_file_device(parameters.paths.metadata, access::read_only);
+  return metadata ? check_that_no_cache_is_lost(**metadata, parameters.paths.metadata)
+                  : std::unexpected{metadata.error()};
+}
+
 result<> served_cache::activate() {
+  if (auto checked = check_before_formatting(); !checked) {
+    return checked;
+  }
   auto opened = threaded_runtime::open(parameters.paths, parameters.options);
   if (!opened) {
     return std::unexpected{opened.error()};
@@ -225,6 +240,7 @@ int carry_out(request::operation op, std::uint32_t count, std::uint64_t offset, 
     request which;
     which.op = op;
     which.fua = (flags & NBDKIT_FLAG_FUA) != 0;
+    which.may_trim = (flags & NBDKIT_FLAG_MAY_TRIM) != 0;
     which.offset = bytes{offset};
     which.length = bytes{count};
     if (data != nullptr) {
@@ -255,8 +271,7 @@ int trim(void * /*handle*/, std::uint32_t count, std::uint64_t offset, std::uint
   return carry_out(request::operation::discard, count, offset, flags, nullptr, "trim");
 }
 
-// What is discarded needn't be zero afterwards, so a zero request that may trim doesn't. Nor is
-// zeroing known to be faster than writing: that is up to the file system of either device.
+// Zeroing isn't known to be faster than writing: that is up to the file system of either device.
 int zero(void * /*handle*/, std::uint32_t count, std::uint64_t offset, std::uint32_t flags) {
   if ((flags & NBDKIT_FLAG_FAST_ZERO) != 0) {
     nbdkit_set_error(ENOTSUP);

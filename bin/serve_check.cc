@@ -1,15 +1,13 @@
 #include "bin/serve_check.h"
 
-#include <algorithm>
 #include <chrono>
 #include <memory>
-#include <optional>
 
 #include <fmt/format.h>
 
-#include "base/aligned_buffer.h"
 #include "base/file_device.h"
 #include "base/overlay_device.h"
+#include "bin/format_check.h"
 #include "caching/engine/cache_engine.h"
 #include "caching/metadata/superblock.h"
 
@@ -21,34 +19,16 @@ std::unexpected<error> of(const std::string &path, const error &what) {
   return fail(what.kind, fmt::format("{} ({})", what.message, path));
 }
 
-// The first block that isn't all zero.
-result<std::optional<metadata_block>> first_used_block(device &on) {
-  constexpr std::size_t most = 1 << 20;
-  aligned_buffer buffer{most};
-  const std::uint64_t end = on.size().value() / metadata_block_size * metadata_block_size;
-  for (std::uint64_t at = 0; at < end;) {
-    const auto chunk = buffer.span().first(std::min<std::uint64_t>(most, end - at));
-    if (const auto failed = transfer_and_wait(on, io_request::operation::read, bytes{at}, chunk)) {
-      return fail(failure::environment, fmt::format("cannot read: {}", failed.message()));
-    }
-    const auto found =
-        std::ranges::find_if(chunk, [](std::byte each) { return each != std::byte{0}; });
-    if (found != chunk.end()) {
-      const auto offset = at + static_cast<std::uint64_t>(found - chunk.begin());
-      return metadata_block{offset / metadata_block_size};
-    }
-    at += chunk.size();
-  }
-  return std::nullopt;
-}
-
 // Nothing that could be of use to somebody is ever formatted.
 result<> check_that_nothing_is_lost(device &metadata, const std::string &path) {
-  const auto used = first_used_block(metadata);
-  if (!used) {
-    return of(path, used.error());
+  if (auto checked = check_that_no_cache_is_lost(metadata, path); !checked) {
+    return checked;
   }
-  if (!*used) {
+  const auto is_blank = holds_nothing(metadata);
+  if (!is_blank) {
+    return of(path, is_blank.error());
+  }
+  if (*is_blank) {
     return {};
   }
   if (read_superblock(metadata)) {
@@ -57,21 +37,23 @@ result<> check_that_nothing_is_lost(device &metadata, const std::string &path) {
   }
   return fail(failure::failed,
               fmt::format("{} is not all zero: block {} holds something. If it isn't needed any "
-                          "more, overwrite it: dd if=/dev/zero of={} bs=1M conv=notrunc "
-                          "iflag=count_bytes count={}",
-                          path, **used, path, metadata.size()));
+                          "more, {}",
+                          path, superblock_location, how_to_overwrite(metadata, path)));
 }
 
 result<> check_that_it_holds_a_cache(device &metadata, const std::string &path) {
-  const auto is_empty = holds_nothing(metadata);
-  if (!is_empty) {
-    return of(path, is_empty.error());
+  const auto is_blank = holds_nothing(metadata);
+  if (!is_blank) {
+    return of(path, is_blank.error());
   }
-  if (*is_empty) {
-    return fail(failure::failed,
-                fmt::format("{} holds no cache yet: --create makes a new one", path));
+  if (!*is_blank) {
+    return {};
   }
-  return {};
+  if (auto checked = check_that_no_cache_is_lost(metadata, path); !checked) {
+    return checked;
+  }
+  return fail(failure::failed,
+              fmt::format("{} holds no cache yet: --create makes a new one", path));
 }
 
 sectors whole_sectors(const opened_file &of_device) {

@@ -235,13 +235,20 @@ class Refused(ServedCacheTest):
         self.make_cache()
         self.refuse(1, f"{self.metadata} holds a cache already: leave --create out", "--create")
 
+    def zero_but_at(self, offset):
+        data = bytearray(METADATA_SIZE)
+        data[offset] = 1
+        return data
+
     def test_create_spares_whatever_is_not_zero(self):
-        for offset in (METADATA_SIZE - 1, 5 * 4096, 0):
-            data = bytearray(METADATA_SIZE)
-            data[offset] = 1
-            self.metadata.write_bytes(data)
-            self.refuse(1, f"{self.metadata} is not all zero: block {offset // 4096} holds "
-                           "something", "--create")
+        for offset in (METADATA_SIZE - 1, 5 * 4096):
+            self.metadata.write_bytes(self.zero_but_at(offset))
+            said = (f"{self.metadata} has no superblock, but block {offset // 4096} holds "
+                    "something: if there was a cache, cache_repair may bring it back.")
+            self.refuse(1, said, "--create")
+            self.refuse(1, said)
+        self.metadata.write_bytes(self.zero_but_at(0))
+        self.refuse(1, f"{self.metadata} is not all zero: block 0 holds something", "--create")
         remedy = self.serve("--create").stderr.split("overwrite it: ")[1].strip()
         subprocess.run(remedy, shell=True, check=True, capture_output=True)
         self.assertEqual(self.metadata.read_bytes(), bytes(METADATA_SIZE))

@@ -156,6 +156,19 @@ class Requests(NbdkitTest):
         client.zero(0, ORIGIN_SIZE)
         self.assertEqual(client.read(0, ORIGIN_SIZE), bytes(ORIGIN_SIZE))
 
+    def test_zeroes_take_no_room_unless_they_have_to(self):
+        self.origin.write_bytes(self.noise(ORIGIN_SIZE))
+        self.create()
+        client = self.connect()
+        before = self.origin.stat().st_blocks
+        client.zero(0, 4 * MIB, NO_HOLE)
+        self.assertGreaterEqual(self.origin.stat().st_blocks, before)
+        client.zero(4 * MIB, 8 * MIB)
+        self.assertEqual((before - self.origin.stat().st_blocks) * 512, 8 * MIB)
+        self.assertEqual(client.read(0, 12 * MIB), bytes(12 * MIB))
+        self.stop()
+        self.assertIn(" 0 dirty", self.check())
+
     def test_a_cache_request_is_a_hint_and_changes_nothing(self):
         data = self.noise(ORIGIN_SIZE)
         self.origin.write_bytes(data)

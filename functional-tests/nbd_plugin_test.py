@@ -52,6 +52,15 @@ class Parameters(NbdkitTest):
         self.assertIn("this device holds no cache metadata yet", self.fails())
         self.assertEqual(self.metadata.read_bytes(), bytes(4 * MIB))
 
+    def test_a_cache_that_has_lost_its_superblock_is_not_formatted(self):
+        self.create()
+        self.connect().write(0, b"y" * BLOCK)
+        self.stop()
+        image = self.metadata.read_bytes()
+        self.metadata.write_bytes(bytes(4096) + image[4096:])
+        self.assertIn("has no superblock, but block 1 holds something", self.fails("create=true"))
+        self.assertEqual(self.metadata.read_bytes(), bytes(4096) + image[4096:])
+
     def test_the_parameters_take_effect(self):
         self.start("create=1", "block-size=32k", "metadata-version=1", "mode=passthrough",
                    "policy=cleaner", "migration-threshold=4M", "discard-passdown=off")

@@ -24,6 +24,7 @@ request part_of(const request &which, std::uint64_t begin, std::uint64_t end) {
   request part;
   part.op = which.op;
   part.fua = which.fua;
+  part.may_trim = which.may_trim;
   part.offset = bytes{begin};
   part.length = bytes{end - begin};
   if (!which.data.empty()) {

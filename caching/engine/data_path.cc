@@ -258,8 +258,10 @@ void data_path::discard_hit(piece &which, cache_block block) {
 
 promotion data_path::possible_promotion(const piece &which, bool was_discarded) const {
   const operation op = which.of->op;
+  // Zeroes are cheap wherever they are, and would take the place of what isn't.
   if (state_.mode == cache_mode::passthrough || op == operation::discard ||
-      !migrations_.may_migrate() || state_.locks.has_migration(which.block)) {
+      op == operation::write_zeroes || !migrations_.may_migrate() ||
+      state_.locks.has_migration(which.block)) {
     return promotion::none;
   }
   if (!which.of->is_write()) {
@@ -335,6 +337,7 @@ void data_path::issue(piece &which, engine_io &io, cache_device on, bytes offset
   io.offset = offset;
   io.length = bytes{which.end - which.begin};
   io.data = carries_data(which) ? state_.data_of(which) : std::span<std::byte>{};
+  io.may_trim = which.of->may_trim;
   io.on_done = io_done;
   io.context = this;
   io.first_piece = &which;
@@ -342,6 +345,7 @@ void data_path::issue(piece &which, engine_io &io, cache_device on, bytes offset
   if (!append_to_last(which, io)) {
     state_.io.issue(io);
     last_sent_ = is_in_split_ ? &which : nullptr;
+    last_rider_ = last_sent_;
   }
 }
 
@@ -360,11 +364,8 @@ bool data_path::append_to_last(piece &which, const engine_io &io) {
   if (carries_data(which)) {
     last.data = {last.data.data(), last.length.value()};
   }
-  piece *at = last_sent_;
-  while (at->next_queued != nullptr) {
-    at = at->next_queued;
-  }
-  at->next_queued = &which;
+  last_rider_->next_queued = &which;
+  last_rider_ = &which;
   return true;
 }
 

@@ -75,7 +75,8 @@ class data_path final : public migrator::requests {
   std::vector<std::unique_ptr<piece>> spare_pieces_;
   piece_queue free_pieces_;
   bool is_in_split_ = false;
-  piece *last_sent_ = nullptr; // in the split that is under way: its I/O can still grow
+  piece *last_sent_ = nullptr;  // in the split that is under way: its I/O can still grow
+  piece *last_rider_ = nullptr; // of those that share that I/O
 };
 
 } // namespace dmcache

@@ -75,6 +75,14 @@ TEST_F(error_test, a_block_that_cannot_be_copied_is_not_promoted_but_served) {
   EXPECT_EQ(policy->nr_free(), 8U);
 }
 
+TEST_F(error_test, zeroes_take_the_place_of_nothing) {
+  open();
+  EXPECT_FALSE(in->perform(operation::write_zeroes, whole(5)));
+  ASSERT_TRUE(in->settle());
+  EXPECT_FALSE(is_cached(5));
+  EXPECT_EQ(nr_ios(cache_device::origin, engine_io::operation::write_zeroes), 1U);
+}
+
 TEST_F(error_test, a_write_that_could_not_promote_its_block_goes_to_the_origin) {
   open();
   fail(cache_device::fast, device_operation::write, always);

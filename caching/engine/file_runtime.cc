@@ -135,7 +135,7 @@ void file_runtime::hand_over() {
 void file_runtime::issue(engine_io &what) {
   requests_->add(file_[static_cast<std::size_t>(what.on)],
                  {device_operation(what.op), what.offset, what.data, this,
-                  reinterpret_cast<std::uintptr_t>(&what), what.length});
+                  reinterpret_cast<std::uintptr_t>(&what), what.length, what.may_trim});
 }
 
 void file_runtime::io_done(std::uint64_t tag, std::error_code error) {

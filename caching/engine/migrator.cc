@@ -220,18 +220,13 @@ flow<std::error_code> migrator::write_into(const piece &writer, cache_block into
   std::error_code error;
   const bytes at = state_.fast_offset(into);
   io_group writing{state_};
-  const bool is_zeroes = writer.of->op == request::operation::write_zeroes;
-  if (is_zeroes) {
-    writing.write_zeroes(cache_device::fast, at, bytes{state_.block_size}, error);
-  } else {
-    writing.write(cache_device::fast, at + writer.begin, state_.data_of(writer), error);
-    if (writer.begin != 0) {
-      writing.write_zeroes(cache_device::fast, at, bytes{writer.begin}, error);
-    }
-    if (writer.end != state_.block_size) {
-      writing.write_zeroes(cache_device::fast, at + writer.end,
-                           bytes{state_.block_size - writer.end}, error);
-    }
+  writing.write(cache_device::fast, at + writer.begin, state_.data_of(writer), error);
+  if (writer.begin != 0) {
+    writing.write_zeroes(cache_device::fast, at, bytes{writer.begin}, error);
+  }
+  if (writer.end != state_.block_size) {
+    writing.write_zeroes(cache_device::fast, at + writer.end, bytes{state_.block_size - writer.end},
+                         error);
   }
   co_await writing;
   co_return error;
@@ -241,11 +236,7 @@ flow<std::error_code> migrator::write_to_origin(const piece &writer) {
   std::error_code error;
   const bytes at = state_.origin_offset(writer.block) + writer.begin;
   io_group writing{state_};
-  if (writer.of->op == request::operation::write_zeroes) {
-    writing.write_zeroes(cache_device::origin, at, bytes{writer.end - writer.begin}, error);
-  } else {
-    writing.write(cache_device::origin, at, state_.data_of(writer), error);
-  }
+  writing.write(cache_device::origin, at, state_.data_of(writer), error);
   co_await writing;
   co_return error;
 }

@@ -31,6 +31,7 @@ struct engine_io {
   bytes length;               // of all but flush
   std::span<std::byte> data;  // of read and write: `length` bytes, untouched until it is done
   bool is_background = false; // no request waits for it: others may go first
+  bool may_trim = false;      // of write_zeroes: they need no room on the device
 
   void *carrier = nullptr; // of whoever carries it out, until it is done
 
@@ -74,6 +75,7 @@ struct request {
 
   operation op{};
   bool fua = false;          // durable when it completes
+  bool may_trim = false;     // of write_zeroes: they need no room on the origin
   bytes offset;              // of all but flush: a multiple of 512, as is the length
   bytes length;              // not 0; it must not pass the end of the origin
   std::span<std::byte> data; // of read and write: `length` bytes, not the client's until completion

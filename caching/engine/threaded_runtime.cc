@@ -55,7 +55,7 @@ struct blocking_files {
     case engine_io::operation::discard:
       return on.discard(io.offset, io.length);
     case engine_io::operation::write_zeroes:
-      return on.write_zeroes(io.offset, io.length);
+      return on.write_zeroes(io.offset, io.length, io.may_trim);
     }
     return std::make_error_code(std::errc::operation_not_supported);
   }

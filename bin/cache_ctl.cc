@@ -4,6 +4,7 @@
 #include <array>
 #include <chrono>
 #include <cstdio>
+#include <filesystem>
 #include <optional>
 #include <string_view>
 #include <thread>
@@ -110,7 +111,7 @@ result<> show_status(control_client &server, std::string_view form, const std::s
   if (form == "json") {
     to.answer(indented_json(to_json(now->status)));
   } else if (form == "metrics") {
-    fmt::print("{}", metrics_text(now->status, path));
+    fmt::print("{}", metrics_text(now->status, std::filesystem::weakly_canonical(path).string()));
   } else if (form == "human") {
     fmt::print("{}", readable_status(*now));
   } else {

@@ -36,14 +36,15 @@ metric gauge(std::string_view name, std::string_view help, sectors size) {
   return gauge(name, help, to_bytes(size).value());
 }
 
-// One of the states is 1.
+// One of the states is 1. OpenMetrics would have it that this is a state set, and `info` below an
+// info; but who reads the format that was there before, as the node exporter does, knows neither.
 template <typename Mode, std::size_t N>
 metric state_set(std::string_view name, std::string_view help, const std::array<Mode, N> &all,
                  Mode present) {
-  metric made{"stateset", name, help, {}};
+  metric made{"gauge", name, help, {}};
   for (const Mode each : all) {
     made.samples.push_back(
-        {fmt::format("dmcache_{}=\"{}\"", name, name_of(each)), each == present ? 1U : 0U});
+        {fmt::format("{}=\"{}\"", name, name_of(each)), each == present ? 1U : 0U});
   }
   return made;
 }
@@ -69,9 +70,7 @@ std::string text_of(const metric &which, std::string_view cache) {
     text += fmt::format("# UNIT dmcache_{} bytes\n", which.name);
   }
   text += fmt::format("# HELP dmcache_{} {}\n", which.name, which.help);
-  const std::string_view suffix = which.type == "counter" ? "_total"
-                                  : which.type == "info"  ? "_info"
-                                                          : "";
+  const std::string_view suffix = which.type == "counter" ? "_total" : "";
   for (const auto &[labels, value] : which.samples) {
     text += fmt::format("dmcache_{}{}{{cache=\"{}\"{}{}}} {}\n", which.name, suffix, escaped(cache),
                         labels.empty() ? "" : ",", labels, value);
@@ -126,8 +125,8 @@ std::vector<metric> states(const engine_status &status) {
       state_set("mode", "What becomes of writes.", modes, status.mode),
       state_set("metadata_mode", "How far the metadata can be relied on.", metadata_modes,
                 status.metadata_is),
-      {"info",
-       "cache",
+      {"gauge",
+       "info",
        "What doesn't change by itself.",
        {{fmt::format("policy=\"{}\",metadata_version=\"{}\"", escaped(status.policy),
                      status.metadata_version),

@@ -130,13 +130,20 @@ flow<> cache_engine::do_message(std::vector<std::string> words, control &which) 
     co_return;
   }
   ++nr_invalidating_;
+  bool are_gone = true;
   for (const auto &[begin, end] : *ranges) {
-    co_await migrations_.invalidate_range(begin, end);
+    const bool is_done = co_await migrations_.invalidate_range(begin, end);
+    are_gone = are_gone && is_done;
   }
   --nr_invalidating_;
-  finish(which, migrations_.may_change_metadata()
-                    ? result<>{}
-                    : fail(failure::failed, "the metadata can't be written any more"));
+  result<> outcome;
+  if (!migrations_.may_change_metadata()) {
+    outcome = fail(failure::failed, "the metadata can't be written any more");
+  } else if (!are_gone) {
+    outcome = fail(failure::failed, "some of the blocks are cached still: the metadata device is "
+                                    "full: use a larger one (see cache_metadata_size)");
+  }
+  finish(which, std::move(outcome));
 }
 
 // "7" or "3-9", which is without 9.

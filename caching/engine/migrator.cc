@@ -261,15 +261,15 @@ flow<> migrator::do_demote(background_work work_item) {
   work();
 }
 
-// The block's mapping can be changed, and that be committed. Not if the metadata device is full.
+// The block's mapping can be changed, and that be committed. Not if the metadata device is full;
+// but room that others take meanwhile comes back with the next commit.
 flow<bool> migrator::make_room(cache_block block) {
-  if (may_change_metadata() && !state_.metadata->has_room_for(block)) {
-    co_await commits_.commit();
-    if (may_change_metadata() && !state_.metadata->has_room_for(block)) {
-      full_until_ = state_.now + rest_after_error;
+  while (may_change_metadata() && !state_.metadata->has_room_for(block)) {
+    if (state_.metadata->is_full()) {
       failed();
       co_return false;
     }
+    co_await commits_.commit();
   }
   co_return may_change_metadata();
 }
@@ -336,7 +336,7 @@ flow<bool> migrator::copy_to_origin(cache_block from, origin_block to) {
 }
 
 bool migrator::invalidate(cache_block block, piece *waiting) {
-  if (!may_change_metadata() || state_.now < full_until_) {
+  if (!may_change_metadata() || state_.metadata->is_full()) {
     return false;
   }
   if (std::ranges::count(leaving_, block, &leaving_block::block) == 0) {
@@ -375,7 +375,7 @@ flow<> migrator::do_invalidate(cache_block block) {
   work();
 }
 
-flow<> migrator::invalidate_range(cache_block begin, cache_block end) {
+flow<bool> migrator::invalidate_range(cache_block begin, cache_block end) {
   for (cache_block block = begin; block < end && may_change_metadata(); ++block) {
     while (leaving_.size() >= max_demoting) {
       co_await changed_;
@@ -387,6 +387,11 @@ flow<> migrator::invalidate_range(cache_block begin, cache_block end) {
   while (!leaving_.empty()) {
     co_await changed_;
   }
+  bool are_gone = may_change_metadata();
+  for (cache_block block = begin; block < end; ++block) {
+    are_gone = are_gone && !state_.mappings->is_mapped(block);
+  }
+  co_return are_gone;
 }
 
 } // namespace dmcache

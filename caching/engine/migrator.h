@@ -52,8 +52,9 @@ class migrator {
   // Drops the mapping of a block, if it is clean. The piece, if any, in flight in the block, waits
   // until it is gone for good. False, and nothing is done, if mappings can't be changed any more.
   bool invalidate(cache_block block, piece *waiting);
-  // The same for all blocks of [begin, end) that are mapped.
-  flow<> invalidate_range(cache_block begin, cache_block end);
+  // The same for all blocks of [begin, end) that are mapped. False if some still are, or may be at
+  // the next start.
+  flow<bool> invalidate_range(cache_block begin, cache_block end);
 
   // The block, which was written back, was written to since.
   void unsettle(cache_block block) { commits_.unsettle(block); }
@@ -104,7 +105,6 @@ class migrator {
   bool is_cleaning_ = false;
   bool is_starting_ = false;           // work() is at work
   instant rest_until_{};               // after an error
-  instant full_until_{};               // the metadata device has no room
   std::vector<leaving_block> leaving_; // being invalidated
   flow_event changed_;                 // something has left
   flow_set flows_;

@@ -94,6 +94,11 @@ bool online_metadata::has_room_for(cache_block block) const {
   return blocks_of_changed_parts(nr) + reserve() <= transactions_->nr_available();
 }
 
+bool online_metadata::is_full() const {
+  return !is_aborted_ && !has_changes() && !is_frozen_ &&
+         blocks_of_changed_parts(1) + reserve() > transactions_->nr_available();
+}
+
 // The parts, and the tree nodes above them.
 std::uint64_t online_metadata::blocks_of_changed_parts(std::uint64_t nr_changed) const {
   const tree_size tree{mappings_->nr_parts()};

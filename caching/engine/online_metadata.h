@@ -83,6 +83,8 @@ class online_metadata {
   // Is there room on the device for the next commit if this block changes, too? Else the change has
   // to wait until what was changed so far is committed. Without asking, freeze() may fail.
   bool has_room_for(cache_block block) const;
+  // No block can change any more: there is no room, and nothing that a commit would free.
+  bool is_full() const;
 
   struct commit {
     std::vector<transaction_manager::frozen::block> blocks; // to be written, then flushed

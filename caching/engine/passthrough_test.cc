@@ -16,6 +16,19 @@ class passthrough_test : public cache_test {
     shut_down();
     open(cache_mode::passthrough);
   }
+  // With so few blocks the metadata device has room for one commit at a time.
+  static constexpr std::uint64_t hardly_enough = 14;
+  // In passthrough mode, with a block cached that can't leave.
+  void open_with_full_metadata(std::uint64_t cached) {
+    devices.nr_metadata_blocks = hardly_enough;
+    open();
+    cache(cached);
+    EXPECT_FALSE(in->shut_down()); // and what it could write of the hints takes the last room
+    in->mend();
+    open();
+    EXPECT_TRUE(in->clean());
+    EXPECT_TRUE(in->reload(options(cache_mode::passthrough)));
+  }
 };
 
 TEST_F(passthrough_test, reads_come_from_the_origin) {
@@ -84,6 +97,47 @@ TEST_F(passthrough_test, what_comes_during_a_reload_is_for_the_mode_after_it) {
   ASSERT_FALSE(refused);
   EXPECT_EQ(refused.error().message, "blocks are invalidated in passthrough mode only");
   EXPECT_EQ(state().mappings->nr_mapped(), 8U);
+}
+
+TEST_F(passthrough_test, a_write_waits_for_room_though_another_takes_what_a_commit_had_freed) {
+  constexpr instant slow = std::chrono::milliseconds{1};
+  devices.nr_metadata_blocks = hardly_enough;
+  open();
+  for (std::uint64_t block = 0; block < 3; ++block) {
+    cache(block);
+  }
+  EXPECT_TRUE(in->reload(options(cache_mode::passthrough)));
+  in->carrier().set_latency(cache_device::metadata, {slow, slow, 0, {}});
+  const auto commits = state().counts.commits;
+  in->submit(operation::write, part(0)); // of which the commit takes all the room
+  in->submit(operation::write, part(1)); // and this one waits for the next, which only flushes
+  EXPECT_FALSE(in->write(part(20)));
+  while (state().counts.commits == commits && in->step()) {
+  }
+  in->submit(operation::write, part(2)); // meanwhile
+  EXPECT_TRUE(in->finish());
+  EXPECT_EQ(state().mappings->nr_mapped(), 0U);
+}
+
+TEST_F(passthrough_test, if_the_metadata_device_is_full_a_write_to_a_cached_block_changes_nothing) {
+  open_with_full_metadata(1);
+  const auto before = nr_ios(cache_device::origin, engine_io::operation::write);
+  EXPECT_EQ(in->write(part(1)), std::errc::io_error);
+  EXPECT_EQ(nr_ios(cache_device::origin, engine_io::operation::write), before);
+  EXPECT_TRUE(is_cached(1));
+  EXPECT_FALSE(in->write(part(2)));
+  EXPECT_FALSE(in->flush());
+  in->cut_power();
+  EXPECT_TRUE(is_mapped_on_media(1));
+}
+
+TEST_F(passthrough_test, a_message_tells_of_blocks_that_a_full_metadata_device_keeps) {
+  open_with_full_metadata(1);
+  const auto done = in->message({"invalidate_cblocks", "0-8"});
+  ASSERT_FALSE(done);
+  EXPECT_EQ(done.error().message, "some of the blocks are cached still: the metadata device is "
+                                  "full: use a larger one (see cache_metadata_size)");
+  EXPECT_TRUE(is_cached(1));
 }
 
 TEST_F(passthrough_test, nothing_is_promoted) {

@@ -265,7 +265,7 @@ void history::invalidate_some() {
   const std::uint64_t nr = in_.engine().state().mappings->nr_cache_blocks();
   const std::uint64_t begin = chance_.below(nr);
   const std::uint64_t end = chance_.between(begin + 1, nr);
-  in_.begin_message({"invalidate_cblocks", fmt::format("{}-{}", begin, end)});
+  in_.begin_invalidate(cache_block{begin}, cache_block{end});
 }
 
 void history::add_fault() {

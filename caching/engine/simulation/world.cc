@@ -80,6 +80,9 @@ bool world::step() {
 
 void world::end_next_io() {
   const auto [io, error, mark] = carrier_.end_next();
+  if (error && io->on != cache_device::metadata) {
+    ++failures_.at(static_cast<std::size_t>(io->op));
+  }
   if (error && io->op == engine_io::operation::flush && io->on != cache_device::metadata) {
     has_failed_flush_ = true;
     has_untold_failure_ = true;
@@ -91,7 +94,14 @@ void world::end_next_io() {
   engine_->io_done(*io, error);
 }
 
+void world::look_at_mode() {
+  if (engine_->state().mode == cache_mode::passthrough) {
+    passthrough_at_ = model_.now();
+  }
+}
+
 void world::pump() {
+  look_at_mode();
   for (bool is_more = true; is_more && !is_over();) {
     is_more = false;
     while (engine_io *next = engine_->next_io()) {
@@ -103,11 +113,7 @@ void world::pump() {
       is_more = true;
     }
     while (control *next = engine_->next_finished()) {
-      auto &ended = *static_cast<client_control *>(next->client);
-      if (std::exchange(ended.is_done, true)) {
-        violate("a control finished twice");
-      }
-      --nr_controls_;
+      finished(*static_cast<client_control *>(next->client));
       is_more = true;
     }
   }
@@ -189,9 +195,10 @@ void world::submit(operation what, sector_range where, bool fua) {
   }
   which.before = model_.next_change();
   which.submitted_at = model_.now();
+  look_at_mode();
   which.mode = engine_->state().metadata_is;
   which.failed_flushes = engine_->state().failed_flushes;
-  which.failures = nr_failed();
+  which.failures = failures_;
   if (what == operation::write || what == operation::read) {
     std::byte *at = which.data.span().data();
     for (std::uint64_t sector = where.begin; sector < where.end; ++sector, at += sector_size) {
@@ -262,7 +269,7 @@ std::optional<std::string> world::fault_of(const client_request &which) {
     if (is_done && untold_loss_ && *untold_loss_ < which.submitted_at) {
       return "a flush succeeded, though what it should cover was lost by one that failed";
     }
-    told_at_ = has_untold_failure_ && !is_done ? model_.now() : told_at_;
+    told_at_ = has_untold_failure_ && !is_done ? now_ : told_at_;
     has_untold_failure_ = has_untold_failure_ && is_done;
     untold_loss_ = is_done ? untold_loss_ : std::nullopt;
   }
@@ -275,18 +282,69 @@ std::optional<std::string> world::fault_of(const client_request &which) {
   return is_done && inner.op == operation::read ? fault_of_data(which) : std::nullopt;
 }
 
-// Something must have failed meanwhile; or, for good, before.
+// A device must have failed at what was asked for; or the metadata, as far as they were needed.
 bool world::is_failure_justified(const client_request &which) const {
-  const metadata_mode mode = engine_->state().metadata_is;
-  const bool is_read = which.inner.op == operation::read || which.inner.op == operation::prefetch;
-  // In passthrough mode a write has to change the metadata first.
-  const bool is_full = how_.nr_metadata_blocks < enough_metadata_blocks &&
-                       engine_->state().mode == cache_mode::passthrough;
-  return nr_failed() != which.failures || which.failed_flushes != engine_->state().failed_flushes ||
-         (which.inner.op == operation::flush &&
-          (has_untold_failure_ || which.submitted_at <= told_at_)) ||
-         mode == metadata_mode::fail || ((mode != metadata_mode::write || is_full) && !is_read) ||
-         is_shutting_down_;
+  if (which.inner.outcome == std::errc::no_such_device) {
+    return is_shutting_down_;
+  }
+  if (engine_->state().metadata_is == metadata_mode::fail) {
+    return true;
+  }
+  switch (which.inner.op) {
+  case operation::flush:
+    return is_durability_denied(which);
+  case operation::read:
+    return has_failed_since(which, engine_io::operation::read);
+  case operation::prefetch:
+    return false;
+  case operation::write:
+    return has_failed_since(which, engine_io::operation::write) || is_durability_denied(which) ||
+           is_invalidation_denied(which);
+  case operation::write_zeroes:
+    return has_failed_since(which, engine_io::operation::write_zeroes) ||
+           is_durability_denied(which) || is_invalidation_denied(which);
+  case operation::discard:
+    return has_failed_since(which, engine_io::operation::discard) || is_durability_denied(which);
+  }
+  return false;
+}
+
+bool world::has_failed_since(const client_request &which, engine_io::operation what) const {
+  const auto number = static_cast<std::size_t>(what);
+  return failures_.at(number) != which.failures.at(number);
+}
+
+// A flush fails if the metadata have been given up; or once, with those that end together with it,
+// after a device failed to flush, whoever had asked for that. A FUA write fails if that happened
+// while it was under way.
+bool world::is_durability_denied(const client_request &which) const {
+  if (engine_->state().metadata_is == metadata_mode::read_only) {
+    return which.inner.op == operation::flush || which.inner.fua;
+  }
+  if (which.inner.op == operation::flush) {
+    return has_untold_failure_ || told_at_ == now_;
+  }
+  return which.inner.fua && which.failed_flushes != engine_->state().failed_flushes;
+}
+
+// In passthrough mode a write to a cached block changes the metadata first: else the mapping could
+// come back, and hide it. It fails if they can't be changed, because they have been given up, or
+// are full; and then the block stays.
+bool world::is_invalidation_denied(const client_request &which) const {
+  const cache_state &state = engine_->state();
+  const bool is_possible =
+      state.metadata_is == metadata_mode::write &&
+      !(how_.nr_metadata_blocks < enough_metadata_blocks && state.metadata->is_full());
+  if (is_possible || which.submitted_at > passthrough_at_) {
+    return false;
+  }
+  const std::uint64_t block_size = state.block_size / sector_size;
+  for (std::uint64_t at = which.where.begin / block_size; at * block_size < which.where.end; ++at) {
+    if (state.mappings->find(origin_block{at})) {
+      return true;
+    }
+  }
+  return false;
 }
 
 std::optional<std::string> world::fault_of_data(const client_request &which) {
@@ -360,6 +418,28 @@ void world::begin_message(const std::vector<std::string> &words) {
   note("message {}", fmt::join(words, " "));
   engine_->message(words, begin_control().which);
   pump();
+}
+
+void world::begin_invalidate(cache_block begin, cache_block end) {
+  note("invalidate cache blocks {}-{}", begin, end);
+  client_control &added = begin_control();
+  added.invalidated_begin = begin;
+  added.invalidated_end = end;
+  engine_->message({"invalidate_cblocks", fmt::format("{}-{}", begin, end)}, added.which);
+  pump();
+}
+
+void world::finished(client_control &which) {
+  if (std::exchange(which.is_done, true)) {
+    violate("a control finished twice");
+  }
+  --nr_controls_;
+  for (cache_block at = which.invalidated_begin; which.which.outcome && at < which.invalidated_end;
+       ++at) {
+    if (engine_->state().mappings->is_mapped(at)) {
+      violate(fmt::format("cache block {} is said to be invalidated, but mapped", at));
+    }
+  }
 }
 
 void world::begin_shut_down() {

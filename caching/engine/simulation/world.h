@@ -3,6 +3,7 @@
 // What is not is a violation: the first one is kept, and from then on nothing happens any more.
 #pragma once
 
+#include <array>
 #include <deque>
 #include <memory>
 #include <optional>
@@ -100,6 +101,7 @@ class world {
   void begin_clean();
   void begin_reload(const engine_options &how);
   void begin_message(const std::vector<std::string> &words);
+  void begin_invalidate(cache_block begin, cache_block end);
   void begin_shut_down();
 
   // Time. -----------------------------------------------------------------------------------------
@@ -142,6 +144,9 @@ class world {
   std::uint64_t nr_origin_sectors() const { return origin_size_.value(); }
 
  private:
+  // Of the fast device and the origin, by operation.
+  using failure_counts = std::array<std::uint64_t, 5>;
+
   struct client_request {
     request inner{};
     aligned_buffer data{max_request * sector_size};
@@ -151,12 +156,14 @@ class world {
     std::uint64_t submitted_at = 0;   // in the model's time
     metadata_mode mode{};             // when it was submitted
     std::uint64_t failed_flushes = 0; // that the engine knew of, until then
-    std::uint64_t failures = 0;       // of the devices, until then
+    failure_counts failures{};        // of the devices, until then
     std::optional<std::error_code> *told = nullptr; // of its outcome
   };
   struct client_control {
     control which{};
     bool is_done = false;
+    cache_block invalidated_begin; // if it succeeds
+    cache_block invalidated_end;
   };
 
   // Opening and stopping.
@@ -174,8 +181,13 @@ class world {
   void pump();
   void end_next_io();
   void completed(client_request &which);
+  void finished(client_control &which);
   std::optional<std::string> fault_of(const client_request &which);
   bool is_failure_justified(const client_request &which) const;
+  bool is_durability_denied(const client_request &which) const;
+  bool is_invalidation_denied(const client_request &which) const;
+  bool has_failed_since(const client_request &which, engine_io::operation what) const;
+  void look_at_mode();
   std::optional<std::string> fault_of_data(const client_request &which);
   client_control &begin_control();
   result<> finish(client_control &which);
@@ -195,10 +207,12 @@ class world {
   engine_options options_;
   std::unique_ptr<cache_engine> engine_;
   std::uint64_t changes_at_open_ = 0;
+  failure_counts failures_{};
+  std::uint64_t passthrough_at_ = 0; // when that was the mode last, in the model's time
   bool is_shutting_down_ = false;
   bool has_failed_flush_ = false;            // since the cache was opened
   bool has_untold_failure_ = false;          // and no client has heard of it
-  std::uint64_t told_at_ = 0;                // when one has, in the model\'s time
+  std::optional<instant> told_at_;           // when one has
   std::optional<std::uint64_t> untold_loss_; // by that, of what had ended then
   bool is_power_cut_ = false;
   std::optional<std::uint64_t> events_to_cut_;

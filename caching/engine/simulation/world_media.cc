@@ -192,7 +192,8 @@ void world::stop() {
   is_power_cut_ = false;
   has_failed_flush_ = false;
   has_untold_failure_ = false;
-  told_at_ = 0;
+  told_at_.reset();
+  passthrough_at_ = 0;
   untold_loss_.reset();
   events_to_cut_.reset();
   for (const auto &each : devices_) {

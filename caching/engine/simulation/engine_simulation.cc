@@ -5,13 +5,13 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <chrono>
 #include <csignal>
 #include <iostream>
 #include <new>
-#include <optional>
 #include <span>
 #include <thread>
 #include <vector>
@@ -43,7 +43,8 @@ struct settings {
 struct worker {
   std::atomic<std::uint64_t> seed; // of the history that it is at
   std::atomic<std::uint64_t> nr_done;
-  world_totals totals; // of those done
+  std::atomic<bool> is_to_end; // another one's history went wrong
+  world_totals totals;         // of those done
   pid_t process;
 };
 
@@ -75,7 +76,7 @@ bool is_time_over(const settings &how, clock::time_point start) {
 int work(const settings &how, unsigned first, clock::time_point start, worker &self,
          const std::string &program) {
   for (std::uint64_t i = first; how.histories == 0 || i < how.histories; i += how.jobs) {
-    if (is_time_over(how, start)) {
+    if (is_time_over(how, start) || self.is_to_end) {
       break;
     }
     const std::uint64_t seed = how.seed + i;
@@ -93,15 +94,16 @@ int work(const settings &how, unsigned first, clock::time_point start, worker &s
   return 0;
 }
 
-// The status with which it ends; nothing if that can't be found out.
-std::optional<int> end_of(pid_t process) {
+// The next one that ends, and the status with which it does; null if that can't be found out.
+worker *next_end(std::span<worker> workers, int &status) {
   for (;;) {
-    int status = 0;
-    if (::waitpid(process, &status, 0) == process) {
-      return status;
+    const pid_t process = ::waitpid(-1, &status, 0);
+    const auto ended = std::ranges::find(workers, process, &worker::process);
+    if (process > 0 && ended != workers.end()) {
+      return &*ended;
     }
-    if (errno != EINTR) {
-      return {};
+    if (process < 0 && errno != EINTR) {
+      return nullptr;
     }
   }
 }
@@ -144,9 +146,15 @@ int run(const settings &how, const std::string &program) {
   bool is_good = true;
   std::uint64_t nr_done = 0;
   world_totals totals;
-  for (worker &each : workers) {
-    const auto status = end_of(each.process);
-    is_good = status && has_succeeded(*status, how, each, program) && is_good;
+  for (std::size_t i = 0; i < workers.size(); ++i) {
+    int status = 0;
+    const worker *ended = next_end(workers, status);
+    if (ended == nullptr || !has_succeeded(status, how, *ended, program)) {
+      is_good = false;
+      std::ranges::for_each(workers, [](worker &each) { each.is_to_end = true; });
+    }
+  }
+  for (const worker &each : workers) {
     nr_done += each.nr_done;
     add(totals, each.totals);
   }

@@ -48,8 +48,8 @@ cache_engine::cache_engine()
                [this](bool is_good) { migrations_.commit_ended(is_good); }},
       data_{state_, migrations_,
             [this](request &which) {
-              if (which.fua && which.is_write() && !which.outcome) {
-                commits_.make_durable(which);
+              if (which.is_write() && !which.outcome) {
+                commits_.acknowledge(which);
               } else {
                 complete(which);
               }

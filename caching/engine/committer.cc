@@ -36,6 +36,17 @@ void committer::make_durable(request &which) {
   wake_.happen();
 }
 
+// What a flush lost that failed meanwhile may be a part of this one, of which whoever was told of
+// that flush knew nothing: the next one has to be told once more.
+void committer::acknowledge(request &which) {
+  if (which.fua) {
+    make_durable(which);
+    return;
+  }
+  told_flushes_ = std::min(told_flushes_, which.failed_flushes);
+  complete_(which);
+}
+
 void committer::changed(cache_block block) {
   state_.metadata->changed(block);
   want_by(state_.now + max_delay);

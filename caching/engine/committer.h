@@ -40,6 +40,9 @@ class committer {
   // durable.
   void make_durable(request &which);
 
+  // The same if the request, which changed data, has to be durable; else it is completed now.
+  void acknowledge(request &which);
+
   // The mapping of the block changed. To be committed soon.
   void changed(cache_block block);
 
@@ -110,7 +113,7 @@ class committer {
   std::vector<cache_block> settling_;
   std::vector<cache_block> being_settled_; // by the flush that is under way
   bool is_settling_wanted_ = false;
-  std::uint64_t told_flushes_ = 0; // that failed, of which a client knows
+  std::uint64_t told_flushes_ = 0; // that failed, of which clients know all that they concern
   bool is_given_up_ = false;
   bool is_committing_ = false;
   flow_set flows_;

@@ -154,6 +154,25 @@ TEST_F(error_test, a_flush_that_failed_unheard_is_told_to_the_next_one_who_flush
   EXPECT_FALSE(in->flush());
 }
 
+TEST_F(error_test, a_flush_that_lost_a_part_of_a_write_under_way_is_told_once_more_after_it) {
+  constexpr instant slow = std::chrono::seconds{2};
+  devices.fast.failed_flush_loses = true;
+  open();
+  cache(3);
+  EXPECT_FALSE(in->flush());
+  policy->promotes = false;
+  in->carrier().set_latency(cache_device::origin, {slow, slow, 0, {}});
+  in->submit(operation::write, {4 * block_size - 2, 4 * block_size + 2}); // half of it is cached
+  in->carrier().set_latency(cache_device::origin, {});
+  in->advance(std::chrono::milliseconds{1});
+  fail(cache_device::fast, device_operation::flush);
+  EXPECT_TRUE(in->flush());
+  EXPECT_EQ(in->nr_under_way(), 1U);
+  EXPECT_TRUE(in->finish());
+  EXPECT_TRUE(in->flush());
+  EXPECT_FALSE(in->flush());
+}
+
 TEST_F(error_test, after_a_failed_flush_the_cache_is_not_cleanly_shut_down) {
   devices.origin.failed_flush_loses = true;
   open(cache_mode::writethrough);

@@ -38,6 +38,9 @@ class data_model {
 
   // A change is submitted.
   change_id begin(change_kind kind, sector_range where);
+  // Nothing of it is done yet, until it is let in.
+  void hold(change_id which) { changes_[which].begun_at = ~std::uint64_t{0}; }
+  void let_in(change_id which) { changes_[which].begun_at = time_++; }
   // It has ended. If that gives away that an earlier read was wrong, says so.
   std::optional<std::string> end(change_id which, bool is_done, bool is_durable);
 
@@ -53,6 +56,8 @@ class data_model {
   // A device gave up what it should have made durable by a flush begun then: later flushes don't
   // help. When the first of the changes that may be concerned had ended, if any has.
   std::optional<std::uint64_t> lost(std::uint64_t flush_began_at);
+  // May that be so of this one, though it ended well?
+  bool can_be_lost(change_id which) const { return changes_[which].can_be_lost; }
 
   // The power was cut, or the engine is gone; then survived() is due for every sector.
   void interrupt();

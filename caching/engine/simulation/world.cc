@@ -199,6 +199,12 @@ void world::submit(operation what, sector_range where, bool fua) {
   which.mode = engine_->state().metadata_is;
   which.failed_flushes = engine_->state().failed_flushes;
   which.failures = failures_;
+  if (nr_reloads_ != 0) {
+    held_.push_back(&which);
+    if (which.change != 0) {
+      model_.hold(which.change);
+    }
+  }
   if (what == operation::write || what == operation::read) {
     std::byte *at = which.data.span().data();
     for (std::uint64_t sector = where.begin; sector < where.end; ++sector, at += sector_size) {
@@ -219,6 +225,14 @@ void world::submit(operation what, sector_range where, bool fua) {
   ++totals_.requests;
   engine_->submit(which.inner);
   pump();
+}
+
+void world::let_in(client_request &held) {
+  held.failed_flushes = engine_->state().failed_flushes;
+  held.failures = failures_;
+  if (held.change != 0) {
+    model_.let_in(held.change);
+  }
 }
 
 std::error_code world::perform(operation what, sector_range where, bool fua) {
@@ -247,6 +261,7 @@ void world::completed(client_request &which) {
     which.told = nullptr;
   }
   --nr_under_way_;
+  std::erase(held_, &which);
   free_requests_.push_back(&which);
 }
 
@@ -265,7 +280,8 @@ std::optional<std::string> world::fault_of(const client_request &which) {
   if (is_done && which.mode == metadata_mode::fail) {
     return "something was served after the metadata had failed for good";
   }
-  if (inner.op == operation::flush) {
+  const bool is_refused = inner.outcome == std::errc::no_such_device; // which tells nothing
+  if (inner.op == operation::flush && !is_refused) {
     if (is_done && untold_loss_ && *untold_loss_ < which.submitted_at) {
       return "a flush succeeded, though what it should cover was lost by one that failed";
     }
@@ -274,12 +290,26 @@ std::optional<std::string> world::fault_of(const client_request &which) {
     untold_loss_ = is_done ? untold_loss_ : std::nullopt;
   }
   if (which.change != 0) {
+    if (is_done) {
+      owe_failure(which);
+    }
     return model_.end(which.change, is_done, inner.fua);
   }
   if (is_done && inner.op == operation::flush) {
     model_.flushed(which.submitted_at);
   }
   return is_done && inner.op == operation::read ? fault_of_data(which) : std::nullopt;
+}
+
+// The change ends well. If a flush failed while it was under way, and may have lost a part of it,
+// whoever was told of that flush needn't know that it concerns this one: a later flush has to fail.
+void world::owe_failure(const client_request &which) {
+  if (which.failed_flushes != engine_->state().failed_flushes) {
+    has_untold_failure_ = true;
+  }
+  if (model_.can_be_lost(which.change)) {
+    untold_loss_ = untold_loss_.value_or(model_.now());
+  }
 }
 
 // A device must have failed at what was asked for; or the metadata, as far as they were needed.
@@ -410,7 +440,10 @@ void world::begin_clean() {
 
 void world::begin_reload(const engine_options &how) {
   note("reload: mode {}, policy {}", static_cast<int>(how.mode), how.policy);
-  engine_->reload(how, begin_control().which);
+  client_control &added = begin_control();
+  added.is_reload = true;
+  ++nr_reloads_;
+  engine_->reload(how, added.which);
   pump();
 }
 
@@ -434,6 +467,11 @@ void world::finished(client_control &which) {
     violate("a control finished twice");
   }
   --nr_controls_;
+  if (which.is_reload && --nr_reloads_ == 0) {
+    for (client_request *each : std::exchange(held_, {})) {
+      let_in(*each);
+    }
+  }
   for (cache_block at = which.invalidated_begin; which.which.outcome && at < which.invalidated_end;
        ++at) {
     if (engine_->state().mappings->is_mapped(at)) {

@@ -155,13 +155,14 @@ class world {
     change_id before = 0;             // what was submitted later has this number or a higher one
     std::uint64_t submitted_at = 0;   // in the model's time
     metadata_mode mode{};             // when it was submitted
-    std::uint64_t failed_flushes = 0; // that the engine knew of, until then
+    std::uint64_t failed_flushes = 0; // that the engine knew of, until it let it in
     failure_counts failures{};        // of the devices, until then
     std::optional<std::error_code> *told = nullptr; // of its outcome
   };
   struct client_control {
     control which{};
     bool is_done = false;
+    bool is_reload = false;
     cache_block invalidated_begin; // if it succeeds
     cache_block invalidated_end;
   };
@@ -180,9 +181,11 @@ class world {
   // Running.
   void pump();
   void end_next_io();
+  void let_in(client_request &held);
   void completed(client_request &which);
   void finished(client_control &which);
   std::optional<std::string> fault_of(const client_request &which);
+  void owe_failure(const client_request &which);
   bool is_failure_justified(const client_request &which) const;
   bool is_durability_denied(const client_request &which) const;
   bool is_invalidation_denied(const client_request &which) const;
@@ -218,7 +221,9 @@ class world {
   std::optional<std::uint64_t> events_to_cut_;
   std::uint64_t nr_idle_ticks_ = 0; // in a row, with something under way, but no I/O
   std::size_t nr_under_way_ = 0;
-  std::size_t nr_controls_ = 0; // not finished
+  std::size_t nr_controls_ = 0;        // not finished
+  std::size_t nr_reloads_ = 0;         // of these
+  std::vector<client_request *> held_; // arrived during those
   std::vector<std::unique_ptr<client_request>> requests_;
   std::vector<client_request *> free_requests_;
   std::deque<client_control> controls_;

@@ -187,6 +187,8 @@ void world::stop() {
   }
   nr_under_way_ = 0;
   nr_controls_ = 0;
+  nr_reloads_ = 0;
+  held_.clear();
   controls_.clear();
   nr_idle_ticks_ = 0;
   is_power_cut_ = false;

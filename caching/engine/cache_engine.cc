@@ -97,6 +97,7 @@ cache_engine::open(const devices &on, const engine_options &options, instant now
   state.discards = std::move(opened->discards);
   state.statistics = opened->statistics;
   state.metadata_is = options.read_only ? metadata_mode::untouched : metadata_mode::write;
+  state.needs_flush.fill(!options.read_only);
   state.now = now;
   engine->last_arrival_ = now;
   auto loaded =

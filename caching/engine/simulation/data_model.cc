@@ -9,7 +9,8 @@
 namespace dmcache {
 
 data_model::data_model(std::uint64_t nr_sectors) : sectors_(nr_sectors), links_(1) {
-  changes_.push_back({change_kind::zeroes, state::done, false, false, {0, ~std::uint64_t{0}}, 0, 0});
+  changes_.push_back(
+      {change_kind::zeroes, state::done, false, false, {0, ~std::uint64_t{0}}, 0, 0});
 }
 
 void data_model::resize(std::uint64_t nr_sectors) {
@@ -92,7 +93,13 @@ void data_model::flushed(std::uint64_t submitted_at) {
         durable = links_[at].which;
       }
     }
-    if (durable != 0) {
+    const bool is_settled = each.seen_at_last > durable && each.seen_time < submitted_at &&
+                            !changes_[each.seen].can_be_lost;
+    if (is_settled) {
+      const change_id seen = each.seen;
+      cover(each, each.seen_at_last);
+      each.durable = seen;
+    } else if (durable != 0) {
       cover(each, durable);
     }
     return each.first == 0;
@@ -177,6 +184,7 @@ std::optional<std::string> data_model::read(std::uint64_t number, const stamp &f
   if (last > which.seen_at_last) {
     which.seen = *match;
     which.seen_at_last = last;
+    which.seen_time = time_++;
   }
   // What is pending has been here before the read. If the read didn't find it, it failed here.
   for (std::uint32_t at = which.first; at != 0 && links_[at].which <= last; at = links_[at].next) {
@@ -185,6 +193,16 @@ std::optional<std::string> data_model::read(std::uint64_t number, const stamp &f
         passed.must_fail || (passed.is == state::pending && links_[at].which > *match);
   }
   return {};
+}
+
+void data_model::killed() {
+  for (const std::uint32_t number : unflushed_) {
+    for (std::uint32_t at = sectors_[number].first; at != 0; at = links_[at].next) {
+      changes_[links_[at].which].is = state::failed;
+    }
+    sectors_[number].seen = 0;
+    sectors_[number].seen_at_last = 0;
+  }
 }
 
 void data_model::interrupt() {

@@ -59,6 +59,7 @@ void add(world_totals &to, const world_totals &more) {
   to.refusals += more.refusals;
   to.shutdowns += more.shutdowns;
   to.power_cuts += more.power_cuts;
+  to.kills += more.kills;
   to.promotions += more.promotions;
   to.demotions += more.demotions;
   to.writebacks += more.writebacks;
@@ -159,12 +160,13 @@ int run(const settings &how, const std::string &program) {
     add(totals, each.totals);
   }
   const double seconds = std::chrono::duration<double>(clock::now() - start).count();
-  fmt::print("{} requests, {} openings, {} refusals, {} clean shutdowns, {} power cuts, {} "
-             "promotions, {} demotions, {} writebacks, {} commits, {} failed I/Os, {} failures of "
-             "the metadata\n",
-             totals.requests, totals.openings, totals.refusals, totals.shutdowns, totals.power_cuts,
-             totals.promotions, totals.demotions, totals.writebacks, totals.commits,
-             totals.failed_ios, totals.failed_metadata);
+  fmt::print(
+      "{} requests, {} openings, {} refusals, {} clean shutdowns, {} power cuts, {} kills, {} "
+      "promotions, {} demotions, {} writebacks, {} commits, {} failed I/Os, {} failures of "
+      "the metadata\n",
+      totals.requests, totals.openings, totals.refusals, totals.shutdowns, totals.power_cuts,
+      totals.kills, totals.promotions, totals.demotions, totals.writebacks, totals.commits,
+      totals.failed_ios, totals.failed_metadata);
   fmt::print("{} histories of {} operations in {:.1f} s: {}\n", nr_done, how.operations, seconds,
              is_good ? "all as they should be" : "not all as they should be");
   return is_good ? 0 : 1;

@@ -338,10 +338,22 @@ void history::restart() {
   if (chance_.one_in(3)) {
     in_.cut_power_in(chance_.below(40));
   }
-  if (!in_.is_power_cut()) {
+  if (!in_.is_power_cut() && chance_.one_in(3)) {
+    kill();
+  } else if (!in_.is_power_cut()) {
     in_.shut_down();
   }
   recover();
+}
+
+// Often in the midst of a commit.
+void history::kill() {
+  in_.submit(world::operation::flush, {});
+  for (std::uint64_t i = chance_.below(30); i > 0 && in_.step(); --i) {
+  }
+  if (!in_.is_power_cut() && !in_.is_over()) {
+    in_.kill();
+  }
 }
 
 void history::recover() {

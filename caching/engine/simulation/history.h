@@ -60,6 +60,7 @@ class history {
   void try_to_start(const engine_options &how);
   void reload();
   void restart();
+  void kill();
   void recover();
   void look_read_only();
   void add_fault();

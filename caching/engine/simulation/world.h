@@ -41,6 +41,7 @@ struct world_totals {
   std::uint64_t refusals = 0;
   std::uint64_t shutdowns = 0; // clean ones
   std::uint64_t power_cuts = 0;
+  std::uint64_t kills = 0;
   std::uint64_t promotions = 0;
   std::uint64_t demotions = 0;
   std::uint64_t writebacks = 0;
@@ -73,6 +74,9 @@ class world {
   // The power is cut, and comes back; at once, or after so many more events.
   void cut_power();
   void cut_power_in(std::uint64_t events) { events_to_cut_ = events; }
+  // The process that runs the cache is killed. What it had asked for is done still, and the devices
+  // go on: what was not flushed may be lost as before, by the next power cut.
+  void kill();
   // It was cut by cut_power_in() or the metadata device, and not by cut_power().
   bool is_power_cut() const { return is_power_cut_; }
   // Clears NEEDS_CHECK on the metadata of a cache that isn't open.
@@ -172,7 +176,9 @@ class world {
                                               sectors origin_size) const;
   void check_opened();
   void stop();
-  void inspect_media(bool is_durable);
+  void forget_engine();
+  bool look_at_metadata();
+  void inspect_media();
   void inspect_sectors(bool are_discards_kept);
   void compare_shutdown(const cache_state &last);
   std::uint64_t nr_changes() const;

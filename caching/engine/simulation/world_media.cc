@@ -86,7 +86,7 @@ result<> world::open(const engine_options &how, std::optional<sectors> fast_size
     }
     devices_[0]->clear_faults();
     if (!expected) {
-      inspect_media(false);
+      look_at_metadata();
     }
     return std::unexpected{opened.error()};
   }
@@ -159,12 +159,48 @@ void world::cut_power() {
   stop();
 }
 
+// After a flush that failed nobody would know any more that clean blocks needn't be the same on
+// both devices, unless all that wasn't flushed goes with the power: so it does.
+void world::kill() {
+  if (has_failed_flush_) {
+    cut_power();
+    return;
+  }
+  note("killed");
+  ++totals_.kills;
+  for (const auto &each : devices_) {
+    each->clear_faults();
+  }
+  while (!carrier_.empty()) {
+    carrier_.end_next();
+  }
+  forget_engine();
+  if (!is_over() && look_at_metadata()) {
+    model_.killed();
+  }
+}
+
 void world::stop() {
+  const bool is_given_up = engine_ && engine_->state().metadata_is == metadata_mode::read_only &&
+                           !carrier_.is_any_on(cache_device::metadata);
+  forget_engine();
+  for (const auto &each : devices_) {
+    each->power_cycle();
+    each->clear_faults();
+  }
+  if (!is_over()) {
+    inspect_media();
+    if (is_given_up && !media_.block.is_needs_check()) {
+      violate("the metadata were given up, and don't say so");
+    }
+  }
+}
+
+// And all that was under way in it.
+void world::forget_engine() {
   if (engine_ && options_.read_only && nr_changes() != changes_at_open_) {
     violate("something was written though the cache was opened read-only");
   }
-  const bool is_given_up = engine_ && engine_->state().metadata_is == metadata_mode::read_only &&
-                           !carrier_.is_any_on(cache_device::metadata);
   if (engine_) {
     const cache_counts &counts = engine_->state().counts;
     totals_.promotions += counts.promotions;
@@ -198,37 +234,32 @@ void world::stop() {
   passthrough_at_ = 0;
   untold_loss_.reset();
   events_to_cut_.reset();
-  for (const auto &each : devices_) {
-    each->power_cycle();
-    each->clear_faults();
-  }
-  if (!is_over()) {
-    inspect_media(true);
-    if (is_given_up && !media_.block.is_needs_check()) {
-      violate("the metadata were given up, and don't say so");
-    }
-  }
 }
 
 // The metadata are sound, clean blocks are the same on both devices, and each sector, wherever it
-// stands, holds what it may. If not `is_durable`, the metadata may be older after the next power
-// cut.
-void world::inspect_media(bool is_durable) {
+// stands, holds what it may.
+void world::inspect_media() {
+  if (look_at_metadata()) {
+    model_.interrupt();
+    inspect_sectors(media_.is_clean());
+  }
+}
+
+bool world::look_at_metadata() {
   auto found = read_media(*devices_[0], how_.is_verbose);
   if (!found) {
     violate("the metadata are damaged: " + found.error().message);
-    return;
+    return false;
   }
   media_ = std::move(*found);
   if (was_formatted_ && !media_.is_formatted) {
     violate("there are no metadata any more");
-    return;
+    return false;
   }
   note("{}: {} mapped{}{}", media_.is_formatted ? "metadata" : "nothing", media_.mappings.size(),
        media_.is_clean() ? ", clean" : "",
        media_.is_formatted && media_.block.is_needs_check() ? ", needs_check" : "");
-  model_.interrupt();
-  inspect_sectors(media_.is_clean() || !is_durable);
+  return true;
 }
 
 void world::inspect_sectors(bool are_discards_kept) {
@@ -294,10 +325,10 @@ void world::compare_clean_blocks() {
 
 // After a clean shutdown the metadata say exactly what the engine knew.
 void world::compare_shutdown(const cache_state &last) {
-  model_.flushed(model_.now());
-  if (options_.read_only) {
+  if (options_.read_only) { // what others had written before is as durable as it was
     return;
   }
+  model_.flushed(model_.now());
   const auto found = read_media(*devices_[0], how_.is_verbose);
   if (!found) {
     violate("a clean shutdown left damage: " + found.error().message);

@@ -96,6 +96,33 @@ TEST_P(reopen_test, a_flush_covers_what_one_had_written_who_was_killed) {
   in->cut_power();
 }
 
+// Its hints are older each second.
+class aging_policy final : public obedient_policy {
+ public:
+  using obedient_policy::obedient_policy;
+  void tick(std::uint64_t seconds) override { now_ = seconds; }
+  std::uint32_t hint(cache_block /*block*/) const override {
+    return static_cast<std::uint32_t>(now_);
+  }
+
+ private:
+  std::uint64_t now_ = 0;
+};
+
+TEST_P(reopen_test, a_shutdown_that_takes_long_writes_the_hints_of_one_time) {
+  constexpr instant slow = std::chrono::seconds{2};
+  make();
+  engine_options how = options();
+  how.make_policy = [](std::string_view /*name*/, const policy_geometry &geometry) {
+    return result<std::unique_ptr<dmcache::policy>>{
+        std::make_unique<aging_policy>(geometry.nr_cache_blocks)};
+  };
+  ASSERT_TRUE(in->open(how));
+  cache(3);
+  in->carrier().set_latency(cache_device::metadata, {slow, slow, 0, {}});
+  shut_down(); // the world compares
+}
+
 // 3, for the other kind of resume.
 TEST_P(reopen_test, a_reload_that_failed_can_be_tried_again) {
   open();

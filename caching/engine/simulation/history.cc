@@ -56,6 +56,7 @@ world_options history::random_world() {
   made.origin_size =
       sectors{block_size_ * chance_.between(8, most_blocks) + chance_.below(block_size_)};
   made.nr_metadata_blocks = chance_.one_in(12) ? chance_.between(10, 24) : chance_.between(64, 100);
+  made.metadata.failed_flush_loses = chance_.one_in(3);
   made.fast = {
       .on_discard = discard(), .failed_flush_loses = chance_.one_in(3), .broken = how_.broken};
   made.origin = {

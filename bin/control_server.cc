@@ -1,7 +1,6 @@
 #include "bin/control_server.h"
 
 #include <algorithm>
-#include <mutex>
 #include <optional>
 #include <set>
 #include <string_view>
@@ -136,13 +135,11 @@ class control_server::implementation {
   task<std::string> wait_for(client_pointer with, std::shared_ptr<operation> which,
                              std::optional<std::uint64_t> nr_dirty);
   std::string progress_line(std::optional<std::uint64_t> nr_dirty);
-  result<> change(const std::function<void(engine_options &)> &how); // a worker's
 
   threaded_runtime &runtime_;
   listening_socket listens_;
   std::function<void()> stop_;
   control_limits limits_;
-  std::mutex changing_; // the options, by workers
   asio::io_context io_{1};
   stream_protocol::acceptor acceptor_{io_};
   asio::steady_timer pause_{io_}; // of accepting
@@ -307,7 +304,7 @@ task<std::string> control_server::implementation::change_mode(client_pointer wit
          fmt::format("'{}' is no mode: writeback, writethrough and passthrough are", name)});
   }
   action what = [this, mode] {
-    return change([&](engine_options &options) { options.mode = *mode; });
+    return runtime_.reload([mode](engine_options &options) { options.mode = *mode; });
   };
   co_return co_await in_background(with, std::move(what));
 }
@@ -319,7 +316,7 @@ task<std::string> control_server::implementation::change_policy(client_pointer w
     co_return error_line({failure::usage, "a policy's settings are keys, each with a value"});
   }
   action what = [this, words] {
-    return change([&](engine_options &options) {
+    return runtime_.reload([&words](engine_options &options) {
       options.policy = words[2];
       options.policy_settings.clear();
       for (std::size_t i = 3; i + 1 < words.size(); i += 2) {
@@ -393,13 +390,6 @@ std::string control_server::implementation::progress_line(std::optional<std::uin
   const std::uint64_t total = nr_dirty.value_or(0);
   const std::uint64_t left = nr_dirty ? std::min(runtime_.status().dirty, total) : 0;
   return fmt::format("progress {} {}\n", total - left, total);
-}
-
-result<> control_server::implementation::change(const std::function<void(engine_options &)> &how) {
-  const std::lock_guard turn{changing_};
-  engine_options options = runtime_.options();
-  how(options);
-  return runtime_.reload(options);
 }
 
 result<std::unique_ptr<control_server>> control_server::start(threaded_runtime &of,

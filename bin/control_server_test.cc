@@ -38,8 +38,10 @@ class fake_runtime final : public threaded_runtime {
     status_.dirty = 0;
     return {};
   }
-  result<> reload(const engine_options &options) override {
+  result<> reload(options_change change) override {
     const std::lock_guard lock{mutex_};
+    engine_options options = options_;
+    change(options);
     if (options.mode == cache_mode::passthrough) {
       return fail(failure::failed, "passthrough\nis refused");
     }

@@ -1,4 +1,5 @@
 // What is asked of the engine as a whole: cleaning, reloading, messages, shutting down.
+#include <algorithm>
 #include <charconv>
 #include <limits>
 #include <optional>
@@ -25,8 +26,8 @@ void cache_engine::clean(control &which) {
   start(do_clean(which));
 }
 
-void cache_engine::reload(const engine_options &options, control &which) {
-  start(do_reload(options, which));
+void cache_engine::reload(options_change change, control &which) {
+  start(do_reload(std::move(change), which));
 }
 
 void cache_engine::message(std::vector<std::string> words, control &which) {
@@ -63,12 +64,16 @@ flow<> cache_engine::do_clean(control &which) {
   finish(which, std::move(outcome));
 }
 
-flow<> cache_engine::do_reload(engine_options options, control &which) {
+flow<> cache_engine::do_reload(options_change change, control &which) {
   hold();
   co_await wait_for_quiet();
   co_await commits_.commit(); // what was written back becomes clean, or stays dirty
-  result<> outcome = is_shut_down_ ? fail(failure::failed, "the cache is being shut down")
-                                   : change_options(std::move(options));
+  result<> outcome = fail(failure::failed, "the cache is being shut down");
+  if (!is_shut_down_) {
+    engine_options options = state_.options; // with what others have changed while this waited
+    change(options);
+    outcome = change_options(std::move(options));
+  }
   let_go();
   finish(which, std::move(outcome));
 }
@@ -229,7 +234,7 @@ flow<result<>> cache_engine::close_metadata() {
 
 result<> cache_engine::set(const std::string &key, const std::string &value) {
   if (key != "migration_threshold") {
-    return state_.decisions->set(key, value);
+    return set_of_policy(key, value);
   }
   const auto number = number_of(value);
   if (!number || *number > std::numeric_limits<std::uint64_t>::max() / sector_size) {
@@ -238,6 +243,21 @@ result<> cache_engine::set(const std::string &key, const std::string &value) {
   }
   state_.options.migration_threshold = sectors{*number};
   migrations_.work();
+  return {};
+}
+
+// The options know it as well, of which a reload makes a new policy.
+result<> cache_engine::set_of_policy(const std::string &key, const std::string &value) {
+  if (auto done = state_.decisions->set(key, value); !done) {
+    return done;
+  }
+  std::vector<policy::setting> &settings = state_.options.policy_settings;
+  const auto known = std::ranges::find(settings, key, &policy::setting::first);
+  if (known != settings.end()) {
+    known->second = value;
+  } else {
+    settings.emplace_back(key, value);
+  }
   return {};
 }
 

@@ -90,12 +90,13 @@ class cache_engine {
 
   // Writes back every dirty block and waits for it. Fails if a block could not be.
   void clean(control &which);
-  // Waits for requests under way and keeps new ones waiting, then takes what can change of the
-  // options: mode, policy and its settings, threshold, passdown. Passthrough is refused while
-  // blocks are dirty. If it fails, all is as it was.
-  void reload(const engine_options &options, control &which);
+  // Waits for requests under way and keeps new ones waiting, then has `change` made to the options
+  // as they are by then, and takes what can change of them: mode, policy and its settings,
+  // threshold, passdown. Passthrough is refused while blocks are dirty. If it fails, all is as it
+  // was.
+  void reload(options_change change, control &which);
   // As dmsetup sends it: "migration_threshold 4096", "<policy key> <value>", "invalidate_cblocks 1
-  // 5-9".
+  // 5-9". What it sets stays set over a reload that doesn't change that.
   void message(std::vector<std::string> words, control &which);
   // A clean shutdown: nothing new is accepted, what is under way ends, and everything is written.
   // Only if all of it worked the cache is cleanly shut down, and `outcome` good. Afterwards the
@@ -132,7 +133,7 @@ class cache_engine {
                                                  std::array<std::uint32_t, 3> version) const;
 
   flow<> do_clean(control &which);
-  flow<> do_reload(engine_options options, control &which);
+  flow<> do_reload(options_change change, control &which);
   struct block_range {
     cache_block begin;
     cache_block end; // one past the last
@@ -148,6 +149,7 @@ class cache_engine {
   flow<> do_message(std::vector<std::string> words, control &which);
   result<std::vector<block_range>> ranges_of(const std::vector<std::string> &words) const;
   result<> set(const std::string &key, const std::string &value);
+  result<> set_of_policy(const std::string &key, const std::string &value);
   flow<> do_shut_down(control &which);
   flow<result<>> close_metadata();
   flow<> wait_for_quiet();

@@ -42,6 +42,9 @@ struct engine_options {
       make_policy = dmcache::make_policy;
 };
 
+// What is to be changed of the options in force.
+using options_change = std::function<void(engine_options &)>;
+
 // How far the metadata can be relied on.
 enum class metadata_mode : std::uint8_t {
   untouched, // the cache was opened read-only: nothing is ever written

@@ -165,8 +165,8 @@ result<> file_runtime::clean() {
   return run_control([&](control &which) { engine_->clean(which); });
 }
 
-result<> file_runtime::reload(const engine_options &options) {
-  return run_control([&](control &which) { engine_->reload(options, which); });
+result<> file_runtime::reload(options_change change) {
+  return run_control([&](control &which) { engine_->reload(std::move(change), which); });
 }
 
 result<> file_runtime::message(std::vector<std::string> words) {

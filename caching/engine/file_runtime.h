@@ -57,7 +57,7 @@ class file_runtime final : private io_listener {
 
   // Each runs the loop until it is done; see cache_engine.h. Not to be called by a handler.
   result<> clean();
-  result<> reload(const engine_options &options);
+  result<> reload(options_change change);
   result<> message(std::vector<std::string> words);
   // A clean shutdown, once, after which nothing but destruction is left.
   result<> close();

@@ -71,7 +71,7 @@ class runtime final : public threaded_runtime, private sector_requests {
   result<> start() override;
   std::error_code carry_out(request &which) override;
   result<> clean() override;
-  result<> reload(const engine_options &options) override;
+  result<> reload(options_change change) override;
   result<> message(std::vector<std::string> words) override;
   engine_status status() override;
   engine_options options() override;
@@ -337,8 +337,8 @@ result<> runtime::clean() {
   return ask([](cache_engine &engine, control &what) { engine.clean(what); });
 }
 
-result<> runtime::reload(const engine_options &options) {
-  return ask([&](cache_engine &engine, control &what) { engine.reload(options, what); });
+result<> runtime::reload(options_change change) {
+  return ask([&](cache_engine &engine, control &what) { engine.reload(std::move(change), what); });
 }
 
 result<> runtime::message(std::vector<std::string> words) {

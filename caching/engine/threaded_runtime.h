@@ -45,8 +45,9 @@ class threaded_runtime {
   // is right as well, with other writes to the same sectors under way, but slower.
   virtual std::error_code carry_out(request &which) = 0;
 
+  // These, as cache_engine.h has them.
   virtual result<> clean() = 0;
-  virtual result<> reload(const engine_options &options) = 0;
+  virtual result<> reload(options_change change) = 0;
   virtual result<> message(std::vector<std::string> words) = 0;
   virtual engine_status status() = 0;
   virtual engine_options options() = 0; // in force

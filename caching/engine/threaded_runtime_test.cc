@@ -17,6 +17,7 @@ namespace dmcache {
 namespace {
 
 using testing::Each;
+using testing::ElementsAre;
 using testing::HasSubstr;
 using operation = request::operation;
 
@@ -242,6 +243,50 @@ TEST_F(ThreadedRuntime, WholeSectorsAreNotTakenBackByAWriteToAPartOfThem) {
   beside.join();
 }
 
+TEST_F(ThreadedRuntime, WhatAMessageSetOutlivesAChangeOfTheMode) {
+  options.policy = "mq";
+  options.policy_settings = {{"sequential_threshold", "1"}};
+  start();
+  EXPECT_TRUE(running->message({"migration_threshold", "4096"}));
+  EXPECT_TRUE(running->message({"random_threshold", "4"}));
+  EXPECT_TRUE(running->message({"random_threshold", "5"}));
+  EXPECT_FALSE(running->message({"random_threshold", "many"}));
+  EXPECT_TRUE(
+      running->reload([](engine_options &changed) { changed.mode = cache_mode::writethrough; }));
+  EXPECT_EQ(running->status().mode, cache_mode::writethrough);
+  EXPECT_EQ(running->options().migration_threshold, sectors{4096});
+  EXPECT_THAT(
+      running->options().policy_settings,
+      ElementsAre(std::pair{"sequential_threshold", "1"}, std::pair{"random_threshold", "5"}));
+}
+
+// Each changes something else, and finds it changed while the others are at it.
+TEST_F(ThreadedRuntime, ChangesMadeAtATimeAreAllMade) {
+  constexpr unsigned nr_rounds = 300;
+  start();
+  std::thread by_message{[&] {
+    for (unsigned i = 1; i <= nr_rounds; ++i) {
+      EXPECT_TRUE(running->message({"migration_threshold", std::to_string(i)}));
+      EXPECT_EQ(running->options().migration_threshold, sectors{i});
+    }
+  }};
+  std::thread by_reload{[&] {
+    for (unsigned i = 1; i <= nr_rounds; ++i) {
+      const bool wanted = i % 2 == 0;
+      EXPECT_TRUE(running->reload(
+          [wanted](engine_options &changed) { changed.discard_passdown = wanted; }));
+      EXPECT_EQ(running->options().discard_passdown, wanted);
+    }
+  }};
+  for (unsigned i = 1; i <= nr_rounds; ++i) {
+    const cache_mode wanted = i % 2 == 0 ? cache_mode::writeback : cache_mode::writethrough;
+    EXPECT_TRUE(running->reload([wanted](engine_options &changed) { changed.mode = wanted; }));
+    EXPECT_EQ(running->options().mode, wanted);
+  }
+  by_message.join();
+  by_reload.join();
+}
+
 // Each thread has its own blocks, all of which compete for the cache, and knows what they hold.
 TEST_F(ThreadedRuntime, ManyThreadsReadWhatTheyWrote) {
   constexpr std::uint64_t nr_threads = 8;
@@ -273,9 +318,7 @@ TEST_F(ThreadedRuntime, ManyThreadsReadWhatTheyWrote) {
     EXPECT_LE(running->status().dirty, running->status().cache_used);
     EXPECT_TRUE(running->message({"migration_threshold", "2048"}));
   }
-  engine_options other = running->options();
-  other.policy = "cleaner";
-  EXPECT_TRUE(running->reload(other));
+  EXPECT_TRUE(running->reload([](engine_options &changed) { changed.policy = "cleaner"; }));
   for (std::thread &each : threads) {
     each.join();
   }

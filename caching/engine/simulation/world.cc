@@ -443,7 +443,7 @@ void world::begin_reload(const engine_options &how) {
   client_control &added = begin_control();
   added.is_reload = true;
   ++nr_reloads_;
-  engine_->reload(how, added.which);
+  engine_->reload([how](engine_options &options) { options = how; }, added.which);
   pump();
 }
 

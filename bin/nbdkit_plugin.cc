@@ -19,6 +19,7 @@
 #include <exception>
 #include <memory>
 #include <mutex>
+#include <string>
 #include <system_error>
 
 #include "base/file_device.h"
@@ -77,7 +78,10 @@ result<> served_cache::activate() {
   if (auto checked = check_before_formatting(); !checked) {
     return checked;
   }
-  auto opened = threaded_runtime::open(parameters.paths, parameters.options);
+  auto opened =
+      threaded_runtime::open(parameters.paths, parameters.options, [](const std::string &trouble) {
+        nbdkit_error("%s", trouble.c_str());
+      });
   if (!opened) {
     return std::unexpected{opened.error()};
   }
@@ -227,7 +231,8 @@ int carry_out(request &which, const char *verb) {
   }
   // The engine refuses with this what comes when it is being shut down.
   const bool is_shut_down = failed == std::errc::no_such_device;
-  nbdkit_error("%s of %llu bytes at %llu: %s", verb,
+  // The runtime has told why, for the log; the client is told by what is returned.
+  nbdkit_debug("%s of %llu bytes at %llu: %s", verb,
                static_cast<unsigned long long>(which.length.value()),
                static_cast<unsigned long long>(which.offset.value()), failed.message().c_str());
   nbdkit_set_error(is_shut_down ? ESHUTDOWN : failed.value());

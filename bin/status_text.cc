@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 
 #include "bin/status_json.h"
+#include "caching/engine/trouble_log.h"
 
 namespace dmcache {
 namespace {
@@ -81,11 +82,8 @@ std::string troubles(const engine_status &status) {
                         "served from the origin\n",
                         "errors", status.counts.migration_errors, status.counts.fast_errors_served);
   }
-  if (status.metadata_is == metadata_mode::fail) {
-    text += "The metadata failed, and nothing is served any more: stop, and run cache_check.\n";
-  } else if (status.metadata_is == metadata_mode::read_only) {
-    text += "The metadata could not be written, and nothing is durable any more: stop, and run "
-            "cache_check.\n";
+  if (const auto trouble = trouble_of(status.metadata_is); !trouble.empty()) {
+    text += fmt::format("{:<12}{}\n", "trouble", trouble);
   } else if (status.needs_check) {
     text += "NEEDS_CHECK is set: stop, and run cache_check.\n";
   }

@@ -7,7 +7,7 @@ import struct
 import threading
 import unittest
 
-from fixture_images import BIN
+from fixture_images import BIN, run
 from nbd_client import FUA, WRITE, NbdError
 from nbdkit_cache import BLOCK, FAST_SIZE, MIB, ORIGIN_SIZE, NbdkitTest
 
@@ -137,7 +137,12 @@ class Full(NbdkitTest):
         for page in range(10):
             self.expect_no_space(client, page * PAGE)
             self.assertEqual(client.read(page * PAGE, PAGE), bytes(PAGE))
-        self.assertIn("write of 4096 bytes at 0: File too large", self.stop())
+        said = self.stop()
+        self.assertIn(f"error: write of {PAGE} bytes at {FAST_SIZE // 2} of the fast device: File too "
+                      "large\n", said)
+        self.assertIn(f"bytes at {FAST_SIZE // 2 + 9 * PAGE} of the fast device: File too large (the "
+                      "last of ", said)
+        self.assertLess(said.count("\n"), 10)
         self.assertIn("cleanly shut down", self.check())
 
     def test_writing_through_goes_on_without_a_full_fast_device(self):
@@ -163,6 +168,21 @@ class Full(NbdkitTest):
         client.flush()
         self.stop()
         self.check()
+
+
+    def test_what_cannot_be_written_back_is_logged(self):
+        self.create()
+        self.stop()
+        control = self.folder / "control"
+        client = self.start_limited(ORIGIN_SIZE // 2, f"control={control}")
+        client.write(ORIGIN_SIZE - BLOCK, b"d" * BLOCK)
+        cleaned = run("cache_ctl", "--control", control, "clean")
+        line = (f"write of {BLOCK} bytes at {ORIGIN_SIZE - BLOCK} of the origin: "
+                "File too large\n")
+        self.assertEqual((cleaned.returncode, cleaned.stderr),
+                         (1, f"cache_ctl: 1 blocks are dirty still: {line}"))
+        self.assertIn(f"error: {line}", self.stop())
+        self.assertIn("1 dirty, cleanly shut down", self.check())
 
 
 class Gone(NbdkitTest):

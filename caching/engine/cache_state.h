@@ -58,7 +58,7 @@ struct cache_counts {
   std::uint64_t promotions = 0;
   std::uint64_t writebacks = 0;
   std::uint64_t fast_errors_served = 0; // reads of clean blocks that the origin answered
-  std::uint64_t migration_errors = 0;
+  std::uint64_t migration_errors = 0;  
   std::uint64_t commits = 0;
 };
 
@@ -101,6 +101,9 @@ struct cache_state {
   // and yet it isn't there.
   std::uint64_t failed_fast_flushes = 0;
   std::uint64_t failed_flushes = 0; // those of the origin, too
+
+  std::uint64_t failed_writebacks = 0;
+  std::string writeback_failure; // of the last one, in words
 
   bytes fast_offset(cache_block block) const { return bytes{block.value() * block_size}; }
   bytes origin_offset(origin_block block) const { return bytes{block.value() * block_size}; }

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "base/assert.h"
+#include "caching/engine/trouble_log.h"
 
 namespace dmcache {
 namespace {
@@ -87,6 +88,7 @@ void committer::settle_all(bool is_durable) {
     } else {
       state_.mappings->mark_settling(block, false);
       ++state_.counts.migration_errors;
+      ++state_.failed_writebacks;
     }
     state_.decisions->completed({background_work::kind::write_back, block}, is_durable);
   }
@@ -183,6 +185,8 @@ flow<committer::outcome> committer::commit_once() {
   if (result.origin) { // and what was written meanwhile may be lost as well
     state_.needs_flush[static_cast<std::size_t>(cache_device::origin)] = true;
     ++state_.failed_flushes;
+    state_.writeback_failure =
+        description_of(engine_io::operation::flush, cache_device::origin, {}, {}, result.origin);
     being_settled_.insert(being_settled_.end(), settling_.begin(), settling_.end());
     settling_.clear();
   }

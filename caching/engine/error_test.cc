@@ -97,7 +97,8 @@ TEST_F(error_test, a_block_that_cannot_be_written_back_stays_dirty_and_is_not_tr
   fail(cache_device::origin, device_operation::write, always);
   const auto cleaned = in->clean();
   ASSERT_FALSE(cleaned);
-  EXPECT_NE(cleaned.error().message.find("1 blocks are dirty still"), std::string::npos);
+  EXPECT_EQ(cleaned.error().message, "1 blocks are dirty still: write of 32768 bytes at 98304 of "
+                                     "the origin: Input/output error");
   const auto before = nr_ios(cache_device::origin, engine_io::operation::write);
   in->advance(std::chrono::seconds{10});
   EXPECT_LE(nr_ios(cache_device::origin, engine_io::operation::write) - before, 11U);
@@ -123,8 +124,21 @@ TEST_F(error_test, a_block_is_not_clean_before_the_origin_is_flushed) {
   open();
   make_dirty(3);
   fail(cache_device::origin, device_operation::flush, 1);
-  EXPECT_FALSE(in->clean());
+  const auto cleaned = in->clean();
+  ASSERT_FALSE(cleaned);
+  EXPECT_EQ(cleaned.error().message,
+            "1 blocks are dirty still: flush of the origin: Input/output error");
   EXPECT_EQ(nr_dirty(), 1U);
+}
+
+TEST_F(error_test, cleaning_goes_on_although_another_block_could_not_be_promoted) {
+  open();
+  make_dirty(3);
+  fail(cache_device::fast, device_operation::write);
+  in->submit(operation::write, whole(5));
+  EXPECT_TRUE(in->clean());
+  EXPECT_EQ(state().counts.migration_errors, 1U);
+  EXPECT_EQ(nr_dirty(), 0U);
 }
 
 TEST_F(error_test, a_write_during_the_writeback_leaves_the_block_dirty) {

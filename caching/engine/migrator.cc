@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "base/assert.h"
+#include "caching/engine/trouble_log.h"
 
 namespace dmcache {
 namespace {
@@ -298,6 +299,7 @@ flow<> migrator::do_write_back(background_work work_item) {
         state_.mappings->is_dirty(from)) {
       is_copied = co_await copy_to_origin(from, block);
       if (!is_copied) {
+        ++state_.failed_writebacks;
         failed();
       }
     }
@@ -317,18 +319,27 @@ flow<bool> migrator::copy_to_origin(cache_block from, origin_block to) {
   aligned_buffer buffer{chunk};
   for (std::uint32_t at = 0; at < state_.block_size; at += chunk) {
     const auto data = buffer.span().first(std::min(chunk, state_.block_size - at));
+    const bytes source = state_.fast_offset(from) + at;
+    const bytes target = state_.origin_offset(to) + at;
     std::error_code error;
     {
       io_group reading{state_, true};
-      reading.read(cache_device::fast, state_.fast_offset(from) + at, data, error);
+      reading.read(cache_device::fast, source, data, error);
       co_await reading;
     }
-    if (!error) {
+    if (error) {
+      state_.writeback_failure = description_of(engine_io::operation::read, cache_device::fast,
+                                                source, bytes{data.size()}, error);
+      co_return false;
+    }
+    {
       io_group writing{state_, true};
-      writing.write(cache_device::origin, state_.origin_offset(to) + at, data, error);
+      writing.write(cache_device::origin, target, data, error);
       co_await writing;
     }
     if (error) {
+      state_.writeback_failure = description_of(engine_io::operation::write, cache_device::origin,
+                                                target, bytes{data.size()}, error);
       co_return false;
     }
   }

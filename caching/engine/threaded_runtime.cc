@@ -18,6 +18,7 @@
 #include "base/blocking_file.h"
 #include "base/file_device.h"
 #include "caching/engine/byte_requests.h"
+#include "caching/engine/trouble_log.h"
 
 namespace dmcache {
 namespace {
@@ -63,9 +64,9 @@ struct blocking_files {
 
 class runtime final : public threaded_runtime, private sector_requests {
  public:
-  runtime(blocking_files files, std::unique_ptr<cache_engine> engine)
+  runtime(blocking_files files, std::unique_ptr<cache_engine> engine, trouble_handler tell)
       : files_{std::make_unique<blocking_files>(std::move(files))}, engine_{std::move(engine)},
-        origin_size_{engine_->state().origin_size} {}
+        tell_{std::move(tell)}, origin_size_{engine_->state().origin_size} {}
   ~runtime() override { stop_threads(); }
 
   result<> start() override;
@@ -94,6 +95,9 @@ class runtime final : public threaded_runtime, private sector_requests {
   void let_know(asker &whose);
   void leave(lock &inside);
 
+  void tell_failed(const engine_io &io, std::error_code error);
+  template <typename Choice> void tell_some(Choice choose);
+
   void work();
   void keep_time();
   void stop_threads();
@@ -116,7 +120,11 @@ class runtime final : public threaded_runtime, private sector_requests {
   std::condition_variable let_go_;
   std::vector<std::thread> threads_;
 
-  std::mutex closing_; // before the one above
+  const trouble_handler tell_; // called without any lock, but for closing_
+  std::mutex telling_;         // after all others, for what follows
+  trouble_log troubles_;
+
+  std::mutex closing_; // before the first one above
   std::optional<result<>> closed_;
   const bytes origin_size_;
 };
@@ -236,6 +244,9 @@ void runtime::wait_for_answer(asker &self, lock &inside) {
 void runtime::carry_out_and_tell(engine_io &io, lock &inside) {
   leave(inside);
   const std::error_code error = files_->carry_out(io);
+  if (error) [[unlikely]] {
+    tell_failed(io, error); // before anybody hears of it who would look for the reason
+  }
   inside.lock();
   engine_->io_done(io, error);
   hand_out();
@@ -316,9 +327,25 @@ void runtime::keep_time() {
     } else {
       engine_->tick(now);
       hand_out();
+      const metadata_mode mode = engine_->state().metadata_is;
       leave(inside);
+      tell_some([&] { return troubles_.due(mode, now); });
       inside.lock();
     }
+  }
+}
+
+void runtime::tell_failed(const engine_io &io, std::error_code error) {
+  tell_some([&] { return troubles_.failed(io, error, present_time()); });
+}
+
+// The lines, or the one, that `choose` gives.
+template <typename Choice> void runtime::tell_some(Choice choose) {
+  std::unique_lock telling{telling_};
+  const auto lines = choose();
+  telling.unlock();
+  for (const std::string &each : lines) {
+    tell_(each);
   }
 }
 
@@ -365,6 +392,8 @@ result<> runtime::close() {
     }
     closed_ = ask([](cache_engine &engine, control &what) { engine.shut_down(what); });
     stop_threads();
+    const metadata_mode mode = status().metadata_is;
+    tell_some([&] { return troubles_.rest(mode); });
     files_.reset(); // and their locks; the engine wants no more I/O
   }
   return *closed_;
@@ -388,7 +417,8 @@ sectors whole_sectors(bytes size) {
 } // namespace
 
 result<std::unique_ptr<threaded_runtime>> threaded_runtime::open(const cache_paths &paths,
-                                                                 const engine_options &options) {
+                                                                 const engine_options &options,
+                                                                 trouble_handler tell) {
   auto files = open_cache_files(paths, options.read_only ? access::read_only : access::read_write);
   if (!files) {
     return std::unexpected{files.error()};
@@ -416,11 +446,12 @@ result<std::unique_ptr<threaded_runtime>> threaded_runtime::open(const cache_pat
   if (!engine) {
     return std::unexpected{engine.error()};
   }
-  return std::make_unique<runtime>(blocking_files{std::move(*metadata),
-                                                  {blocking_file{std::move(metadata_again)},
-                                                   blocking_file{std::move(files->fast.file)},
-                                                   blocking_file{std::move(files->origin.file)}}},
-                                   std::move(*engine));
+  return std::make_unique<runtime>(
+      blocking_files{std::move(*metadata),
+                     {blocking_file{std::move(metadata_again)},
+                      blocking_file{std::move(files->fast.file)},
+                      blocking_file{std::move(files->origin.file)}}},
+      std::move(*engine), tell ? std::move(tell) : [](const std::string &) {});
 }
 
 } // namespace dmcache

@@ -9,6 +9,7 @@
 // The data devices are read and written through the page cache; the metadata device directly.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <system_error>
@@ -22,12 +23,17 @@ namespace dmcache {
 
 class threaded_runtime {
  public:
+  // Is told what goes wrong, a line of text each time: I/O that fails, whoever it is for, and what
+  // becomes of the metadata. Called by any thread, by several at a time; it may call what any
+  // thread may, but for close().
+  using trouble_handler = std::function<void(const std::string &)>;
+
   // Opens and locks the three devices, which must be different ones, and activates the cache. No
   // thread runs before start(): the process can still fork, and go on in the child, which has the
   // locks as well. The one of the two that doesn't go on must destroy this without close(), or
   // exit.
-  static result<std::unique_ptr<threaded_runtime>> open(const cache_paths &paths,
-                                                        const engine_options &options);
+  static result<std::unique_ptr<threaded_runtime>>
+  open(const cache_paths &paths, const engine_options &options, trouble_handler tell = {});
   threaded_runtime() = default;
   threaded_runtime(const threaded_runtime &) = delete;
   threaded_runtime &operator=(const threaded_runtime &) = delete;

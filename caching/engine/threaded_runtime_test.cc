@@ -1,21 +1,26 @@
 #include "caching/engine/threaded_runtime.h"
 
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <atomic>
+#include <csignal>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <mutex>
 #include <random>
 #include <thread>
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 namespace dmcache {
 namespace {
 
+using testing::Contains;
 using testing::Each;
 using testing::ElementsAre;
 using testing::HasSubstr;
@@ -47,7 +52,11 @@ class ThreadedRuntime : public testing::Test {
   }
 
   void start() {
-    auto opened = threaded_runtime::open(paths, options);
+    auto opened = threaded_runtime::open(paths, options, [this](const std::string &line) {
+      EXPECT_LE(running->status().dirty, 32U); // no lock is in the way
+      const std::scoped_lock lock{telling_};
+      told_.push_back(line);
+    });
     ASSERT_TRUE(opened) << opened.error().message;
     running = std::move(*opened);
     ASSERT_TRUE(running->start());
@@ -82,10 +91,36 @@ class ThreadedRuntime : public testing::Test {
     return found;
   }
 
+  std::vector<std::string> told() {
+    const std::scoped_lock lock{telling_};
+    return told_;
+  }
+
   std::filesystem::path folder;
   cache_paths paths;
   engine_options options;
   std::unique_ptr<threaded_runtime> running;
+
+ private:
+  std::mutex telling_;
+  std::vector<std::string> told_; // troubles
+};
+
+// While this lives, nothing can be written beyond so many bytes of any file.
+class file_limit {
+ public:
+  explicit file_limit(std::uint64_t size) {
+    ::signal(SIGXFSZ, SIG_IGN);
+    ::getrlimit(RLIMIT_FSIZE, &before_);
+    const rlimit limited{size, before_.rlim_max};
+    ::setrlimit(RLIMIT_FSIZE, &limited);
+  }
+  file_limit(const file_limit &) = delete;
+  file_limit &operator=(const file_limit &) = delete;
+  ~file_limit() { ::setrlimit(RLIMIT_FSIZE, &before_); }
+
+ private:
+  rlimit before_{};
 };
 
 TEST_F(ThreadedRuntime, KeepsWhatWasWrittenOverACleanShutdown) {
@@ -186,6 +221,49 @@ TEST_F(ThreadedRuntime, NothingIsWrittenReadOnly) {
   std::vector<std::byte> data(512);
   EXPECT_EQ(ask(operation::write, 0, 512, data), std::errc::read_only_file_system);
   stop();
+}
+
+TEST_F(ThreadedRuntime, ARequestThatFailedHasBeenTold) {
+  start();
+  std::vector<std::byte> data(512);
+  const file_limit limit{fast_size};
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_EQ(ask(operation::write, fast_size + 4096, 512, data), std::errc::file_too_large);
+    EXPECT_EQ(told().at(0), fmt::format("write of 512 bytes at {} of the origin: File too large",
+                                        fast_size + 4096));
+  }
+  EXPECT_LE(told().size(), 2U); // the second one if all this took a second
+  stop();
+  EXPECT_THAT(told().back(), HasSubstr("of the origin: File too large"));
+  EXPECT_GE(told().size(), 2U);
+}
+
+TEST_F(ThreadedRuntime, TellsWhatCannotBeWrittenBack) {
+  start();
+  fill(fast_size, block, 1);
+  ASSERT_EQ(running->status().dirty, 1U);
+  const file_limit limit{fast_size};
+  const auto cleaned = running->clean();
+  ASSERT_FALSE(cleaned);
+  const std::string line =
+      fmt::format("write of {} bytes at {} of the origin: File too large", block, fast_size);
+  EXPECT_EQ(cleaned.error().message, "1 blocks are dirty still: " + line);
+  EXPECT_THAT(told(), Contains(line));
+}
+
+TEST_F(ThreadedRuntime, TellsThatTheMetadataCannotBeWritten) {
+  start();
+  for (std::uint64_t i = 0; i < 16; ++i) { // until time doesn't commit the change before this does
+    fill(i * block, block, 1);
+    const file_limit only_superblock{4096};
+    if (ask(operation::flush, 0, 0)) {
+      break;
+    }
+  }
+  EXPECT_EQ(running->status().metadata_is, metadata_mode::read_only);
+  EXPECT_FALSE(running->close());
+  EXPECT_THAT(told(), Contains(HasSubstr("of the metadata device: File too large")));
+  EXPECT_THAT(told(), Contains(HasSubstr("run cache_check --clear-needs-check-flag")).Times(1));
 }
 
 TEST_F(ThreadedRuntime, BytesThatAreNoSectors) {

@@ -78,8 +78,8 @@ std::string migrations_line(const status_sample &now, const status_sample *befor
 std::string troubles(const engine_status &status) {
   std::string text;
   if (status.counts.migration_errors != 0 || status.counts.fast_errors_served != 0) {
-    text += fmt::format("{:<12}{} migrations failed, {} reads that the fast device failed were "
-                        "served from the origin\n",
+    text += fmt::format("{:<12}{} promotions, demotions and writebacks failed, {} reads that the "
+                        "fast device failed were served from the origin\n",
                         "errors", status.counts.migration_errors, status.counts.fast_errors_served);
   }
   if (const auto trouble = trouble_of(status.metadata_is); !trouble.empty()) {

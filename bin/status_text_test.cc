@@ -59,6 +59,16 @@ TEST(status_text, knows_that_statistics_wrap) {
   EXPECT_THAT(readable_status(now, &before), HasSubstr("now 4/s, 100.0 % hit"));
 }
 
+TEST(status_text, tells_what_failed) {
+  engine_status failing = some_status();
+  failing.counts.migration_errors = 3;
+  failing.counts.fast_errors_served = 4;
+  EXPECT_THAT(
+      readable_status({failing, {}}),
+      HasSubstr("errors      3 promotions, demotions and writebacks failed, 4 reads that the "
+                "fast device failed were served from the origin\n"));
+}
+
 TEST(status_text, says_what_somebody_has_to_do) {
   EXPECT_THAT(readable_status({some_status(), {}}), Not(HasSubstr("cache_check")));
   engine_status broken = some_status();

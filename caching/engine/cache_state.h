@@ -58,7 +58,7 @@ struct cache_counts {
   std::uint64_t promotions = 0;
   std::uint64_t writebacks = 0;
   std::uint64_t fast_errors_served = 0; // reads of clean blocks that the origin answered
-  std::uint64_t migration_errors = 0;  
+  std::uint64_t migration_errors = 0;   // promotions, demotions and writebacks that failed
   std::uint64_t commits = 0;
 };
 

@@ -25,8 +25,8 @@ result<std::string> find_nbdkit() {
   std::istringstream folders{path == nullptr ? "/usr/sbin:/usr/bin" : path};
   for (std::string folder; std::getline(folders, folder, ':');) {
     const auto program = std::filesystem::path{folder.empty() ? "." : folder} / "nbdkit";
-    if (is_program(program)) {
-      return program.string();
+    if (is_program(program)) { // it may be asked for from another folder
+      return std::filesystem::absolute(program).string();
     }
   }
   return fail(failure::environment, "nbdkit is not in PATH: install it (apt-get install nbdkit)");
@@ -105,10 +105,7 @@ result<std::vector<std::string>> nbdkit_command(const serve_options &options) {
   if (!plugin) {
     return std::unexpected{plugin.error()};
   }
-  std::vector<std::string> command{*nbdkit};
-  if (options.foreground || !options.run.empty()) {
-    command.insert(command.end(), {"--foreground", "--exit-with-parent"});
-  }
+  std::vector<std::string> command{*nbdkit, "--foreground", "--exit-with-parent"};
   if (options.port) { // no host but this one is let in
     command.insert(command.end(),
                    {"--ipaddr", "localhost", "--port", fmt::format("{}", *options.port)});

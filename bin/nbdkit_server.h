@@ -1,4 +1,4 @@
-// nbdkit with the plugin that serves a cache: its command line, and its life.
+// nbdkit with the plugin that serves a cache: its command line, and its life (see supervisor.h).
 #pragma once
 
 #include <cstdint>
@@ -26,13 +26,14 @@ struct serve_options {
 // Where clients connect to: "nbd+unix:///?socket=/run/cache".
 std::string uri_of(const serve_options &options);
 
-// nbdkit's program and arguments, no shell between. Fails with failure::environment if nbdkit or
-// the plugin isn't there.
+// nbdkit's program and arguments, no shell between; its parent watches it. Fails with
+// failure::environment if nbdkit or the plugin isn't there.
 result<std::vector<std::string>> nbdkit_command(const serve_options &options);
 
-// Runs nbdkit, and tells `to` the URI as soon as clients are answered. Returns at once then, or, in
-// the foreground or with a command to run, when nbdkit has ended. The value is the exit code: that
-// of the command to run, or 128 and the signal that killed it.
-result<int> run_nbdkit(serve_options options, report &to);
+// Runs nbdkit, and a supervisor that starts it again when it dies. Tells `to` the URI as soon as
+// clients are answered, unless there is a command to run. Returns at once then, or, in the
+// foreground or with a command, when nbdkit has ended. The value is the exit code: that of the
+// command to run, or 128 and the signal that killed it.
+result<int> run_nbdkit(const serve_options &options, report &to);
 
 } // namespace dmcache

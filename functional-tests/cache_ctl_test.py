@@ -179,7 +179,7 @@ class Control(ServedCacheTest):
                        f"with cache_serve --control {self.control}", "stop")
 
     def test_a_dead_server_is_told_from_a_living_one(self):
-        self.kill_server()
+        self.kill_all_servers()
         self.refuse(3, f"no cache listens at {self.control}: Connection refused", "status")
 
     def test_wrong_usage(self):

@@ -24,7 +24,14 @@ class NbdError(Exception):
 class NbdClient:
     def __init__(self, path):
         self.socket = socket.socket(socket.AF_UNIX)
-        self.socket.connect(str(path))
+        try:
+            self.socket.connect(str(path))
+            self.negotiate()
+        except (OSError, EOFError):
+            self.socket.close()
+            raise
+
+    def negotiate(self):
         magic, option, _ = GREETING.unpack(self.receive(GREETING.size))
         assert (magic, option) == (b"NBDMAGIC", b"IHAVEOPT")
         self.socket.sendall(struct.pack(">I", 3))  # fixed newstyle, no zeroes

@@ -4,6 +4,7 @@ import hashlib
 import os
 import pathlib
 import random
+import signal
 import subprocess
 import tempfile
 import time
@@ -18,6 +19,14 @@ METADATA_SIZE = 4 << 20
 
 def nbdcopy(*arguments):
     subprocess.run(["nbdcopy", *arguments], check=True, timeout=120)
+
+
+def wait_until(condition):
+    deadline = time.monotonic() + 60
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError("it takes too long")
+        time.sleep(0.01)
 
 
 class ServedCacheTest(unittest.TestCase):
@@ -98,11 +107,20 @@ class ServedCacheTest(unittest.TestCase):
                 return int(folder.name)
         return None
 
-    def kill_server(self):
+    def kill_server(self, number=signal.SIGKILL):
+        """Kills nbdkit; its supervisor lives on. The pid that it had."""
         pid = self.server_pid()
-        os.kill(pid, 9)
-        while self.server_pid():
-            time.sleep(0.01)
+        os.kill(pid, number)
+        wait_until(lambda: self.server_pid() != pid)
+        return pid
+
+    def kill_all_servers(self):
+        """As if the machine died: nothing is shut down, nothing started again."""
+        server = self.server_pid()
+        supervisor = int(pathlib.Path(f"/proc/{server}/stat").read_text().rsplit(")")[1].split()[1])
+        os.kill(supervisor, signal.SIGSTOP)
+        self.kill_server()
+        os.kill(supervisor, signal.SIGKILL)
 
     def make_cache(self, *options):
         """A cache that holds nothing yet."""

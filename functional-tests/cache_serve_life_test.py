@@ -1,0 +1,159 @@
+"""cache_serve keeps its server alive: nbdkit is started again when it dies, but not after its end."""
+
+import os
+import pathlib
+import re
+import signal
+import socket
+import subprocess
+import unittest
+
+from fixture_images import BIN, run
+from nbd_client import WRITE, NbdClient
+from served_cache import ServedCacheTest, wait_until
+
+PIECE = 64 << 10
+AGAIN = r"nbdkit was killed by signal {} \({}\), and is started again: all that is cached counts " \
+        "as dirty\n"
+
+
+class LivingServerTest(ServedCacheTest):
+    def connect(self):
+        """To the server that runs, or that is started again just now."""
+        made = []
+
+        def is_connected():
+            try:
+                made.append(NbdClient(self.socket))
+            except (OSError, EOFError):
+                return False
+            self.addCleanup(made[0].vanish)
+            return True
+
+        wait_until(is_connected)
+        return made[0]
+
+
+class StartedAgain(LivingServerTest):
+    def test_in_the_background(self):
+        self.must_serve("--create")
+        client = self.connect()
+        client.write(0, b"f" * PIECE)
+        client.flush()
+        for number in (signal.SIGABRT, signal.SIGSEGV, signal.SIGKILL):
+            self.kill_server(number)
+            self.assertEqual(self.connect().read(0, PIECE), b"f" * PIECE)
+        self.must_ctl("status")
+        self.must_ctl("stop")
+        self.assertIn("cleanly shut down: sound", self.check())
+
+    def test_in_the_foreground_and_tells(self):
+        server = self.in_foreground("--create")
+        self.kill_server(signal.SIGABRT)
+        self.connect().vanish()
+        server.terminate()
+        self.assertEqual(server.wait(60), 0)
+        self.assertRegex(server.stderr.read(), "^cache_serve: " + AGAIN.format(6, "Aborted") + "$")
+        self.assertEqual(server.stdout.read(), "", "the URI is told once")
+
+    def test_at_a_port(self):
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        uri = f"nbd://localhost:{port}"
+        run("cache_serve", *self.devices(), "--control", self.control, "--create", "--port", port)
+        self.kill_server()
+        wait_until(lambda: subprocess.run(["nbdinfo", "--size", uri],
+                                          capture_output=True).returncode == 0)
+
+    def test_while_a_command_runs(self):
+        again = ('kill -9 $(pgrep -P $PPID nbdkit); '
+                 'until nbdinfo --size "$uri" 2>errors; do sleep 0.1; done')
+        done = run("cache_serve", *self.devices(), "--create", "--run", again, cwd=self.folder)
+        self.assertEqual((done.returncode, done.stdout), (0, f"{32 << 20}\n"))
+        self.assertRegex(done.stderr, AGAIN.format(9, "Killed"))
+        self.assertIn("cleanly shut down: sound", self.check())
+
+    def test_after_a_client_vanished_with_many_requests_under_way(self):
+        """nbdkit 1.32 may abort then."""
+        self.must_serve("--create")
+        client = self.connect()
+        client.write(0, b"s" * PIECE)
+        client.flush()
+        first = self.server_pid()
+        for _ in range(20):
+            if self.server_pid() != first:
+                break
+            client = self.connect()
+            for i in range(1, 33):
+                client.send(WRITE, i * PIECE, PIECE, data=b"v" * PIECE)
+            client.vanish()
+        self.assertEqual(self.connect().read(0, PIECE), b"s" * PIECE)
+
+    def test_not_for_ever(self):
+        server = self.in_foreground("--create")
+        for _ in range(5):
+            self.kill_server()
+            self.connect().vanish()
+        self.kill_server()
+        self.assertEqual(server.wait(60), 1)
+        said = server.stderr.read()
+        self.assertEqual(len(re.findall(AGAIN.format(9, "Killed"), said)), 5)
+        self.assertTrue(said.endswith("cache_serve: nbdkit was killed by signal 9 (Killed): all "
+                                      "that is cached counts as dirty\n"), said)
+
+    def test_not_if_it_cannot_be(self):
+        server = self.in_foreground("--create")
+        self.metadata.rename(self.folder / "moved")
+        self.kill_server()
+        self.assertEqual(server.wait(60), 1)
+        said = server.stderr.read()
+        self.assertIn(f"Couldn't find {self.metadata}", said)
+        self.assertIn("nbdkit could not serve the cache: it says why above", said)
+
+
+class Background(LivingServerTest):
+    def supervisor_pid(self):
+        return int(pathlib.Path(f"/proc/{self.server_pid()}/stat").read_text()
+                   .rsplit(")")[1].split()[1])
+
+    def test_has_left_the_terminal_and_the_folder(self):
+        self.must_serve("--create")
+        for pid in (self.supervisor_pid(), self.server_pid()):
+            self.assertEqual(os.getsid(pid), pid)
+        folder = pathlib.Path(f"/proc/{self.supervisor_pid()}")
+        self.assertEqual(os.readlink(folder / "cwd"), "/")
+        for number in range(3):
+            self.assertEqual(os.readlink(folder / "fd" / str(number)), "/dev/null")
+
+    def test_a_signal_is_a_clean_shutdown(self):
+        self.must_serve("--create")
+        os.kill(self.supervisor_pid(), signal.SIGTERM)
+        wait_until(lambda: not self.server_pid())
+        self.assertIn("cleanly shut down: sound", self.check())
+
+    def test_tells_the_systems_log(self):
+        """In a namespace, where that is the test's."""
+        devices = self.folder / "dev"
+        devices.mkdir()
+        (devices / "null").touch()
+        inside = (f"mount --bind /dev/null {devices}/null && mount --bind {devices} /dev && "
+                  'exec "$@"')
+        namespace = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", inside, "sh"]
+        if subprocess.run([*namespace, "true"], capture_output=True).returncode != 0:
+            self.skipTest("without namespaces of its own")
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as log:
+            log.bind(str(devices / "log"))
+            log.settimeout(60)
+            subprocess.run([str(each) for each in [
+                *namespace, BIN / "cache_serve", *self.devices(), *self.addresses(), "--create"]],
+                check=True, stdout=subprocess.DEVNULL)
+            self.kill_server(signal.SIGABRT)
+            self.assertRegex(log.recv(1000).decode(),
+                             r"cache_serve\[\d+\]: " + AGAIN.format(6, "Aborted").strip() + "$")
+            self.connect().send(WRITE, 1 << 40, PIECE, data=b"x" * PIECE)
+            self.assertRegex(log.recv(1000).decode(), r"cache_serve\[\d+\]: nbdkit: .* error: invalid request")
+
+
+if __name__ == "__main__":
+    unittest.main()

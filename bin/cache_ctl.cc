@@ -132,10 +132,8 @@ result<> request_and_wait(control_client &server, const std::string &request, re
     }
   });
   to.watcher().clear();
-  if (request == "stop") {
-    server.wait_for_its_end();
-  }
-  return answer ? result<>{} : std::unexpected{answer.error()};
+  const auto ended = request == "stop" ? server.wait_for_its_end() : result<>{};
+  return answer ? ended : std::unexpected{answer.error()};
 }
 
 } // namespace

@@ -107,12 +107,15 @@ result<std::string> control_client::ask(std::string_view request, const progress
   }
 }
 
-void control_client::wait_for_its_end() {
-  constexpr int in_milliseconds = 1000;
-  if (server_.is_open()) {
-    pollfd end{server_.get(), POLLIN, 0};
-    ::poll(&end, 1, static_cast<int>(patience.tv_sec) * in_milliseconds);
+result<> control_client::wait_for_its_end(std::chrono::seconds at_most) {
+  pollfd end{server_.get(), POLLIN, 0};
+  if (server_.is_open() &&
+      ::poll(&end, 1, static_cast<int>(std::chrono::milliseconds{at_most}.count())) != 1) {
+    return fail(failure::failed, fmt::format("the cache at {} is shut down, but its server hasn't "
+                                             "ended within {} seconds: end it by kill",
+                                             path_, at_most.count()));
   }
+  return {};
 }
 
 result<std::string> control_client::read_line() {

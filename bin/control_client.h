@@ -1,6 +1,7 @@
 // The other end of a control socket (control_protocol.h).
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <string>
@@ -22,9 +23,9 @@ class control_client {
   // are the server's own, or failure::environment: it is gone, or silent for half a minute.
   result<std::string> ask(std::string_view request, const progress_listener &tell = {});
 
-  // Waits until the server's process has ended, which lets go of all that it held; half a minute at
-  // most. For after it was asked to stop.
-  void wait_for_its_end();
+  // Waits until the server's process has ended, which lets go of all that it held. For after it was
+  // asked to stop. Fails with failure::failed if it is still there after so long.
+  result<> wait_for_its_end(std::chrono::seconds at_most = std::chrono::seconds{30});
 
  private:
   control_client(file_descriptor socket, std::string path);

@@ -348,6 +348,16 @@ TEST_F(control_server_test, tells_those_who_stop_it_how_that_went) {
   EXPECT_FALSE(std::filesystem::exists(path()));
 }
 
+TEST_F(control_server_test, is_missed_by_its_clients_only_when_its_process_has_ended) {
+  start();
+  const auto ended = connect().wait_for_its_end(0s); // this process
+  ASSERT_FALSE(ended);
+  EXPECT_EQ(ended.error().kind, failure::failed);
+  EXPECT_EQ(ended.error().message, "the cache at " + path() +
+                                       " is shut down, but its server hasn't "
+                                       "ended within 0 seconds: end it by kill");
+}
+
 TEST_F(control_server_test, tells_that_the_cache_was_not_cleanly_shut_down) {
   start();
   std::jthread client{[&] {

@@ -1,8 +1,9 @@
 // The nbdkit plugin: a cache, served to any number of NBD clients.
 //
 // The cache is activated before nbdkit forks into the background, so that the user sees what is in
-// the way, and gets its threads after that. It is shut down as soon as nbdkit is told to end, which
-// waits for all clients to go, or when nbdkit gives up before it serves any.
+// the way, and gets its threads after that. It is shut down as soon as nbdkit is told to end, or
+// when nbdkit gives up before it serves any. nbdkit would wait for all clients to go, and some stay
+// for ever: once the cache is shut down, its process ends soon.
 
 #define NBDKIT_API_VERSION 2
 #include <nbdkit-plugin.h>
@@ -10,16 +11,22 @@
 #define THREAD_MODEL NBDKIT_THREAD_MODEL_PARALLEL
 
 #include <pthread.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <bit>
 #include <cerrno>
+#include <chrono>
+#include <csignal>
 #include <cstdint>
 #include <cstdio>
+#include <cstdlib>
 #include <exception>
 #include <memory>
 #include <mutex>
 #include <string>
+#include <semaphore>
 #include <system_error>
 
 #include "base/file_device.h"
@@ -35,6 +42,11 @@ namespace {
 // nbdkit takes no data requests that are larger.
 constexpr std::uint32_t max_request = 64U << 20;
 constexpr std::uint64_t max_preferred = 1U << 20;
+
+constexpr std::chrono::seconds grace{3}; // for clients to go, once the cache is shut down
+
+// Of this process, where nbdkit has no say: whether the cache was cleanly shut down.
+std::atomic<int> exit_status{EXIT_SUCCESS};
 
 class served_cache {
  public:
@@ -57,11 +69,13 @@ class served_cache {
  private:
   result<> check_before_formatting() const;
   void shut_down();
+  void shut_down_and_end();
 
   std::unique_ptr<threaded_runtime> runtime_;
   std::mutex starting_;
   std::unique_ptr<control_server> control_;
   std::unique_ptr<quit_signals> quit_;
+  std::binary_semaphore nbdkit_ends_{0};
   bool is_with_child_ = false;
 };
 
@@ -94,7 +108,7 @@ result<> served_cache::start() {
   if (auto started = runtime_->start(); !started) {
     return started;
   }
-  quit_ = std::make_unique<quit_signals>([this] { shut_down(); });
+  quit_ = std::make_unique<quit_signals>([this] { shut_down_and_end(); });
   if (!parameters.control_socket.empty()) {
     auto control = control_server::start(*runtime_, parameters.control_socket, [this] {
       quit_->raise();
@@ -111,8 +125,11 @@ result<> served_cache::start() {
 // Requests that come after this fail.
 void served_cache::shut_down() {
   const std::scoped_lock starting{starting_};
+  exit_status = EXIT_FAILURE;
   const result<> closed = runtime_->close();
-  if (!closed) {
+  if (closed) {
+    exit_status = EXIT_SUCCESS;
+  } else {
     nbdkit_error("%s", closed.error().message.c_str());
   }
   if (control_) {
@@ -120,8 +137,20 @@ void served_cache::shut_down() {
   }
 }
 
+// After this has ended, what clients are told is that the cache is shut down, and nothing is lost
+// with them.
+void served_cache::shut_down_and_end() {
+  // Who finds this process killed by a signal may start it again: not one that was told to end.
+  std::signal(SIGABRT, [](int) { ::_exit(exit_status); });
+  shut_down();
+  if (!nbdkit_ends_.try_acquire_for(grace)) {
+    ::_exit(exit_status);
+  }
+}
+
 void served_cache::end() noexcept {
   if (quit_) {
+    nbdkit_ends_.release();
     quit_.reset();
   } else if (runtime_ && !is_with_child_) {
     shut_down();
@@ -182,6 +211,9 @@ int after_fork() {
 
 void cleanup() {
   cache.end();
+  if (exit_status != EXIT_SUCCESS) { // nbdkit would say that all is well
+    ::_exit(exit_status);
+  }
 }
 
 // What clients are told. --------------------------------------------------------------------------

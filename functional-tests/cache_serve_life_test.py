@@ -10,7 +10,7 @@ import unittest
 
 from fixture_images import BIN, run
 from nbd_client import WRITE, NbdClient
-from served_cache import ServedCacheTest, wait_until
+from served_cache import ServedCacheTest, parent_of, wait_until
 
 PIECE = 64 << 10
 AGAIN = r"nbdkit was killed by signal {} \({}\), and is started again: all that is cached counts " \
@@ -112,10 +112,68 @@ class StartedAgain(LivingServerTest):
         self.assertIn("nbdkit could not serve the cache: it says why above", said)
 
 
+class Ended(LivingServerTest):
+    """Whatever its clients do."""
+
+    def setUp(self):
+        super().setUp()
+        self.make_cache()
+
+    def test_by_stop_while_a_client_is_idle(self):
+        self.must_serve()
+        client = self.connect()
+        client.write(0, b"f" * PIECE)
+        self.must_ctl("stop")
+        self.assertIsNone(self.server_pid())
+        with self.assertRaises((EOFError, OSError)):
+            client.read(0, PIECE)
+        self.assertIn("cleanly shut down: sound", self.check())
+
+    def test_by_a_signal_while_a_client_is_idle(self):
+        server = self.in_foreground()
+        self.connect()
+        server.terminate()
+        self.assertEqual((server.wait(30), server.stderr.read()), (0, ""))
+        self.assertIn("cleanly shut down: sound", self.check())
+
+    def test_by_stop_although_nbdkit_aborts_at_its_end(self):
+        server = self.in_foreground()
+        self.connect()  # nbdkit waits for this one
+        pid = self.server_pid()
+        stop = self.begin("cache_ctl", "--control", self.control, "stop")
+        wait_until(lambda: not self.control.exists())
+        os.kill(pid, signal.SIGABRT)
+        self.assertEqual(stop.wait(60), 0)
+        self.assertEqual((server.wait(60), server.stderr.read()), (0, ""))
+        self.assertIsNone(self.server_pid())
+
+    def test_by_stop_which_tells_of_what_does_not_end(self):
+        self.must_serve()
+        supervisor = parent_of(self.server_pid())
+        self.connect()
+        server = self.server_pid()
+        stop = self.begin("cache_ctl", "--control", self.control, "stop")
+        wait_until(lambda: not self.control.exists())
+        os.kill(server, signal.SIGSTOP)
+        try:
+            self.assertEqual(stop.wait(60), 1)
+            self.assertEqual(stop.stderr.read(),
+                             f"cache_ctl: the cache at {self.control} is shut down, but its server "
+                             "hasn't ended within 30 seconds: end it by kill\n")
+        finally:
+            os.kill(server, signal.SIGCONT)
+        wait_until(lambda: not pathlib.Path(f"/proc/{supervisor}/fd").exists())
+
+    def begin(self, command, *arguments):
+        process = subprocess.Popen([str(each) for each in [BIN / command, *arguments]],
+                                   stderr=subprocess.PIPE, text=True)
+        self.addCleanup(process.stderr.close)
+        return process
+
+
 class Background(LivingServerTest):
     def supervisor_pid(self):
-        return int(pathlib.Path(f"/proc/{self.server_pid()}/stat").read_text()
-                   .rsplit(")")[1].split()[1])
+        return parent_of(self.server_pid())
 
     def test_has_left_the_terminal_and_the_folder(self):
         self.must_serve("--create")

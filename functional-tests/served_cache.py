@@ -29,6 +29,10 @@ def wait_until(condition):
         time.sleep(0.01)
 
 
+def parent_of(process):
+    return int(pathlib.Path(f"/proc/{process}/stat").read_text().rsplit(")")[1].split()[1])
+
+
 class ServedCacheTest(unittest.TestCase):
     """Its folder holds a cache not yet made; what it serves is stopped at the end."""
 
@@ -117,7 +121,7 @@ class ServedCacheTest(unittest.TestCase):
     def kill_all_servers(self):
         """As if the machine died: nothing is shut down, nothing started again."""
         server = self.server_pid()
-        supervisor = int(pathlib.Path(f"/proc/{server}/stat").read_text().rsplit(")")[1].split()[1])
+        supervisor = parent_of(server)
         os.kill(supervisor, signal.SIGSTOP)
         self.kill_server()
         os.kill(supervisor, signal.SIGKILL)

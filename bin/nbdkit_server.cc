@@ -12,7 +12,6 @@
 #include "bin/server_log.h"
 #include "bin/service_manager.h"
 #include "bin/supervisor.h"
-#include "caching/tools/metadata_device.h"
 
 namespace dmcache {
 namespace {
@@ -43,35 +42,9 @@ class temporary_folder {
   std::filesystem::path path_;
 };
 
-// Whatever the server said of it, the metadata tell whether the shutdown was clean.
-result<> check_clean_shutdown(const serve_options &options) {
-  if (options.engine.read_only) {
-    return {};
-  }
-  const auto metadata = open_metadata(options.paths.metadata);
-  if (!metadata) {
-    return std::unexpected{metadata.error()};
-  }
-  if (!metadata->block.is_clean()) {
-    return fail(failure::failed, "the cache was not cleanly shut down, all that is cached counts "
-                                 "as dirty: nbdkit says why above");
-  }
-  return {};
-}
-
 void tell_uri(const serve_options &options, report &to) {
   to.answer(uri_of(options));
   std::fflush(stdout); // it may be a pipe, at whose other end somebody waits for this
-}
-
-result<int> supervise(const serve_options &options, server_log &log,
-                      const std::function<void()> &when_ready) {
-  const auto ended = supervisor{options, log, when_ready}.run();
-  if (!ended) {
-    return ended;
-  }
-  const auto checked = check_clean_shutdown(options);
-  return checked ? ended : std::unexpected{checked.error()};
 }
 
 result<int> serve_command(serve_options options) {
@@ -83,25 +56,27 @@ result<int> serve_command(serve_options options) {
     options.socket = folder.path() / "nbd";
   }
   server_log log;
-  return supervise(options, log, [] {});
+  return supervisor{options, log, [] {}}.run();
 }
 
 result<int> serve_in_foreground(const serve_options &options, report &to) {
   server_log log;
-  return supervise(options, log, [&] {
+  const auto tell_ready = [&] {
     tell_uri(options, to);
     notify_service_manager(fmt::format("READY=1\nSTATUS=serving {}", uri_of(options)));
-  });
+  };
+  return supervisor{options, log, tell_ready}.run();
 }
 
 result<int> serve_in_background(const serve_options &options, report &to) {
   return run_in_background([&](const auto &leave) {
     server_log log;
-    const auto ended = supervise(options, log, [&] {
+    const auto go = [&] {
       tell_uri(options, to);
       leave();
       log.use_system_log();
-    });
+    };
+    const auto ended = supervisor{options, log, go}.run();
     if (!ended) {
       log.tell(ended.error().message);
       return static_cast<int>(ended.error().kind);

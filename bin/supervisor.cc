@@ -185,8 +185,12 @@ result<int> supervisor::outcome(int status) const {
     return fail(failure::failed,
                 fmt::format("{}: all that is cached counts as dirty", death_of_nbdkit(status)));
   }
-  if (!is_answering_ || WEXITSTATUS(status) != 0) {
+  if (!is_answering_) {
     return fail(failure::failed, "nbdkit could not serve the cache: it says why above");
+  }
+  if (WEXITSTATUS(status) != 0) { // which is the plugin's: nbdkit has none for a failed shutdown
+    return fail(failure::failed, "nbdkit failed, and all that is cached may count as dirty: it "
+                                 "says why above");
   }
   return exit_code(client_status_);
 }

@@ -1,8 +1,10 @@
 """cache_serve keeps its server alive: nbdkit is started again when it dies, but not after its end."""
 
+import fcntl
 import os
 import pathlib
 import re
+import resource
 import signal
 import socket
 import subprocess
@@ -163,6 +165,27 @@ class Ended(LivingServerTest):
         finally:
             os.kill(server, signal.SIGCONT)
         wait_until(lambda: not pathlib.Path(f"/proc/{supervisor}/fd").exists())
+
+    def test_although_somebody_else_has_the_devices_at_once(self):
+        supervisor = self.in_foreground()
+        supervisor.send_signal(signal.SIGSTOP)
+        self.must_ctl("stop")
+        with open(self.metadata, "rb") as other:
+            fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            supervisor.send_signal(signal.SIGCONT)
+            self.assertEqual((supervisor.wait(60), supervisor.stderr.read()), (0, ""))
+
+    def test_by_a_shutdown_that_is_not_clean(self):
+        # The signal for files that would grow too large is ignored, as Python does.
+        server = self.in_foreground(restore_signals=False)
+        resource.prlimit(self.server_pid(), resource.RLIMIT_FSIZE, (0, 0))
+        server.terminate()
+        self.assertEqual(server.wait(60), 1)
+        said = server.stderr.read()
+        self.assertIn("nbdkit: error: not cleanly shut down", said)
+        self.assertTrue(said.endswith("cache_serve: nbdkit failed, and all that is cached may count "
+                                      "as dirty: it says why above\n"), said)
+        self.assertIn("not cleanly shut down", self.check())
 
     def begin(self, command, *arguments):
         process = subprocess.Popen([str(each) for each in [BIN / command, *arguments]],

@@ -161,12 +161,20 @@ void supervisor::look_after_client() {
   }
 }
 
-// It is served no more.
+// It is served no more, and may take that for a reason to wait for ever.
 void supervisor::end_client() {
-  if (client_ != 0) {
-    ::kill(client_, SIGTERM);
-    ::waitpid(client_, &client_status_, 0);
+  if (client_ == 0) {
+    return;
   }
+  ::kill(client_, SIGTERM);
+  const auto patience_ends = clock::now() + client_grace;
+  while (::waitpid(client_, &client_status_, WNOHANG) == 0) {
+    if (clock::now() > patience_ends) {
+      ::kill(client_, SIGKILL);
+    }
+    std::this_thread::sleep_for(between_looks);
+  }
+  client_ = 0;
 }
 
 void supervisor::tell_to_end() {
@@ -178,14 +186,16 @@ result<int> supervisor::outcome(int status) const {
   if (!client_started_) {
     return std::unexpected{client_started_.error()};
   }
-  if (is_told_to_end_ && !is_answering_) {
+  if (is_told_to_end_ && !was_answering_) {
     return fail(failure::failed, "was told to end before it served the cache");
   }
   if (WIFSIGNALED(status)) {
     return fail(failure::failed,
                 fmt::format("{}: all that is cached counts as dirty", death_of_nbdkit(status)));
   }
-  if (!is_answering_) {
+  // One that ended well may have served before this process saw it answer.
+  const bool has_served = WEXITSTATUS(status) == 0 ? was_answering_ : is_answering_;
+  if (!has_served) {
     return fail(failure::failed, "nbdkit could not serve the cache: it says why above");
   }
   if (WEXITSTATUS(status) != 0) { // which is the plugin's: nbdkit has none for a failed shutdown

@@ -187,9 +187,17 @@ class Ended(LivingServerTest):
                                       "as dirty: it says why above\n"), said)
         self.assertIn("not cleanly shut down", self.check())
 
-    def begin(self, command, *arguments):
+    def test_with_its_command_even_if_that_would_go_on(self):
+        server = self.begin("cache_serve", *self.devices(), "--run",
+                            "trap '' TERM; touch runs; exec sleep 600", cwd=self.folder)
+        wait_until((self.folder / "runs").exists)
+        os.kill(self.server_pid(), signal.SIGTERM)
+        self.assertEqual(server.wait(30), 128 + 9)
+        self.assertIn("cleanly shut down: sound", self.check())
+
+    def begin(self, command, *arguments, **keywords):
         process = subprocess.Popen([str(each) for each in [BIN / command, *arguments]],
-                                   stderr=subprocess.PIPE, text=True)
+                                   stderr=subprocess.PIPE, text=True, **keywords)
         self.addCleanup(process.stderr.close)
         return process
 

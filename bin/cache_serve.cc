@@ -115,20 +115,28 @@ std::string default_socket(const std::string &metadata) {
                      std::filesystem::path{metadata}.filename().string());
 }
 
-result<serve_options> take_options(const command_line &line) {
-  const auto engine = take_engine_options(line);
-  if (!engine) {
-    return std::unexpected{engine.error()};
+// Such as a script leaves whose variable isn't set.
+result<> check_that_nothing_is_empty(const command_line &line) {
+  for (const char *option : {"socket", "control", "run"}) {
+    if (line.has(option) && line.text(option).empty()) {
+      return wrong(fmt::format("--{} is empty", option));
+    }
   }
-  serve_options options{.paths = {.metadata = absolute(line.text("metadata-device")),
-                                  .fast = absolute(line.text("fast-device")),
-                                  .origin = absolute(line.text("origin-device"))},
-                        .engine = *engine,
-                        .socket = absolute(line.text_or("socket", "")),
-                        .port = {},
-                        .control = absolute(line.text_or("control", "")),
-                        .run = line.text_or("run", ""),
-                        .foreground = line.has("foreground")};
+  return {};
+}
+
+bool is_same_path(const std::string &one, const std::string &other) {
+  std::error_code failed;
+  const auto whole = [&](const std::string &path) {
+    return std::filesystem::weakly_canonical(path, failed);
+  };
+  return one == other || (whole(one) == whole(other) && !failed);
+}
+
+// Where the cache is served, and where it is controlled.
+result<> take_addresses(const command_line &line, serve_options &options) {
+  options.socket = absolute(line.text_or("socket", ""));
+  options.control = absolute(line.text_or("control", ""));
   if (line.has("port")) {
     const auto port = whole_number<std::uint16_t>(line.text("port"));
     if (!port || *port == 0) {
@@ -143,14 +151,41 @@ result<serve_options> take_options(const command_line &line) {
   if (!options.port && options.socket.empty() && options.run.empty()) {
     options.socket = default_socket(options.paths.metadata);
   }
+  if (!options.control.empty() && is_same_path(options.socket, options.control)) {
+    return wrong(fmt::format("{} can't be both sockets: choose another --control", options.socket));
+  }
+  return {};
+}
+
+result<serve_options> take_options(const command_line &line) {
+  if (const auto checked = check_that_nothing_is_empty(line); !checked) {
+    return std::unexpected{checked.error()};
+  }
+  const auto engine = take_engine_options(line);
+  if (!engine) {
+    return std::unexpected{engine.error()};
+  }
+  serve_options options{.paths = {.metadata = absolute(line.text("metadata-device")),
+                                  .fast = absolute(line.text("fast-device")),
+                                  .origin = absolute(line.text("origin-device"))},
+                        .engine = *engine,
+                        .socket = {},
+                        .port = {},
+                        .control = {},
+                        .run = line.text_or("run", ""),
+                        .foreground = line.has("foreground")};
+  if (const auto taken = take_addresses(line, options); !taken) {
+    return std::unexpected{taken.error()};
+  }
   return options;
 }
 
 // Is anybody there already? Sockets that were left by the dead are taken away.
 result<> check_addresses(const serve_options &options) {
-  if (options.port && is_in_use(*options.port)) {
-    return fail(failure::environment,
-                fmt::format("port {} is in use: choose another --port", *options.port));
+  if (options.port) {
+    if (auto checked = check_port(*options.port); !checked) {
+      return checked;
+    }
   }
   for (const std::string &path : {options.socket, options.control}) {
     if (path.empty()) {

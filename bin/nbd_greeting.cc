@@ -6,8 +6,13 @@
 #include <sys/socket.h>
 
 #include <array>
+#include <cerrno>
+#include <cstring>
 #include <string_view>
+#include <system_error>
 #include <thread>
+
+#include <fmt/format.h>
 
 #include "bin/unix_socket.h"
 
@@ -21,34 +26,72 @@ using namespace std::string_view_literals;
 constexpr std::string_view greeting = "NBDMAGICIHAVEOPT";
 constexpr std::string_view goodbye = "\0\0\0\1IHAVEOPT\0\0\0\2\0\0\0\0"sv;
 
-template <typename Address> file_descriptor connect_to_address(const Address &address, int family) {
-  file_descriptor made{::socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0)};
-  if (made.is_open() &&
-      ::connect(made.get(), reinterpret_cast<const sockaddr *>(&address), sizeof address) != 0) {
-    made = file_descriptor{};
-  }
+// This host by one of the two protocols, as the system's calls take it.
+struct local_address {
+  sockaddr_storage storage{};
+  socklen_t size = 0;
+
+  const sockaddr *get() const { return reinterpret_cast<const sockaddr *>(&storage); }
+};
+
+template <typename Address> local_address generic(const Address &address) {
+  local_address made;
+  std::memcpy(&made.storage, &address, sizeof address);
+  made.size = sizeof address;
   return made;
 }
 
-file_descriptor connect_to_port(std::uint16_t port) {
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_port = htons(port);
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  if (auto made = connect_to_address(address, AF_INET); made.is_open()) {
-    return made;
-  }
+std::array<local_address, 2> local_addresses(std::uint16_t port) {
+  sockaddr_in older{};
+  older.sin_family = AF_INET;
+  older.sin_port = htons(port);
+  older.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
   sockaddr_in6 newer{};
   newer.sin6_family = AF_INET6;
   newer.sin6_port = htons(port);
   newer.sin6_addr = in6addr_loopback;
-  return connect_to_address(newer, AF_INET6);
+  return {generic(older), generic(newer)};
+}
+
+file_descriptor make_socket(const local_address &of) {
+  return file_descriptor{::socket(of.storage.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0)};
+}
+
+file_descriptor connect_to_port(std::uint16_t port) {
+  for (const local_address &each : local_addresses(port)) {
+    file_descriptor made = make_socket(each);
+    if (made.is_open() && ::connect(made.get(), each.get(), each.size) == 0) {
+      return made;
+    }
+  }
+  return {};
+}
+
+// As nbdkit does it: connections that have ended don't count.
+std::errc try_to_listen(const local_address &at) {
+  const file_descriptor made = make_socket(at);
+  constexpr int yes = 1;
+  const bool listens = made.is_open() &&
+                       ::setsockopt(made.get(), SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes) == 0 &&
+                       ::bind(made.get(), at.get(), at.size) == 0 && ::listen(made.get(), 1) == 0;
+  return listens ? std::errc{} : std::errc{errno};
 }
 
 } // namespace
 
-bool is_in_use(std::uint16_t port) {
-  return connect_to_port(port).is_open();
+result<> check_port(std::uint16_t port) {
+  for (const local_address &each : local_addresses(port)) {
+    const std::errc failed = try_to_listen(each);
+    if (failed == std::errc::address_in_use) {
+      return fail(failure::environment,
+                  fmt::format("port {} is in use: choose another --port", port));
+    }
+    if (failed == std::errc::permission_denied) {
+      return fail(failure::environment,
+                  fmt::format("port {} is not for every user: choose another --port", port));
+    }
+  }
+  return {}; // one of the protocols may be missing
 }
 
 void nbd_greeting::connect() {

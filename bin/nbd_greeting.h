@@ -8,11 +8,13 @@
 #include <utility>
 
 #include "base/file_descriptor.h"
+#include "base/result.h"
 
 namespace dmcache {
 
-// Does anything listen at this port of this host?
-bool is_in_use(std::uint16_t port);
+// Can a server listen at this port of this host? Fails with failure::environment if not, whether or
+// not what has the port listens there.
+result<> check_port(std::uint16_t port);
 
 class nbd_greeting {
  public:

@@ -1,6 +1,7 @@
 """cache_serve: a cache goes through it to clients and back, and what can't be served is refused."""
 
 import os
+import pathlib
 import shutil
 import signal
 import socket
@@ -62,6 +63,17 @@ class Serving(ServedCacheTest):
         self.assertEqual(int(size), ORIGIN_SIZE)
         self.refuse_in_use(f"port {port} is in use: choose another --port", "--port", port)
 
+    def test_a_port_in_use_is_refused_even_if_nobody_listens(self):
+        self.make_cache()
+        for family, address in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
+            with socket.socket(family) as other:
+                try:
+                    other.bind((address, 0))
+                except OSError:
+                    continue  # there is no such protocol here
+                port = other.getsockname()[1]
+                self.refuse_in_use(f"port {port} is in use: choose another --port", "--port", port)
+
     def refuse_in_use(self, text, *options):
         devices = []
         for name in ("metadata", "fast", "origin"):
@@ -71,6 +83,7 @@ class Serving(ServedCacheTest):
         done = run("cache_serve", *devices, *options)
         self.assertEqual((done.returncode, done.stdout), (3, ""))
         self.assertIn(text, done.stderr)
+        self.assertEqual(done.stderr.count("\n"), 1)
 
     def test_a_socket_in_use_is_refused(self):
         self.must_serve("--create")
@@ -315,6 +328,13 @@ class Refused(ServedCacheTest):
         self.refuse(2, "--migration-threshold is no whole number of sectors",
                     "--migration-threshold", "100b")
         self.refuse(2, "give either --socket or --port", "--port", "10809")
+        for option in ("--socket", "--control", "--run"):
+            done = run("cache_serve", *self.devices(), "--create", option, "")
+            self.assertEqual(done.returncode, 2)
+            self.assertIn(f"{option} is empty", done.stderr)
+        for self.control in (self.socket, f"{self.folder}/../{self.folder.name}/nbd"):
+            self.control = pathlib.Path(self.control)
+            self.refuse(2, f"{self.socket} can't be both sockets: choose another --control")
         done = run("cache_serve", *self.devices(), "--port", "0")
         self.assertIn("'0' is no port: a number from 1 to 65535 is", done.stderr)
         self.assertIn("No --origin-device given.",

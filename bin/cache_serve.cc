@@ -107,12 +107,19 @@ std::string absolute(const std::string &path) {
   return failed || path.empty() ? path : whole.string();
 }
 
-// Where a cache is served whose user didn't say: named by its metadata, in the user's own folder.
-std::string default_socket(const std::string &metadata) {
+// Where a cache's sockets are whose user didn't say: named by its metadata, in the user's own
+// folder.
+std::string default_socket(const std::string &metadata, std::string_view suffix) {
   const char *const own = std::getenv("XDG_RUNTIME_DIR"); // NOLINT(concurrency-mt-unsafe)
   const std::string folder = own != nullptr ? own : ::geteuid() == 0 ? "/run" : "/tmp";
-  return fmt::format("{}/dmcache-{}.sock", folder,
-                     std::filesystem::path{metadata}.filename().string());
+  return fmt::format("{}/dmcache-{}.{}", folder,
+                     std::filesystem::path{metadata}.filename().string(), suffix);
+}
+
+// Of a server in the background, which could hardly be stopped without: beside the other socket.
+std::string default_control(const serve_options &options) {
+  return options.socket.empty() ? default_socket(options.paths.metadata, "ctl")
+                                : options.socket + ".ctl";
 }
 
 // Such as a script leaves whose variable isn't set.
@@ -148,8 +155,12 @@ result<> take_addresses(const command_line &line, serve_options &options) {
   if (options.port && !options.socket.empty()) {
     return wrong("give either --socket or --port");
   }
+  const bool is_in_background = options.run.empty() && !options.foreground;
+  if (options.control.empty() && is_in_background) {
+    options.control = default_control(options);
+  }
   if (!options.port && options.socket.empty() && options.run.empty()) {
-    options.socket = default_socket(options.paths.metadata);
+    options.socket = default_socket(options.paths.metadata, "sock");
   }
   if (!options.control.empty() && is_same_path(options.socket, options.control)) {
     return wrong(fmt::format("{} can't be both sockets: choose another --control", options.socket));
@@ -228,7 +239,7 @@ int run_cache_serve(std::span<const std::string> arguments) {
   line.add("read-only", "write nothing to any of the three devices");
   line.add("socket", "PATH", "serve at this unix socket");
   line.add("port", "N", "serve at this TCP port, for clients on this host");
-  line.add("control", "PATH", "make a socket for cache_ctl");
+  line.add("control", "PATH", "make a socket for cache_ctl; in the background there always is one");
   line.add("foreground", "stay until the cache is shut down");
   line.add("run", "COMMAND", "serve while the shell runs this, with $uri in its environment");
   if (const auto done =

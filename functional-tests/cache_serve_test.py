@@ -129,10 +129,23 @@ class Serving(ServedCacheTest):
         self.assertIn(" 2 writethrough no_discard_passdown 2 migration_threshold 6144 cleaner 0 rw",
                       line)
 
-    def test_default_socket(self):
-        done = run("cache_serve", *self.devices(), "--control", self.control, "--create",
-                   env=os.environ | {"XDG_RUNTIME_DIR": str(self.folder)})
-        self.assertEqual(done.stdout, f"nbd+unix:///?socket={self.folder}/dmcache-meta.sock\n")
+    def test_default_addresses(self):
+        """Whoever serves in the background can stop it."""
+        default = self.folder / "dmcache-meta.ctl"
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        options = "--create"
+        for uri, control, *addresses in (
+                (f"nbd+unix:///?socket={self.folder}/dmcache-meta.sock", default),
+                (self.uri, f"{self.socket}.ctl", "--socket", self.socket),
+                (f"nbd://localhost:{port}", default, "--port", port)):
+            done = run("cache_serve", *self.devices(), options, *addresses,
+                       env=os.environ | {"XDG_RUNTIME_DIR": str(self.folder)})
+            self.assertEqual((done.returncode, done.stdout), (0, uri + "\n"), done.stderr)
+            stopped = run("cache_ctl", "--control", control, "stop")
+            self.assertEqual((stopped.returncode, stopped.stderr), (0, ""))
+            options = "--no-discard-passdown"
 
 
 class Foreground(ServedCacheTest):
@@ -144,6 +157,16 @@ class Foreground(ServedCacheTest):
             server.send_signal(each)
             self.assertEqual((server.wait(60), server.stderr.read()), (0, ""))
             self.assertIn("cleanly shut down: sound", self.check())
+
+    def test_has_no_control_socket_unless_it_is_asked_for(self):
+        server = subprocess.Popen(
+            [str(each) for each in [BIN / "cache_serve", *self.devices(), "--socket", self.socket,
+                                    "--create", "--foreground"]], stdout=subprocess.PIPE, text=True)
+        self.addCleanup(server.stdout.close)
+        self.assertEqual(server.stdout.readline(), self.uri + "\n")
+        self.assertFalse(pathlib.Path(f"{self.socket}.ctl").exists())
+        server.terminate()
+        self.assertEqual(server.wait(60), 0)
 
     def test_ends_when_told_to_stop(self):
         server = self.in_foreground("--create")

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import re
 import shutil
 import signal
 import socket
@@ -192,6 +193,12 @@ class Foreground(ServedCacheTest):
         unit = BIN.parent / "bin" / "cache-serve@.service"
         text = unit.read_text()
         self.assertNotIn("@CMAKE", text)
+        # Its limit can be reached, where systemd looks for it.
+        head = text.split("[Service]")[0]
+        burst = int(re.search("^StartLimitBurst=([0-9]+)$", head, re.M)[1])
+        interval = 60 * int(re.search("^StartLimitIntervalSec=([0-9]+)min$", head, re.M)[1])
+        pause = int(re.search("^RestartSec=([0-9]+)s$", text, re.M)[1])
+        self.assertLess(10 * burst * pause, interval)
         if not shutil.which("systemd-analyze"):
             self.skipTest("without systemd-analyze")
         here = self.folder / unit.name

@@ -84,8 +84,10 @@ std::string troubles(const engine_status &status) {
   }
   if (const auto trouble = trouble_of(status.metadata_is); !trouble.empty()) {
     text += fmt::format("{:<12}{}\n", "trouble", trouble);
-  } else if (status.needs_check) {
-    text += "NEEDS_CHECK is set: stop, and run cache_check.\n";
+  }
+  if (status.needs_check) { // which keeps the cache from being served again
+    text += "NEEDS_CHECK is set: stop, run cache_check, and if it finds nothing, cache_check "
+            "--clear-needs-check-flag.\n";
   }
   return text;
 }

@@ -73,9 +73,12 @@ TEST(status_text, says_what_somebody_has_to_do) {
   EXPECT_THAT(readable_status({some_status(), {}}), Not(HasSubstr("cache_check")));
   engine_status broken = some_status();
   broken.needs_check = true;
-  EXPECT_THAT(readable_status({broken, {}}), HasSubstr("NEEDS_CHECK is set: stop, and"));
+  const std::string remedy = "NEEDS_CHECK is set: stop, run cache_check, and if it finds nothing, "
+                             "cache_check --clear-needs-check-flag.\n";
+  EXPECT_THAT(readable_status({broken, {}}), HasSubstr(remedy));
   broken.metadata_is = metadata_mode::read_only;
   EXPECT_THAT(readable_status({broken, {}}), HasSubstr("nothing is durable any more"));
+  EXPECT_THAT(readable_status({broken, {}}), HasSubstr(remedy));
   broken.metadata_is = metadata_mode::fail;
   EXPECT_THAT(readable_status({broken, {}}), HasSubstr("nothing is served any more"));
 }

@@ -93,8 +93,8 @@ struct cache_state {
   cache_counts counts{};
   instant now{};
   bool migrations_allowed = true; // not while the cache is being changed or shut down
-  // Since it was last flushed, something was written to the device; or may have been, by whoever had
-  // the cache before and was killed.
+  // Since it was last flushed, something was written to the device; or may have been, by whoever
+  // had the cache before and was killed.
   std::array<bool, 3> needs_flush{};
 
   // A flush that fails may have lost what was written before it, for good: the next one succeeds,

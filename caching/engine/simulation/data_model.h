@@ -3,9 +3,9 @@
 //
 // Requests happen in the order of submission wherever they overlap and are not both reads. So a
 // read gives, for each sector, what the last change before it made of it. A write that failed
-// leaves old or new; but once that was read, it stays, durably if a flush follows. What was discarded is old, however old, or
-// zero, until it is written again. After a power cut a sector holds any of the contents since the
-// last one that a flush, or a FUA write, made durable.
+// leaves old or new; but once that was read, it stays, durably if a flush follows. What was
+// discarded is old, however old, or zero, until it is written again. After a power cut a sector
+// holds any of the contents since the last one that a flush, or a FUA write, made durable.
 #pragma once
 
 #include <cstdint>
@@ -59,7 +59,8 @@ class data_model {
   // May that be so of this one, though it ended well?
   bool can_be_lost(change_id which) const { return changes_[which].can_be_lost; }
 
-  // The engine is gone, the devices are not: what was not flushed is old or new, as if it had failed.
+  // The engine is gone, the devices are not: what was not flushed is old or new, as if it had
+  // failed.
   void killed();
   // The power was cut, or the engine is gone; then survived() is due for every sector.
   void interrupt();

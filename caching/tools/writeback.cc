@@ -86,6 +86,14 @@ result<> write_back(const metadata_device &metadata, device &origin, device &fas
       fmt::format("{} of {} dirty blocks copied", dirty.size() - failed.size(), dirty.size()));
   tell_failed(failed, options.list_failed, to);
   if (options.update_metadata && dirty.size() != failed.size()) {
+    // A clean block is the same on both devices, after a power cut, too: who wrote it may have been
+    // stopped before he flushed it.
+    if (const auto error = fast.flush()) {
+      return fail(failure::environment,
+                  fmt::format("cannot flush the fast device: {}: what was copied still counts as "
+                              "dirty",
+                              error.message()));
+    }
     for (const auto &each : dirty) {
       if (!std::ranges::binary_search(failed, each.cached_in)) {
         contents.set_clean(each.cached_in);

@@ -263,6 +263,37 @@ TEST_P(writeback_test, the_origin_is_flushed_between_its_last_write_and_the_firs
   EXPECT_NE(order.find('m', flushed), std::string::npos) << order;
 }
 
+TEST_P(writeback_test, without_a_flush_of_the_fast_device_all_stays_dirty) {
+  make();
+  faulty_device fast{*fast_};
+  fast.fail_flushes();
+  const auto before = metadata_;
+  const auto done = write_back(*origin_, fast);
+  ASSERT_FALSE(done);
+  EXPECT_EQ(done.error().kind, failure::environment);
+  EXPECT_EQ(done.error().message, "cannot flush the fast device: Input/output error: what was "
+                                  "copied still counts as dirty");
+  EXPECT_EQ(metadata_, before);
+  EXPECT_TRUE(write_back(*origin_, fast, {.update_metadata = false}));
+}
+
+// Of blocks that it doesn't use, some may belong to the one that a power cut would bring back.
+TEST_P(writeback_test, the_superblock_that_was_read_is_durable_before_another_block_is_written) {
+  make();
+  std::string order;
+  memory_device behind{metadata_};
+  const auto metadata =
+      read_metadata_device(std::make_unique<watched_device>(behind, [&](const io_request *request) {
+        if (request == nullptr || is_write(request)) {
+          order += request == nullptr ? 'F' : touches(request, 0, metadata_block_size) ? 's' : 'b';
+        }
+        return false;
+      }));
+  report quiet{"test", true};
+  ASSERT_TRUE(dmcache::write_back(*metadata, *origin_, *fast_, {}, quiet));
+  EXPECT_LT(order.find("sF"), order.find('b')) << order;
+}
+
 TEST_P(writeback_test, the_origin_is_written_in_order_and_neighbours_together) {
   make();
   std::uint64_t nr_writes = 0;

@@ -5,5 +5,5 @@ build_packages=(g++ cmake ninja-build libboost-program-options-dev libfmt-dev li
 quickstart_packages=(nbdkit libnbd-bin fio)
 test_packages=(git libgtest-dev libgmock-dev python3 libxml2-utils mandoc clang-format
   thin-provisioning-tools nbdkit libnbd-bin qemu-utils fio)
-kernel_packages=(qemu-system-x86 busybox-static cpio kmod dmsetup xz-utils zstd python3)
+kernel_packages=(qemu-system-x86 busybox-static cpio kmod dmsetup e2fsprogs xz-utils zstd python3)
 bench_packages=(thin-provisioning-tools python3 time valgrind nbdkit fio)

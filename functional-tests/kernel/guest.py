@@ -1,4 +1,4 @@
-"""A Linux kernel in QEMU that is handed disks: what its dm-cache says of them."""
+"""A Linux kernel in QEMU that is handed disks: what it says of them."""
 
 import gzip
 import os
@@ -6,9 +6,11 @@ import pathlib
 import shutil
 import subprocess
 import tempfile
+import threading
 
 HERE = pathlib.Path(__file__).parent
-MODULES = ("virtio_pci", "virtio_blk", "dm-mod", "dm-cache", "dm-cache-smq")
+DISK_MODULES = ("virtio_pci", "virtio_blk")
+CACHE_MODULES = ("dm-mod", "dm-cache", "dm-cache-smq")
 
 
 def kernel_tree():
@@ -29,16 +31,16 @@ def copy_program(root, program):
             shutil.copy(word, target)
 
 
-def add_modules(root):
+def add_modules(root, modules):
     """Copies them with what they depend on, and lists them in the order of loading."""
     tree = kernel_tree()
-    modules = next(iter(tree.glob("lib/modules/*")), None) or next(
+    folder = next(iter(tree.glob("lib/modules/*")), None) or next(
         iter(tree.glob("usr/lib/modules/*")))
-    base = modules.parent.parent.parent
-    subprocess.run(["depmod", "-b", base, modules.name], check=True)
+    base = folder.parent.parent.parent
+    subprocess.run(["depmod", "-b", base, folder.name], check=True)
     needed = {}
-    for module in MODULES:
-        listed = subprocess.run(["modprobe", "-d", base, "-S", modules.name, "--show-depends",
+    for module in DISK_MODULES + modules:
+        listed = subprocess.run(["modprobe", "-d", base, "-S", folder.name, "--show-depends",
                                  module], capture_output=True, text=True, check=True).stdout
         needed |= {line.split()[1]: None for line in listed.splitlines()
                    if line.startswith("insmod ")}
@@ -54,7 +56,7 @@ def add_modules(root):
             names.write(f"/{target.name}\n")
 
 
-def initial_ram_disk(folder, script, programs):
+def initial_ram_disk(folder, script, programs, modules):
     root = pathlib.Path(folder) / "root"
     (root / "bin").mkdir(parents=True)
     shutil.copy(shutil.which("busybox"), root / "bin" / "busybox")
@@ -63,7 +65,7 @@ def initial_ram_disk(folder, script, programs):
     (root / "script").write_text(script)
     for program in ("dmsetup", *programs):
         copy_program(root, program)
-    add_modules(root)
+    add_modules(root, modules)
     names = "\n".join(str(each.relative_to(root)) for each in root.rglob("*"))
     archive = subprocess.run(["cpio", "-o", "-H", "newc", "-R", "0:0", "--quiet"], cwd=root,
                              input=names.encode(), capture_output=True, check=True).stdout
@@ -93,13 +95,14 @@ def sayings(lines):
 class Guest:
     """Disks and a script for init; then what it says."""
 
-    def __init__(self, *programs):
+    def __init__(self, *programs, modules=CACHE_MODULES):
         self.programs = programs
+        self.modules = modules
         self.disks = []
         self.lines = []
 
     def disk(self, path):
-        """Its name in the guest."""
+        """Of a file, or of what is served at an NBD URI; its name in the guest."""
         self.disks.append(path)
         first, second = divmod(len(self.disks) - 1, 26)
         return "vd" + ("" if first == 0 else chr(ord("a") + first - 1)) + chr(ord("a") + second)
@@ -107,18 +110,38 @@ class Guest:
     def add(self, *words):
         self.lines.append(" ".join(map(str, words)))
 
-    def boot(self, timeout=600, end="all done"):
-        with tempfile.TemporaryDirectory() as folder:
-            script = "".join(line + "\n" for line in self.lines)
-            command = ["qemu-system-x86_64", "-machine", "q35", "-accel", "tcg,thread=multi",
-                       "-cpu", "max", "-m", "1024", "-smp", "2", "-no-reboot", "-display", "none",
-                       "-monitor", "none", "-nodefaults", "-serial", "stdio",
-                       "-kernel", next(kernel_tree().glob("boot/vmlinuz-*")),
-                       "-initrd", initial_ram_disk(folder, script, self.programs),
-                       "-append", "console=ttyS0 quiet loglevel=4 panic=-1",
-                       *disk_arguments(self.disks)]
-            said = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True,
-                                  timeout=timeout).stdout.decode(errors="replace")
-        if end not in said:
-            raise RuntimeError("the guest ended early:\n" + said)
-        return sayings(said.splitlines())
+    def command(self, folder):
+        script = "".join(line + "\n" for line in self.lines)
+        return ["qemu-system-x86_64", "-machine", "q35", "-accel", "tcg,thread=multi",
+                "-cpu", "max", "-m", "1024", "-smp", "2", "-no-reboot", "-display", "none",
+                "-monitor", "none", "-nodefaults", "-serial", "stdio",
+                "-kernel", next(kernel_tree().glob("boot/vmlinuz-*")),
+                "-initrd", initial_ram_disk(folder, script, self.programs, self.modules),
+                "-append", "console=ttyS0 quiet loglevel=4 panic=-1",
+                *disk_arguments(self.disks)]
+
+    def boot(self, timeout=600, end="all done", listen=lambda line, machine: None):
+        """What it says until it ends, `end` among it. When it says a line, `listen` hears it, with
+        the machine's process: to answer, or to cut the power."""
+        said = []
+        with tempfile.TemporaryDirectory() as folder, subprocess.Popen(
+                self.command(folder), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT, text=True, errors="replace") as machine:
+            late = threading.Timer(timeout, machine.kill)
+            late.start()
+            try:
+                for line in machine.stdout:
+                    said.append(line)
+                    listen(line, machine)
+            finally:
+                late.cancel()
+                machine.kill()
+        if not any(end in line for line in said):
+            raise RuntimeError("the guest ended early:\n" + "".join(said))
+        return sayings(said)
+
+
+def answer(machine):
+    """To the guest, which waits for it."""
+    machine.stdin.write("\n")
+    machine.stdin.flush()

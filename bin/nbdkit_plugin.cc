@@ -25,8 +25,8 @@
 #include <exception>
 #include <memory>
 #include <mutex>
-#include <string>
 #include <semaphore>
+#include <string>
 #include <system_error>
 
 #include "base/file_device.h"

@@ -15,6 +15,8 @@ from travelling_cache import TravellingCache, fields
 
 FORGOTTEN = {"demotions", "promotions"}  # from one activation to the next
 CUT = "the power is cut"
+# Blocks that were written back are clean only once that is committed.
+SETTLE = ("settle", "flush", "settle")
 
 
 def fill_in_writeback(cache):
@@ -28,7 +30,7 @@ def fill_in_writeback(cache):
 def hand_over_cleanly(cache):
     """And at last by the end of the engine's process."""
     cache.kernel_uses("kernel-1", "use=60", "flush")
-    cache.engine("engine-1", "status", "verify", "use=40", "idle=2", "use=20", "settle", "status",
+    cache.engine("engine-1", "status", "verify", "use=40", "idle=2", "use=20", *SETTLE, "status",
                  "close")
     cache.check("engine-1")
     cache.kernel_uses("kernel-2", "verify", "use=60", "flush")
@@ -55,7 +57,7 @@ HANDED_OVER_CLEANLY = [  # a status, and the one that follows
 
 def pass_through(cache):
     cache.mode = "passthrough"
-    cache.engine("engine-5", "status", "verify", "use=20", "settle", "status", "close")
+    cache.engine("engine-5", "status", "verify", "use=20", *SETTLE, "status", "close")
     cache.check("engine-5")
     cache.kernel_uses("kernel-5", "verify", "use=20", "flush")
     cache.engine("engine-6", "status", "verify", "close")
@@ -82,7 +84,7 @@ class RoundsTest(unittest.TestCase):
         cls.copies = [each.copy(each.name + "-copy") for each in cls.cut]
         for each in cls.cut:
             each.engine("engine-1", "status", read_only=1)
-            each.engine("engine-2", "status", "recover", "use=60", "settle", "status", "close")
+            each.engine("engine-2", "status", "recover", "use=60", *SETTLE, "status", "close")
             each.check("engine-2")
         cls.second_boot()
         for each in cls.cut:

@@ -89,17 +89,17 @@ result<server_process> start_server(std::vector<std::string> command) {
   return server_process{*id, said_lines{std::move(heard)}};
 }
 
-void said_lines::read(const std::function<void(std::string_view line)> &take) {
+bool said_lines::read(const std::function<void(std::string_view line)> &take) {
   std::array<char, 4096> chunk{};
-  ssize_t got = 0;
-  while (from_.is_open() && (got = ::read(from_.get(), chunk.data(), chunk.size())) > 0) {
+  const ssize_t got = from_.is_open() ? ::read(from_.get(), chunk.data(), chunk.size()) : -1;
+  if (got > 0) {
     unfinished_.append(chunk.data(), static_cast<std::size_t>(got));
     take_lines(take, longest_line);
-  }
-  if (from_.is_open() && got == 0) {
+  } else if (got == 0) {
     from_ = file_descriptor{};
     take_lines(take, 1);
   }
+  return got > 0;
 }
 
 // Of what was read: whole lines, and what is `longest` or longer without an end.

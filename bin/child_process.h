@@ -22,8 +22,9 @@ class said_lines {
 
   // Can be read from, as poll() tells, when something was said; negative after the end.
   int descriptor() const { return from_.get(); }
-  // Takes what was said until now, never waits. A line is given without its end.
-  void read(const std::function<void(std::string_view line)> &take);
+  // Takes some of what was said until now, never waits. A line is given without its end. The value
+  // says whether there may be more.
+  bool read(const std::function<void(std::string_view line)> &take);
 
  private:
   void take_lines(const std::function<void(std::string_view line)> &take, std::size_t longest);

@@ -104,7 +104,8 @@ int supervisor::watch_until_it_ends() {
     greet();
     look_after_client();
   }
-  hear_it();
+  while (hear_it()) {
+  }
   return status;
 }
 
@@ -116,8 +117,10 @@ void supervisor::wait_for_news() {
          is_answering_ ? until_there_are : static_cast<int>(between_looks.count()));
 }
 
-void supervisor::hear_it() {
-  says_.read([this](std::string_view line) { log_.pass_on(line); });
+// Not all of it at a time: it may say more than can be passed on. The value says whether there may
+// be more.
+bool supervisor::hear_it() {
+  return says_.read([this](std::string_view line) { log_.pass_on(line); });
 }
 
 void supervisor::take_signals() {

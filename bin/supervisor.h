@@ -36,7 +36,7 @@ class supervisor {
   bool may_start_again(int status);
   int watch_until_it_ends();
   void wait_for_news();
-  void hear_it();
+  bool hear_it();
   void take_signals();
   void greet();
   void begin_to_serve();

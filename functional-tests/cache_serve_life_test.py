@@ -42,7 +42,7 @@ class StartedAgain(LivingServerTest):
         client = self.connect()
         client.write(0, b"f" * PIECE)
         client.flush()
-        for number in (signal.SIGABRT, signal.SIGSEGV, signal.SIGKILL):
+        for number in (signal.SIGABRT, signal.SIGKILL):
             self.kill_server(number)
             self.assertEqual(self.connect().read(0, PIECE), b"f" * PIECE)
         self.must_ctl("status")
@@ -57,6 +57,14 @@ class StartedAgain(LivingServerTest):
         self.assertEqual(server.wait(60), 0)
         self.assertRegex(server.stderr.read(), "^cache_serve: " + AGAIN.format(6, "Aborted") + "$")
         self.assertEqual(server.stdout.read(), "", "the URI is told once")
+
+    def test_although_nobody_hears_it(self):
+        server = self.in_foreground("--create")
+        server.stderr.close()
+        self.kill_server()
+        self.connect()
+        server.terminate()
+        self.assertEqual(server.wait(60), 0)
 
     def test_at_a_port(self):
         with socket.socket() as probe:

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <limits>
 #include <utility>
 
 #include "base/assert.h"
@@ -105,6 +106,22 @@ std::error_code blocking_file::write_zeroes(bytes offset, bytes length, bool may
     return ::pwrite(file_.get(), zeroes.data(), std::min(left, zeroes.size()),
                     static_cast<off_t>(offset.value() + done));
   });
+}
+
+// The position of the file, which this moves, nothing else uses.
+blocking_file::extent blocking_file::extent_at(bytes offset) const {
+  constexpr bytes endless{std::numeric_limits<std::uint64_t>::max()};
+  const auto from = static_cast<off_t>(offset.value());
+  const off_t data = ::lseek(file_.get(), from, SEEK_DATA);
+  if (data < 0) {
+    return {endless, errno == ENXIO}; // ENXIO: there are no data any more
+  }
+  if (data > from) {
+    return {bytes{static_cast<std::uint64_t>(data)}, true};
+  }
+  const off_t hole = ::lseek(file_.get(), from, SEEK_HOLE);
+  // Not after it: there is one since.
+  return {hole > from ? bytes{static_cast<std::uint64_t>(hole)} : endless, false};
 }
 
 } // namespace dmcache

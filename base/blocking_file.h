@@ -29,6 +29,13 @@ class blocking_file {
   // room there.
   std::error_code write_zeroes(bytes offset, bytes length, bool may_trim = false) const;
 
+  struct extent {
+    bytes end; // after the offset; it may be far behind the file's
+    bool is_hole;
+  };
+  // What follows from here on, within the file. What the file system doesn't know is no hole.
+  extent extent_at(bytes offset) const;
+
  private:
   file_descriptor file_;
   bool is_block_device_ = false;

@@ -4,6 +4,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <csignal>
 #include <cstdlib>
 #include <string>
@@ -72,6 +73,25 @@ TEST_F(BlockingFile, ZeroesThatMayTrimNeedNoRoom) {
   EXPECT_LT(after.st_blocks, before.st_blocks);
   EXPECT_THAT(contents(0, file_size / 2), Each(std::byte{0}));
   EXPECT_EQ(contents(file_size / 2, 1).front(), std::byte{7});
+}
+
+TEST_F(BlockingFile, TellsHolesFromData) {
+  constexpr std::uint64_t step = file_size / 4;
+  const auto expect = [&](std::uint64_t at, std::uint64_t end, bool is_hole) {
+    const auto found = file.extent_at(bytes{at});
+    EXPECT_EQ(found.is_hole, is_hole) << at;
+    EXPECT_EQ(std::min(found.end, bytes{file_size}), bytes{end}) << at;
+  };
+  EXPECT_FALSE(file.discard(bytes{step}, bytes{step}));
+  EXPECT_FALSE(file.discard(bytes{3 * step}, bytes{step}));
+  expect(0, step, false);
+  expect(step - 1, step, false);
+  expect(step, 2 * step, true);
+  expect(step + 1, 2 * step, true);
+  expect(2 * step, 3 * step, false);
+  expect(3 * step, file_size, true);
+  EXPECT_FALSE(file.write(bytes{file_size - 1}, std::vector(1, std::byte{1})));
+  EXPECT_FALSE(file.extent_at(bytes{file_size - 1}).is_hole);
 }
 
 TEST_F(BlockingFile, DiscardingKeepsTheSizeAndWhatIsAround) {

@@ -30,6 +30,7 @@ class fake_runtime final : public threaded_runtime {
  public:
   result<> start() override { return {}; }
   std::error_code carry_out(request & /*which*/) override { return {}; }
+  std::vector<origin_extent> extents(bytes /*offset*/, bytes /*length*/) override { return {}; }
   result<> clean() override {
     std::unique_lock lock{mutex_};
     ++nr_cleaning_;

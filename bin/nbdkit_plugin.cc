@@ -317,6 +317,25 @@ int zero(void * /*handle*/, std::uint32_t count, std::uint64_t offset, std::uint
   return carry_out(request::operation::write_zeroes, count, offset, flags, nullptr, "zero");
 }
 
+int extents(void * /*handle*/, std::uint32_t count, std::uint64_t offset, std::uint32_t /*flags*/,
+            nbdkit_extents *into) {
+  return guarded([&] {
+    const auto found = cache.runtime().extents(bytes{offset}, bytes{count});
+    if (found.empty()) {
+      nbdkit_set_error(ESHUTDOWN);
+      return -1;
+    }
+    for (const origin_extent &each : found) {
+      const std::uint32_t type = each.is_hole ? NBDKIT_EXTENT_HOLE | NBDKIT_EXTENT_ZERO : 0U;
+      if (nbdkit_add_extent(into, offset, each.length.value(), type) != 0) {
+        return -1;
+      }
+      offset += each.length.value();
+    }
+    return 0;
+  });
+}
+
 int prefetch(void * /*handle*/, std::uint32_t count, std::uint64_t offset, std::uint32_t flags) {
   return carry_out(request::operation::prefetch, count, offset, flags, nullptr, "cache");
 }
@@ -343,6 +362,7 @@ nbdkit_plugin make_plugin() {
   plugin.can_fast_zero = yes;
   plugin.can_fua = can_fua;
   plugin.can_cache = can_cache;
+  plugin.can_extents = yes;
   plugin.block_size = block_size;
   plugin.pread = pread;
   plugin.pwrite = pwrite;
@@ -350,6 +370,7 @@ nbdkit_plugin make_plugin() {
   plugin.trim = trim;
   plugin.zero = zero;
   plugin.cache = prefetch;
+  plugin.extents = extents;
   return plugin;
 }
 

@@ -104,6 +104,24 @@ class Export(NbdkitTest):
         self.start("create=true", "block-size=96k")
         self.assertEqual(self.info()["block_size_preferred"], 32 << 10)
 
+    def test_holes_are_those_of_the_origin_that_nothing_is_cached_for(self):
+        with open(self.origin, "r+b") as origin:
+            origin.seek(MIB)
+            origin.write(b"o" * BLOCK)
+        self.create()
+        self.connect().write(2 * MIB, b"c" * BLOCK)
+        found = json.loads(self.client("nbdinfo", "--map", "--json", self.uri))
+        data = [(each["offset"], each["length"]) for each in found if each["type"] == 0]
+        self.assertEqual(data, [(MIB, BLOCK), (2 * MIB, BLOCK)])
+        self.assertEqual({each["type"] for each in found}, {0, 3})
+        self.assertEqual(sum(each["length"] for each in found), ORIGIN_SIZE)
+        copy = self.folder / "copy"
+        self.client("nbdcopy", self.uri, copy)
+        contents = copy.read_bytes()
+        self.assertEqual(contents[MIB:MIB + BLOCK], b"o" * BLOCK)
+        self.assertEqual(contents[2 * MIB:2 * MIB + BLOCK], b"c" * BLOCK)
+        self.assertEqual(contents.count(0), ORIGIN_SIZE - 2 * BLOCK)
+
     def test_read_only_writes_nothing(self):
         self.create()
         self.connect().write(0, b"x" * BLOCK)

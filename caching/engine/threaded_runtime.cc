@@ -44,8 +44,12 @@ struct blocking_files {
   std::unique_ptr<device> metadata;  // as the engine knows it; it isn't used once that is open
   std::array<blocking_file, 3> file; // by cache_device
 
+  const blocking_file &of(cache_device which) const {
+    return file[static_cast<std::size_t>(which)];
+  }
+
   std::error_code carry_out(const engine_io &io) const {
-    const blocking_file &on = file[static_cast<std::size_t>(io.on)];
+    const blocking_file &on = of(io.on);
     switch (io.op) {
     case engine_io::operation::read:
       return on.read(io.offset, io.data);
@@ -65,12 +69,13 @@ struct blocking_files {
 class runtime final : public threaded_runtime, private sector_requests {
  public:
   runtime(blocking_files files, std::unique_ptr<cache_engine> engine, trouble_handler tell)
-      : files_{std::make_unique<blocking_files>(std::move(files))}, engine_{std::move(engine)},
+      : files_{std::make_shared<blocking_files>(std::move(files))}, engine_{std::move(engine)},
         tell_{std::move(tell)}, origin_size_{engine_->state().origin_size} {}
   ~runtime() override { stop_threads(); }
 
   result<> start() override;
   std::error_code carry_out(request &which) override;
+  std::vector<origin_extent> extents(bytes offset, bytes length) override;
   result<> clean() override;
   result<> reload(options_change change) override;
   result<> message(std::vector<std::string> words) override;
@@ -102,7 +107,9 @@ class runtime final : public threaded_runtime, private sector_requests {
   void keep_time();
   void stop_threads();
 
-  std::unique_ptr<const blocking_files> files_; // until close()
+  // Until close(), which comes when the engine wants no more I/O. Who isn't sent by the engine
+  // takes a share of them, with the lock.
+  std::shared_ptr<const blocking_files> files_;
 
   std::mutex mutex_; // for what follows, the engine above all
   std::unique_ptr<cache_engine> engine_;
@@ -360,6 +367,18 @@ template <typename Question> result<> runtime::ask(Question question) {
   return what.outcome;
 }
 
+std::vector<origin_extent> runtime::extents(bytes offset, bytes length) {
+  std::vector<origin_extent> uncached;
+  std::shared_ptr<const blocking_files> files;
+  {
+    const std::scoped_lock inside{mutex_};
+    files = files_;
+    uncached = uncached_extents(engine_->state(), offset, offset + length.value());
+  }
+  return files ? holes_of(uncached, offset, files->of(cache_device::origin))
+               : std::vector<origin_extent>{};
+}
+
 result<> runtime::clean() {
   return ask([](cache_engine &engine, control &what) { engine.clean(what); });
 }
@@ -394,7 +413,8 @@ result<> runtime::close() {
     stop_threads();
     const metadata_mode mode = status().metadata_is;
     tell_some([&] { return troubles_.rest(mode); });
-    files_.reset(); // and their locks; the engine wants no more I/O
+    const std::scoped_lock inside{mutex_};
+    files_.reset(); // and their locks
   }
   return *closed_;
 }

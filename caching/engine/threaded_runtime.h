@@ -18,6 +18,7 @@
 #include "base/result.h"
 #include "caching/engine/cache_engine.h"
 #include "caching/engine/cache_files.h"
+#include "caching/engine/origin_extents.h"
 
 namespace dmcache {
 
@@ -50,6 +51,10 @@ class threaded_runtime {
   // address; offset and length may be any within the origin. What isn't a whole number of sectors
   // is right as well, with other writes to the same sectors under way, but slower.
   virtual std::error_code carry_out(request &which) = 0;
+
+  // What of the origin, from here on and at most so far, holds nothing, and what may hold anything.
+  // They may cover less than what is asked for, but something. None: after close().
+  virtual std::vector<origin_extent> extents(bytes offset, bytes length) = 0;
 
   // These, as cache_engine.h has them.
   virtual result<> clean() = 0;

@@ -266,6 +266,60 @@ TEST_F(ThreadedRuntime, TellsThatTheMetadataCannotBeWritten) {
   EXPECT_THAT(told(), Contains(HasSubstr("run cache_check --clear-needs-check-flag")).Times(1));
 }
 
+TEST_F(ThreadedRuntime, AHoleIsWhereNeitherDeviceHasAnything) {
+  start();
+  fill(2 * block, block, 1); // cached, and a hole on the origin
+  std::ofstream{paths.origin, std::ios::in}.seekp(4 * block) << "data" << std::flush;
+  const auto found = running->extents(bytes{100}, bytes{origin_size - 100});
+  ASSERT_EQ(found.size(), 5U);
+  EXPECT_EQ(found[0], (origin_extent{bytes{2 * block - 100}, true}));
+  EXPECT_EQ(found[1], (origin_extent{bytes{block}, false}));
+  EXPECT_EQ(found[2], (origin_extent{bytes{block}, true}));
+  EXPECT_FALSE(found[3].is_hole);
+  EXPECT_TRUE(found[4].is_hole);
+  std::uint64_t size = 100;
+  for (const origin_extent &each : found) {
+    size += each.length.value();
+  }
+  EXPECT_EQ(size, origin_size);
+  stop();
+}
+
+TEST_F(ThreadedRuntime, AfterTheEndNoExtentsAreTold) {
+  start();
+  EXPECT_TRUE(running->close());
+  EXPECT_TRUE(running->extents(bytes{0}, bytes{block}).empty());
+}
+
+// While they come into the cache, are written back and leave it.
+TEST_F(ThreadedRuntime, BlocksThatWereWrittenAreNeverHoles) {
+  constexpr std::uint64_t nr_threads = 4; // each with its own blocks
+  start();
+  std::atomic<unsigned> nr_running = nr_threads;
+  std::vector<std::thread> threads;
+  for (std::uint64_t t = 0; t < nr_threads; ++t) {
+    threads.emplace_back([this, t, &nr_running] {
+      for (std::uint64_t i = 0; i < 1000; ++i) {
+        const std::uint64_t at = (i * nr_threads + t) * block % origin_size;
+        EXPECT_FALSE(ask(operation::discard, at, block));
+        fill(at, block, 1);
+        for (int again = 0; again < 20; ++again) {
+          const auto found = running->extents(bytes{at}, bytes{block});
+          EXPECT_TRUE(found.size() == 1 && !found.front().is_hole) << i;
+        }
+      }
+      --nr_running;
+    });
+  }
+  while (nr_running != 0) {
+    EXPECT_TRUE(running->clean());
+  }
+  for (std::thread &each : threads) {
+    each.join();
+  }
+  EXPECT_GT(running->status().counts.writebacks, 0U);
+}
+
 TEST_F(ThreadedRuntime, BytesThatAreNoSectors) {
   start();
   fill(0, 2 * block, 1);

@@ -11,7 +11,7 @@ import subprocess
 import unittest
 
 from fixture_images import BIN, run
-from nbd_client import WRITE, NbdClient
+from nbd_client import READ, WRITE, NbdClient
 from served_cache import ServedCacheTest, parent_of, wait_until
 
 PIECE = 64 << 10
@@ -95,8 +95,9 @@ class StartedAgain(LivingServerTest):
             if self.server_pid() != first:
                 break
             client = self.connect()
-            for i in range(1, 33):
-                client.send(WRITE, i * PIECE, PIECE, data=b"v" * PIECE)
+            for i in range(1, 17):
+                client.send(READ, i * PIECE, 4096)
+                client.send(WRITE, i * PIECE, 4096, data=b"v" * 4096)
             client.vanish()
         self.assertEqual(self.connect().read(0, PIECE), b"s" * PIECE)
 

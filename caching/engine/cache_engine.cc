@@ -7,7 +7,6 @@ namespace dmcache {
 namespace {
 
 constexpr instant idle_after = std::chrono::seconds{1};
-constexpr instant tick_interval = std::chrono::seconds{1};
 constexpr sectors default_block_size{128};
 
 std::uint64_t seconds_of(instant time) {
@@ -141,8 +140,8 @@ void cache_engine::submit(request &which) {
   if (!std::exchange(has_arrived_, true)) {
     migrations_.set_idle(false);
   }
-  if (const auto refusal = refusal_of(which)) {
-    which.outcome = refusal;
+  if (!may_enter(which)) [[unlikely]] {
+    which.outcome = refusal_of(which);
     complete(which);
   } else if (nr_holds_ != 0) [[unlikely]] {
     held_.push(which);
@@ -152,22 +151,28 @@ void cache_engine::submit(request &which) {
   run();
 }
 
+bool cache_engine::may_enter(const request &which) const {
+  if (is_shut_down_) {
+    return false;
+  }
+  if (which.op == request::operation::flush) {
+    return true;
+  }
+  const std::uint64_t size = state_.origin_size.value();
+  return (which.offset.value() | which.length.value()) % sector_size == 0 &&
+         which.length.value() != 0 && which.length.value() <= size &&
+         which.offset.value() <= size - which.length.value() &&
+         (!state_.options.read_only || !which.is_write());
+}
+
+// Of one that may not enter.
 std::error_code cache_engine::refusal_of(const request &which) const {
   if (is_shut_down_) {
     return std::make_error_code(std::errc::no_such_device);
   }
-  if (which.op == request::operation::flush) {
-    return {};
-  }
-  if (state_.options.read_only && which.is_write()) {
-    return std::make_error_code(std::errc::read_only_file_system);
-  }
-  const std::uint64_t size = state_.origin_size.value();
-  const bool is_valid = which.offset.value() % sector_size == 0 &&
-                        which.length.value() % sector_size == 0 && which.length.value() != 0 &&
-                        which.length.value() <= size &&
-                        which.offset.value() <= size - which.length.value();
-  return is_valid ? std::error_code{} : std::make_error_code(std::errc::invalid_argument);
+  return std::make_error_code(state_.options.read_only && which.is_write()
+                                  ? std::errc::read_only_file_system
+                                  : std::errc::invalid_argument);
 }
 
 void cache_engine::let_in(request &which) {
@@ -210,11 +215,6 @@ void cache_engine::tick(instant now) {
   commits_.tick();
   migrations_.work();
   run();
-}
-
-instant cache_engine::next_tick() const {
-  const instant regular = state_.now + tick_interval;
-  return std::min(regular, commits_.due().value_or(regular));
 }
 
 void cache_engine::complete(request &which) {

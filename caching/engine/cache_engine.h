@@ -9,6 +9,8 @@
 // engine.
 #pragma once
 
+#include <algorithm>
+#include <chrono>
 #include <memory>
 #include <optional>
 #include <string>
@@ -110,14 +112,20 @@ class cache_engine {
   request *next_completed() { return completed_.pop(); }
   control *next_finished() { return finished_.pop(); }
   // When tick() is due even if nothing happens.
-  instant next_tick() const;
+  instant next_tick() const {
+    const instant regular = state_.now + tick_interval;
+    return std::min(regular, commits_.due().value_or(regular));
+  }
 
   engine_status status() const;
   const cache_state &state() const { return state_; }
 
  private:
+  static constexpr instant tick_interval = std::chrono::seconds{1};
+
   cache_engine();
 
+  bool may_enter(const request &which) const;
   std::error_code refusal_of(const request &which) const;
   void let_in(request &which);
   void complete(request &which);

@@ -14,21 +14,17 @@ std::error_code io_error() {
   return std::make_error_code(std::errc::io_error);
 }
 
+template <operation as> constexpr bool is_same(engine_io::operation op) {
+  return static_cast<int>(op) == static_cast<int>(as);
+}
+
+// Of all but flushes and hints, which lead to no I/O of their own.
 engine_io::operation io_operation(operation of) {
-  switch (of) {
-  case operation::read:
-    return engine_io::operation::read;
-  case operation::write:
-    return engine_io::operation::write;
-  case operation::discard:
-    return engine_io::operation::discard;
-  case operation::write_zeroes:
-    return engine_io::operation::write_zeroes;
-  case operation::flush:
-  case operation::prefetch:
-    break;
-  }
-  broken_invariant("flushes and hints lead to no I/O of their own", __FILE__, __LINE__);
+  static_assert(is_same<operation::read>(engine_io::operation::read) &&
+                is_same<operation::write>(engine_io::operation::write) &&
+                is_same<operation::discard>(engine_io::operation::discard) &&
+                is_same<operation::write_zeroes>(engine_io::operation::write_zeroes));
+  return static_cast<engine_io::operation>(of);
 }
 
 // Does it change what the block holds?
@@ -48,7 +44,9 @@ data_path::data_path(cache_state &state, migrator &migrations,
 
 void data_path::submit(request &which) {
   ++nr_requests_;
-  which.outcome = {};
+  if (which.outcome) [[unlikely]] { // of the last time
+    which.outcome.clear();
+  }
   which.failed_flushes = state_.failed_flushes;
   which.nr_open = 1;
   which.split_to = which.offset;
@@ -107,7 +105,6 @@ bool data_path::split(request &which) {
     part->end = static_cast<std::uint32_t>(std::min<std::uint64_t>(state_.block_size, end - start));
     which.split_to = bytes{start + part->end};
     part->is_counted = false;
-    part->fast_error = {};
     ++which.nr_open;
     if (state_.locks.enter(*part)) {
       route(*part);
@@ -141,6 +138,12 @@ void data_path::give_turns() {
   }
   is_giving_turns_ = true;
   while (piece *next = state_.locks.next_admitted()) {
+    if (next->fast_error) [[unlikely]] { // of the last time, and the block was to leave
+      if (state_.metadata_is == metadata_mode::fail) { // it can't any more
+        mark_dirty(next->cached_in);
+      }
+      next->fast_error.clear();
+    }
     route(*next);
   }
   is_giving_turns_ = false;
@@ -148,14 +151,8 @@ void data_path::give_turns() {
 
 void data_path::route(piece &which) {
   if (state_.metadata_is == metadata_mode::fail) [[unlikely]] {
-    if (which.fast_error) { // on the fast device alone: the block was to leave, and can't any more
-      mark_dirty(which.cached_in);
-    }
     end(which, io_error());
     return;
-  }
-  if (which.fast_error) [[unlikely]] { // of the last time
-    which.fast_error = {};
   }
   const bool was_discarded = is_any_discarded() && clear_discard(which);
   if (!state_.is_cacheable(which.block)) [[unlikely]] {
@@ -416,7 +413,9 @@ void data_path::ended_on_both(piece &which) {
   }
   // The two differ from now on, and dirty says which one counts.
   mark_dirty(which.cached_in);
-  end(which, which.origin_error ? which.origin_error : which.fast_error);
+  const std::error_code error = which.origin_error ? which.origin_error : which.fast_error;
+  which.fast_error.clear();
+  end(which, error);
 }
 
 void data_path::end(piece &which, std::error_code outcome) {

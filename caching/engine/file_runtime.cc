@@ -100,16 +100,17 @@ void file_runtime::run_once(std::optional<std::chrono::nanoseconds> limit) {
   bool has_delivered = deliver();
   hand_over();
   const instant now = present_time();
-  instant due = engine_->next_tick();
-  if (now >= due) {
+  instant until_due = engine_->next_tick() - now;
+  if (until_due <= instant{0}) [[unlikely]] {
     engine_->tick(now);
     has_delivered |= deliver();
     hand_over();
-    due = engine_->next_tick();
+    until_due = std::max(engine_->next_tick() - now, instant{0});
   }
   // What was delivered now may be what the caller waits for.
-  const bool has_more = has_delivered || (!background_.empty() && requests_->has_room());
-  const instant until_due = has_more ? instant{0} : std::max(due - now, instant{0});
+  if (has_delivered || (!background_.empty() && requests_->has_room())) {
+    until_due = instant{0};
+  }
   requests_->wait(limit ? std::min(*limit, until_due) : until_due);
   deliver();
 }
@@ -127,8 +128,10 @@ void file_runtime::hand_over() {
       issue(*next);
     }
   }
-  for (int i = 0; i < max_background && !background_.empty() && requests_->has_room(); ++i) {
-    issue(*background_.pop());
+  if (!background_.empty()) [[unlikely]] {
+    for (int i = 0; i < max_background && !background_.empty() && requests_->has_room(); ++i) {
+      issue(*background_.pop());
+    }
   }
 }
 

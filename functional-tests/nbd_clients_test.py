@@ -164,7 +164,8 @@ class Requests(NbdkitTest):
         client.zero(0, 4 * MIB, NO_HOLE)
         self.assertGreaterEqual(self.origin.stat().st_blocks, before)
         client.zero(4 * MIB, 8 * MIB)
-        self.assertEqual((before - self.origin.stat().st_blocks) * 512, 8 * MIB)
+        freed = (before - self.origin.stat().st_blocks) * 512
+        self.assertGreater(freed, 8 * MIB - BLOCK)  # the file system needs a little to know of holes
         self.assertEqual(client.read(0, 12 * MIB), bytes(12 * MIB))
         self.stop()
         self.assertIn(" 0 dirty", self.check())

@@ -4,7 +4,9 @@ import random
 import resource
 import signal
 import struct
+import subprocess
 import threading
+import time
 import unittest
 
 from fixture_images import BIN, run
@@ -73,6 +75,26 @@ class Killed(NbdkitTest):
                     self.assertEqual(found, struct.pack("<Q", value) * (PAGE // 8))
                     self.assertLessEqual(count, value, f"page {page}")
                     self.assertLessEqual(value, sent[number][page][0], f"page {page}")
+
+    def fio(self, name, *options):
+        return ["fio", f"--name={name}", "--ioengine=nbd", f"--uri={self.uri}", "--rw=randwrite",
+                "--bs=4k", "--iodepth=16", "--size=12m", "--verify=crc32c", "--do_verify=0",
+                "--verify_state_save=0", *options]
+
+    def test_killed_while_writing_fio_finds_what_it_had_flushed(self):
+        """One fio writes and flushes, and another one is writing when the server is killed."""
+        self.create("migration-threshold=4M")
+        self.client(*self.fio("flushed", "--end_fsync=1"))
+        other = subprocess.Popen(self.fio("cut", "--offset=16m", "--time_based", "--runtime=60"),
+                                 stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(1)
+        self.assertIsNone(other.poll(), "it is writing")
+        self.server.kill()
+        self.assertNotEqual(other.wait(timeout=60), 0)
+        self.restart("migration-threshold=4M")
+        self.client(*self.fio("flushed", "--verify_only"))
+        self.stop()
+        self.assertIn(": sound", self.check())
 
     def count_up(self, sent, number, round_):
         """sent: by page, what was sent last, and what was acknowledged."""

@@ -78,15 +78,16 @@ class Killed(NbdkitTest):
 
     def fio(self, name, *options):
         return ["fio", f"--name={name}", "--ioengine=nbd", f"--uri={self.uri}", "--rw=randwrite",
-                "--bs=4k", "--iodepth=16", "--size=12m", "--verify=crc32c", "--do_verify=0",
+                "--bs=4k", "--iodepth=16", "--size=12m", "--verify=crc32c",
                 "--verify_state_save=0", *options]
 
     def test_killed_while_writing_fio_finds_what_it_had_flushed(self):
         """One fio writes and flushes, and another one is writing when the server is killed."""
         self.create("migration-threshold=4M")
-        self.client(*self.fio("flushed", "--end_fsync=1"))
-        other = subprocess.Popen(self.fio("cut", "--offset=16m", "--time_based", "--runtime=60"),
-                                 stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.client(*self.fio("flushed", "--do_verify=0", "--end_fsync=1"))
+        other = subprocess.Popen(self.fio("cut", "--do_verify=0", "--offset=16m", "--time_based",
+                                          "--runtime=60"), stdout=subprocess.DEVNULL,
+                                 stderr=subprocess.DEVNULL)
         time.sleep(1)
         self.assertIsNone(other.poll(), "it is writing")
         self.server.kill()

@@ -53,6 +53,7 @@ std::unexpected<error> cannot_run(const std::string &program, int reason) {
 
 result<pid_t> spawn(std::vector<std::string> command, const spawn_settings &how) {
   std::vector<char *> arguments;
+  arguments.reserve(command.size() + 1);
   for (std::string &each : command) {
     arguments.push_back(each.data());
   }

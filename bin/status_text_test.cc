@@ -90,8 +90,8 @@ TEST(status_metrics, escapes_what_names_the_cache) {
 
 TEST(status_metrics, has_one_of_each_set_of_states) {
   const std::string text = metrics_text(some_status(), "c");
-  EXPECT_THAT(text, HasSubstr(R"(dmcache_mode{cache="c",dmcache_mode="writeback"} 1)"));
-  EXPECT_THAT(text, HasSubstr(R"(dmcache_mode{cache="c",dmcache_mode="writethrough"} 0)"));
+  EXPECT_THAT(text, HasSubstr(R"(dmcache_mode{cache="c",mode="writeback"} 1)"));
+  EXPECT_THAT(text, HasSubstr(R"(dmcache_mode{cache="c",mode="writethrough"} 0)"));
   EXPECT_THAT(text, testing::EndsWith("\n# EOF\n"));
 }
 

@@ -83,7 +83,7 @@ class Parameters(NbdkitTest):
 
 class Export(NbdkitTest):
     def info(self):
-        return json.loads(self.client("nbdinfo", "--json", self.uri))["exports"][0]
+        return json.loads(self.client("nbdinfo", "--no-content", "--json", self.uri))["exports"][0]
 
     def test_what_clients_are_told(self):
         self.create()

@@ -39,9 +39,8 @@ class transaction_manager {
   // nodes don't count: they are few, and kept for as long as they are in use.
   static constexpr std::size_t default_cache_blocks = 1024;
 
-  // For sound metadata on `on`, which must outlive this, whose superblock, which is durable, has this
-  // space map.
-  // Fails if it can't be read or counts a block more than once, as no cache does.
+  // For sound metadata on `on`, which must outlive this, whose superblock, which is durable, has
+  // this space map. Fails if it can't be read or counts a block more than once, as no cache does.
   static result<std::unique_ptr<transaction_manager>>
   open(device &on, const space_map_root &root, std::size_t cache_blocks = default_cache_blocks);
 

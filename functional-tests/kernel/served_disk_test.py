@@ -80,7 +80,7 @@ class ServedDiskTest(ServedCacheTest):
             self.count += found[1] != "first"
             if self.count >= CUT_AFTER and self.at_the_cut is None:
                 self.at_the_cut = self.status()
-                self.kill_server()
+                self.kill_all_servers()
                 time.sleep(0.2)  # for the serial line: nothing becomes durable any more
                 machine.kill()
 

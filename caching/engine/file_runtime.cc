@@ -142,7 +142,8 @@ void file_runtime::issue(engine_io &what) {
 }
 
 void file_runtime::io_done(std::uint64_t tag, std::error_code error) {
-  engine_->io_done(*reinterpret_cast<engine_io *>(tag), error);
+  auto *const done = reinterpret_cast<engine_io *>(tag); // NOLINT(*-int-to-ptr): see issue()
+  engine_->io_done(*done, error);
 }
 
 // Was there anything?

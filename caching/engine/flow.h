@@ -47,7 +47,7 @@ class flow_promise {
     bool await_ready() noexcept { return false; }
     template <typename Promise>
     std::coroutine_handle<> await_suspend(std::coroutine_handle<Promise> ended) noexcept {
-      flow_promise &of = ended.promise();
+      const flow_promise &of = ended.promise();
       if (of.continuation) {
         return of.continuation;
       }

@@ -44,23 +44,21 @@ void cache_engine::start(flow<> what) {
 }
 
 flow<> cache_engine::do_clean(control &which) {
-  const std::uint64_t failures = state_.counts.migration_errors;
+  const std::uint64_t failures = state_.failed_writebacks;
   ++nr_cleaning_;
   migrations_.clean(true);
-  while (state_.mappings->nr_dirty() != 0 && state_.counts.migration_errors == failures &&
+  while (state_.mappings->nr_dirty() != 0 && state_.failed_writebacks == failures &&
          migrations_.may_change_metadata() && !is_shut_down_) {
     co_await something_ended_;
   }
   migrations_.clean(--nr_cleaning_ != 0);
   result<> outcome;
   if (const std::uint64_t left = state_.mappings->nr_dirty(); left != 0) {
-    outcome = fail(failure::failed,
-                   fmt::format("{} blocks are dirty still: {}", left,
-                               is_shut_down_ ? "the cache is being shut down"
-                               : !migrations_.may_change_metadata()
-                                   ? "the metadata can't be written any more"
-                               : state_.writeback_failure.empty() ? "a migration failed: try again"
-                                                                  : state_.writeback_failure));
+    outcome = fail(failure::failed, fmt::format("{} blocks are dirty still: {}", left,
+                                                is_shut_down_ ? "the cache is being shut down"
+                                                : migrations_.may_change_metadata()
+                                                    ? state_.writeback_failure
+                                                    : "the metadata can't be written any more"));
   }
   finish(which, std::move(outcome));
 }

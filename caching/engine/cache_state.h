@@ -102,7 +102,8 @@ struct cache_state {
   std::uint64_t failed_fast_flushes = 0;
   std::uint64_t failed_flushes = 0; // those of the origin, too
 
-  std::string writeback_failure; // the last one, in words
+  std::uint64_t failed_writebacks = 0;
+  std::string writeback_failure; // of the last one, in words
 
   bytes fast_offset(cache_block block) const { return bytes{block.value() * block_size}; }
   bytes origin_offset(origin_block block) const { return bytes{block.value() * block_size}; }

@@ -88,6 +88,7 @@ void committer::settle_all(bool is_durable) {
     } else {
       state_.mappings->mark_settling(block, false);
       ++state_.counts.migration_errors;
+      ++state_.failed_writebacks;
     }
     state_.decisions->completed({background_work::kind::write_back, block}, is_durable);
   }

@@ -257,7 +257,7 @@ promotion data_path::possible_promotion(const piece &which, bool was_discarded) 
   const operation op = which.of->op;
   // Zeroes are cheap wherever they are, and would take the place of what isn't.
   if (state_.mode == cache_mode::passthrough || op == operation::discard ||
-      op == operation::write_zeroes || !migrations_.may_migrate() ||
+      op == operation::write_zeroes || !migrations_.may_promote() ||
       state_.locks.has_migration(which.block)) {
     return promotion::none;
   }

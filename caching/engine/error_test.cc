@@ -131,6 +131,16 @@ TEST_F(error_test, a_block_is_not_clean_before_the_origin_is_flushed) {
   EXPECT_EQ(nr_dirty(), 1U);
 }
 
+TEST_F(error_test, cleaning_goes_on_although_another_block_could_not_be_promoted) {
+  open();
+  make_dirty(3);
+  fail(cache_device::fast, device_operation::write);
+  in->submit(operation::write, whole(5));
+  EXPECT_TRUE(in->clean());
+  EXPECT_EQ(state().counts.migration_errors, 1U);
+  EXPECT_EQ(nr_dirty(), 0U);
+}
+
 TEST_F(error_test, a_write_during_the_writeback_leaves_the_block_dirty) {
   open();
   make_dirty(3);

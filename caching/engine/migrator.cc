@@ -299,6 +299,7 @@ flow<> migrator::do_write_back(background_work work_item) {
         state_.mappings->is_dirty(from)) {
       is_copied = co_await copy_to_origin(from, block);
       if (!is_copied) {
+        ++state_.failed_writebacks;
         failed();
       }
     }

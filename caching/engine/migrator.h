@@ -40,6 +40,8 @@ class migrator {
   bool may_migrate() const { return may_change_metadata() && state_.migrations_allowed; }
   // And is there room in the budget for one more block to be copied?
   bool has_room() const;
+  // Could a block be promoted? A full metadata device has no room for its mapping.
+  bool may_promote() const { return may_migrate() && !state_.metadata->is_full(); }
 
   // Reads the block into the reserved cache block. `reader`, a read in flight in the block, is
   // served from what is read; null if the promotion isn't for a read.

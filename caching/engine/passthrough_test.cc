@@ -131,6 +131,17 @@ TEST_F(passthrough_test, if_the_metadata_device_is_full_a_write_to_a_cached_bloc
   EXPECT_TRUE(is_mapped_on_media(1));
 }
 
+TEST_F(passthrough_test, if_the_metadata_device_is_full_nothing_is_copied_in_vain) {
+  open_with_full_metadata(1);
+  EXPECT_TRUE(in->reload(options(cache_mode::writeback)));
+  const auto before = nr_ios(cache_device::fast, engine_io::operation::write);
+  EXPECT_FALSE(in->read(part(2)));
+  EXPECT_FALSE(in->write(whole(3)));
+  ASSERT_TRUE(in->settle());
+  EXPECT_EQ(nr_ios(cache_device::fast, engine_io::operation::write), before);
+  EXPECT_EQ(state().counts.migration_errors, 0U);
+}
+
 TEST_F(passthrough_test, a_message_tells_of_blocks_that_a_full_metadata_device_keeps) {
   open_with_full_metadata(1);
   const auto done = in->message({"invalidate_cblocks", "0-8"});

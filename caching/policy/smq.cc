@@ -65,6 +65,14 @@ std::optional<background_work> smq::next_work(bool is_idle) {
   return write_back_oldest(is_idle);
 }
 
+// Where a block could not be demoted, most likely none can: dirty ones needn't wait for that.
+void smq::completed(const background_work &work, bool is_done) {
+  multi_queue_policy::completed(work, is_done);
+  if (work.what == background_work::kind::demote && !is_done) {
+    needs_room_ = false; // until the next promotion finds none
+  }
+}
+
 void smq::tick(std::uint64_t seconds) {
   multi_queue_policy::tick(seconds);
   if (hotspot_period_.is_over(seconds)) {

@@ -267,6 +267,17 @@ TEST_F(smq_test, a_failed_demotion_does_not_count_as_being_freed) {
   EXPECT_EQ(ask(kind::demote).size(), 1);
 }
 
+TEST_F(smq_test, after_a_failed_demotion_dirty_blocks_are_written_back) {
+  heat_up();
+  load(0, true, 0);
+  fill(0, 1);
+  miss_hot();
+  const auto work = policy_->next_work(true);
+  ASSERT_EQ(work.value().what, kind::demote);
+  policy_->completed(*work, false);
+  EXPECT_EQ(policy_->next_work(true).value().what, kind::write_back);
+}
+
 TEST_F(smq_test, a_cache_of_one_block_changes_it_too) {
   policy_ = make_policy("smq", {1, nr_origin_blocks, sectors{128}}).value();
   load(0, false, 0);

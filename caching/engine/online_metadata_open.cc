@@ -154,14 +154,8 @@ result<online_metadata::contents> online_metadata::opening::open() {
   if (done && options_.read_only) {
     metadata_.reset(new online_metadata{block_, nullptr, *table_});
   } else if (done) {
-    // What was read may be there until the next power cut only: who wrote it may have been stopped
-    // before the last flush, or that one failed. Blocks that it doesn't use any more, and that
-    // begin() may overwrite, can belong to what would be there then.
-    done = commit_superblock(on_, block_);
-    if (done) {
-      auto transactions = transaction_manager::open(on_, block_.space_map, 0);
-      done = transactions ? begin(std::move(*transactions)) : std::unexpected{transactions.error()};
-    }
+    auto transactions = begin_changes(on_, block_, 0);
+    done = transactions ? begin(std::move(*transactions)) : std::unexpected{transactions.error()};
   }
   if (!done) {
     return std::unexpected{done.error()};

@@ -279,12 +279,7 @@ std::uint64_t blocks_of_change(std::uint64_t nr_blocks) {
 
 result<> cache_contents::update_dirty(device &to, const block_usage &usage) const {
   superblock block = superblock_;
-  // It may be there until the next power cut only, if who wrote it was stopped before the last
-  // flush; and what it doesn't use may belong to what would be there then.
-  if (auto durable = commit_superblock(to, block); !durable) {
-    return durable;
-  }
-  auto opened = transaction_manager::open(to, block.space_map);
+  auto opened = begin_changes(to, block, transaction_manager::default_cache_blocks);
   if (!opened) {
     return std::unexpected{opened.error()};
   }

@@ -10,6 +10,7 @@
 #include <fmt/format.h>
 
 #include "base/aligned_buffer.h"
+#include "persistent-data/transaction_manager.h"
 
 namespace dmcache {
 namespace {
@@ -135,6 +136,14 @@ result<superblock> read_superblock(device &from) {
                                std::uint32_t{found.incompat_flags}));
   }
   return found;
+}
+
+result<std::unique_ptr<transaction_manager>> begin_changes(device &of, const superblock &found,
+                                                           std::size_t cache_blocks) {
+  if (const auto durable = commit_superblock(of, found); !durable) {
+    return std::unexpected{durable.error()};
+  }
+  return transaction_manager::open(of, found.space_map, cache_blocks);
 }
 
 result<> commit_superblock(device &to, const superblock &block) {

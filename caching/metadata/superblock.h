@@ -4,6 +4,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
@@ -15,6 +16,8 @@
 #include "persistent-data/validator.h"
 
 namespace dmcache {
+
+class transaction_manager;
 
 inline constexpr metadata_block superblock_location{0};
 inline constexpr block_type superblock_type{9031977, 8};
@@ -95,6 +98,13 @@ result<bool> holds_nothing(device &from);
 // Reads block 0 and verifies that it is the superblock of a cache that this program understands:
 // checksum, number, magic, version, incompatible features.
 result<superblock> read_superblock(device &from);
+
+// Begins to change the metadata whose superblock was found to be this one. That may be there until
+// the next power cut only, if who wrote it was stopped before the last flush, or that one failed;
+// and blocks that it doesn't use, which transactions write to, can belong to what would be there
+// then. So it is made durable first. `cache_blocks`: as transaction_manager::open() has it.
+result<std::unique_ptr<transaction_manager>> begin_changes(device &of, const superblock &found,
+                                                           std::size_t cache_blocks);
 
 // Makes what was written before durable, and then, durably, `block` the superblock, sealed.
 result<> commit_superblock(device &to, const superblock &block);

@@ -63,7 +63,7 @@ class Status(ServedCacheTest):
         self.assertRegex(self.must_ctl("status"), STATUS)
 
     def test_json_says_the_same(self):
-        nbdcopy(self.noise("image"), self.uri)
+        nbdcopy(self.image(), self.uri)
         self.must_ctl("set", "mode", "writethrough")
         self.must_ctl("clean")
         self.must_ctl("set", "mode", "writeback")
@@ -138,7 +138,7 @@ class Control(ServedCacheTest):
 
     def make_dirty(self):
         """Writes to some blocks until the cache holds them."""
-        piece = self.noise("piece", 1 << 20)
+        piece = self.image("piece", 1 << 20)
         while not self.field("cache_blocks_dirty"):
             nbdcopy(piece, self.uri)
 

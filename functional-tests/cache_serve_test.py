@@ -10,13 +10,14 @@ import stat
 import subprocess
 import unittest
 
+from cache_files import FAST_SIZE, METADATA_SIZE, ORIGIN_SIZE
 from fixture_images import BIN, Image, run
-from served_cache import FAST_SIZE, METADATA_SIZE, ORIGIN_SIZE, ServedCacheTest, nbdcopy, wait_until
+from served_cache import ServedCacheTest, nbdcopy, wait_until
 
 
 class Serving(ServedCacheTest):
     def test_what_is_written_is_read_after_a_restart(self):
-        image = self.noise("image")
+        image = self.image()
         self.must_serve("--create")
         nbdcopy(image, self.uri)
         self.must_ctl("stop")
@@ -27,7 +28,7 @@ class Serving(ServedCacheTest):
         self.assertEqual((self.folder / "back").read_bytes(), image.read_bytes())
 
     def test_the_origin_is_complete_after_writeback(self):
-        image = self.noise("image")
+        image = self.image()
         self.must_serve("--create")
         nbdcopy(image, self.uri)
         self.must_ctl("stop")
@@ -41,7 +42,7 @@ class Serving(ServedCacheTest):
         self.assertEqual(stat.S_IMODE(self.socket.stat().st_mode) & 0o022, 0)
 
     def test_goes_on_after_the_server_was_killed(self):
-        image = self.noise("image")
+        image = self.image()
         self.must_serve("--create")
         nbdcopy("--flush", image, self.uri)
         self.kill_all_servers()
@@ -112,7 +113,7 @@ class Serving(ServedCacheTest):
         self.assertEqual(done.returncode, 0, done.stderr)
         uri = done.stdout.strip()
         self.assertNotIn(" ", uri)
-        nbdcopy(self.noise("image"), uri)
+        nbdcopy(self.image(), uri)
         self.must_ctl("stop")
 
     def test_names_may_be_relative(self):
@@ -154,7 +155,7 @@ class Foreground(ServedCacheTest):
         self.make_cache()
         for each in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             server = self.in_foreground()
-            nbdcopy(self.noise("image"), self.uri)
+            nbdcopy(self.image(), self.uri)
             server.send_signal(each)
             self.assertEqual((server.wait(60), server.stderr.read()), (0, ""))
             self.assertIn("cleanly shut down: sound", self.check())
@@ -214,7 +215,7 @@ class Captive(ServedCacheTest):
         return run("cache_serve", *self.devices(), "--run", command, *options)
 
     def test_serves_while_the_command_runs(self):
-        image = self.noise("image")
+        image = self.image()
         done = self.run_with(f'nbdcopy {image} "$uri" && nbdinfo --size "$uri"', "--create")
         self.assertEqual((done.returncode, done.stdout, done.stderr), (0, f"{ORIGIN_SIZE}\n", ""))
         self.assertIn("cleanly shut down: sound", self.check())

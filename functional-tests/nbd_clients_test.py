@@ -4,8 +4,9 @@ import random
 import threading
 import unittest
 
+from cache_files import ORIGIN_SIZE
 from nbd_client import FAST_ZERO, FUA, NO_HOLE, NbdError
-from nbdkit_cache import BLOCK, MIB, ORIGIN_SIZE, NbdkitTest
+from nbdkit_cache import BLOCK, MIB, NbdkitTest
 
 MODES = ("writeback", "writethrough")
 NOT_SUPPORTED = 95

@@ -9,9 +9,10 @@ import threading
 import time
 import unittest
 
+from cache_files import FAST_SIZE, ORIGIN_SIZE
 from fixture_images import BIN, run
 from nbd_client import FUA, WRITE, NbdError
-from nbdkit_cache import BLOCK, FAST_SIZE, MIB, ORIGIN_SIZE, NbdkitTest
+from nbdkit_cache import BLOCK, MIB, NbdkitTest
 
 NO_SPACE = 28
 PAGE = 4096

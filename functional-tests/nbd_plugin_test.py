@@ -7,8 +7,9 @@ import socket
 import subprocess
 import unittest
 
+from cache_files import FAST_SIZE, ORIGIN_SIZE
 from nbd_client import NbdError
-from nbdkit_cache import BLOCK, FAST_SIZE, MIB, ORIGIN_SIZE, PLUGIN, NbdkitTest
+from nbdkit_cache import BLOCK, MIB, PLUGIN, NbdkitTest
 
 SHUTTING_DOWN = 108
 

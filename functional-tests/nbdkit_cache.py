@@ -1,50 +1,26 @@
 """A cache of small files, served by nbdkit with the plugin under test."""
 
-import pathlib
-import random
 import signal
 import subprocess
-import tempfile
 import time
-import unittest
 
+from cache_files import CacheFilesTest
 from fixture_images import BIN, run
 from nbd_client import NbdClient
 
 PLUGIN = BIN / "nbdkit-dmcache-plugin.so"
 MIB = 1 << 20
 BLOCK = 64 << 10
-FAST_SIZE = 8 * MIB
-ORIGIN_SIZE = 32 * MIB
 
 
-class NbdkitTest(unittest.TestCase):
-    """Its folder holds the devices of a cache not yet made."""
+class NbdkitTest(CacheFilesTest):
+    """What it serves is killed at the end."""
 
     def setUp(self):
-        folder = tempfile.TemporaryDirectory()
-        self.addCleanup(folder.cleanup)
-        self.folder = pathlib.Path(folder.name)
-        self.metadata = self.make("metadata", 4 * MIB)
-        self.fast = self.make("fast", FAST_SIZE)
-        self.origin = self.make("origin", ORIGIN_SIZE)
-        self.socket = self.folder / "socket"
-        self.uri = f"nbd+unix:///?socket={self.socket}"
+        super().setUp()
         self.server = None
         self.clients = []
         self.addCleanup(self.kill)
-
-    def make(self, name, size):
-        path = self.folder / name
-        with open(path, "wb") as file:
-            file.truncate(size)
-        return path
-
-    def image(self, size=ORIGIN_SIZE, seed=1):
-        """A file of noise."""
-        path = self.folder / "image"
-        path.write_bytes(random.Random(seed).randbytes(size))
-        return path
 
     def nbdkit(self, *options, parameters=()):
         devices = [f"metadata={self.metadata}", f"fast={self.fast}", f"origin={self.origin}"]
@@ -120,5 +96,4 @@ class NbdkitTest(unittest.TestCase):
         return done.stdout
 
     def write_back(self):
-        self.client(BIN / "cache_writeback", "--metadata-device", self.metadata, "--fast-device",
-                    self.fast, "--origin-device", self.origin)
+        self.client(BIN / "cache_writeback", *self.devices())

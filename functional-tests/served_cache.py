@@ -3,19 +3,12 @@
 import hashlib
 import os
 import pathlib
-import random
 import signal
 import subprocess
-import tempfile
 import time
-import unittest
 
+from cache_files import CacheFilesTest
 from fixture_images import BIN, run
-
-ORIGIN_SIZE = 32 << 20
-FAST_SIZE = 8 << 20
-METADATA_SIZE = 4 << 20
-
 
 def nbdcopy(*arguments):
     subprocess.run(["nbdcopy", *arguments], check=True, timeout=120)
@@ -33,35 +26,13 @@ def parent_of(process):
     return int(pathlib.Path(f"/proc/{process}/stat").read_text().rsplit(")")[1].split()[1])
 
 
-class ServedCacheTest(unittest.TestCase):
-    """Its folder holds a cache not yet made; what it serves is stopped at the end."""
+class ServedCacheTest(CacheFilesTest):
+    """What it serves is stopped at the end."""
 
     def setUp(self):
-        folder = tempfile.TemporaryDirectory()
-        self.addCleanup(folder.cleanup)
-        self.folder = pathlib.Path(folder.name)
-        self.metadata = self.make("meta", METADATA_SIZE)
-        self.fast = self.make("fast", FAST_SIZE)
-        self.origin = self.make("origin", ORIGIN_SIZE)
-        self.socket = self.folder / "nbd"
+        super().setUp()
         self.control = self.folder / "control"
-        self.uri = f"nbd+unix:///?socket={self.socket}"
         self.addCleanup(self.stop_if_served)
-
-    def make(self, name, size):
-        path = self.folder / name
-        with open(path, "wb") as file:
-            file.truncate(size)
-        return path
-
-    def noise(self, name, size=ORIGIN_SIZE, seed=1):
-        path = self.folder / name
-        path.write_bytes(random.Random(seed).randbytes(size))
-        return path
-
-    def devices(self):
-        return ["--metadata-device", self.metadata, "--fast-device", self.fast,
-                "--origin-device", self.origin]
 
     def addresses(self):
         return ["--socket", self.socket, "--control", self.control]

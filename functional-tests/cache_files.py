@@ -1,0 +1,41 @@
+"""Small files that a cache is made of."""
+
+import pathlib
+import random
+import tempfile
+import unittest
+
+ORIGIN_SIZE = 32 << 20
+FAST_SIZE = 8 << 20
+METADATA_SIZE = 4 << 20
+
+
+class CacheFilesTest(unittest.TestCase):
+    """Its folder holds the devices of a cache not yet made, which will be served at the socket."""
+
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = pathlib.Path(folder.name)
+        self.metadata = self.make("meta", METADATA_SIZE)
+        self.fast = self.make("fast", FAST_SIZE)
+        self.origin = self.make("origin", ORIGIN_SIZE)
+        self.socket = self.folder / "nbd"
+        self.uri = f"nbd+unix:///?socket={self.socket}"
+
+    def make(self, name, size):
+        path = self.folder / name
+        with open(path, "wb") as file:
+            file.truncate(size)
+        return path
+
+    def image(self, name="image", size=ORIGIN_SIZE, seed=1):
+        """A file of noise."""
+        path = self.folder / name
+        path.write_bytes(random.Random(seed).randbytes(size))
+        return path
+
+    def devices(self):
+        """As the commands take them."""
+        return ["--metadata-device", self.metadata, "--fast-device", self.fast,
+                "--origin-device", self.origin]

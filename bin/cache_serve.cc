@@ -81,8 +81,7 @@ result<engine_options> take_engine_options(const command_line &line) {
   }
   const auto mode = find_cache_mode(line.text_or("mode", "writeback"));
   if (!mode) {
-    return wrong(fmt::format("'{}' is no mode: writeback, writethrough and passthrough are",
-                             line.text("mode")));
+    return std::unexpected{mode.error()};
   }
   engine.mode = *mode;
   engine.policy = line.text_or("policy", "smq");

@@ -299,9 +299,7 @@ task<std::string> control_server::implementation::change_mode(client_pointer wit
                                                               std::string name) {
   const auto mode = find_cache_mode(name);
   if (!mode) {
-    co_return error_line(
-        {failure::usage,
-         fmt::format("'{}' is no mode: writeback, writethrough and passthrough are", name)});
+    co_return error_line(mode.error());
   }
   action what = [this, mode] {
     return runtime_.reload([mode](engine_options &options) { options.mode = *mode; });

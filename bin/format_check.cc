@@ -1,6 +1,7 @@
 #include "bin/format_check.h"
 
 #include <algorithm>
+#include <optional>
 
 #include <fmt/format.h>
 
@@ -8,7 +9,9 @@
 #include "caching/metadata/superblock.h"
 
 namespace dmcache {
+namespace {
 
+// The first block that isn't all zero. Reads as far as that.
 result<std::optional<metadata_block>> first_used_block(device &of) {
   constexpr std::size_t most = 1 << 20;
   aligned_buffer buffer{most};
@@ -28,6 +31,8 @@ result<std::optional<metadata_block>> first_used_block(device &of) {
   }
   return std::nullopt;
 }
+
+} // namespace
 
 result<> check_that_no_cache_is_lost(device &metadata, const std::string &path) {
   const auto used = first_used_block(metadata);

@@ -1,17 +1,12 @@
 // Whether metadata can be made on a device without costing anybody a cache.
 #pragma once
 
-#include <optional>
 #include <string>
 
 #include "base/device.h"
 #include "base/result.h"
-#include "base/units.h"
 
 namespace dmcache {
-
-// The first block that isn't all zero. Reads as far as that.
-result<std::optional<metadata_block>> first_used_block(device &of);
 
 // Fails where the first block is zero, which counts as a new device, and another one is not: there
 // may have been a cache, which could be repaired. `path` is for the text.

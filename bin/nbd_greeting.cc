@@ -10,7 +10,6 @@
 #include <cstring>
 #include <string_view>
 #include <system_error>
-#include <thread>
 
 #include <fmt/format.h>
 
@@ -102,16 +101,12 @@ void nbd_greeting::connect() {
   }
 }
 
-bool nbd_greeting::has_come(std::chrono::milliseconds within) {
+bool nbd_greeting::has_come() {
   if (!connection_.is_open()) {
     connect();
   }
-  if (!connection_.is_open()) {
-    std::this_thread::sleep_for(within);
-    return false;
-  }
   pollfd events{connection_.get(), POLLIN, 0};
-  if (::poll(&events, 1, static_cast<int>(within.count())) != 1) {
+  if (!connection_.is_open() || ::poll(&events, 1, 0) != 1) {
     return false;
   }
   std::array<char, greeting.size()> heard{};
@@ -123,9 +118,6 @@ bool nbd_greeting::has_come(std::chrono::milliseconds within) {
         ::send(connection_.get(), goodbye.data(), goodbye.size(), MSG_NOSIGNAL);
   }
   connection_ = file_descriptor{};
-  if (!has_come) {
-    std::this_thread::sleep_for(within);
-  }
   return has_come;
 }
 

@@ -1,7 +1,6 @@
 // Whether an NBD server answers yet: it greets who connects.
 #pragma once
 
-#include <chrono>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -22,9 +21,9 @@ class nbd_greeting {
   nbd_greeting(std::optional<std::uint16_t> port, std::string socket)
       : port_{port}, socket_{std::move(socket)} {}
 
-  // Waits a while for the greeting; connects first, again if need be. Once it has come, the server
-  // is told goodbye.
-  bool has_come(std::chrono::milliseconds within);
+  // Looks for it, and connects first, again if need be. Once it has come, the server is told
+  // goodbye.
+  bool has_come();
 
  private:
   void connect();

@@ -135,7 +135,7 @@ void supervisor::take_signals() {
 }
 
 void supervisor::greet() {
-  if (is_answering_ || !greeting_.has_come(std::chrono::milliseconds{0})) {
+  if (is_answering_ || !greeting_.has_come()) {
     return;
   }
   is_answering_ = true;

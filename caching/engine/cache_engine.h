@@ -62,7 +62,8 @@ std::string status_line(const engine_status &status);
 
 // "writeback", "writethrough", "passthrough".
 std::string_view name_of(cache_mode mode);
-std::optional<cache_mode> find_cache_mode(std::string_view name);
+// The other way round. Fails with failure::usage.
+result<cache_mode> find_cache_mode(std::string_view name);
 
 class cache_engine {
  public:

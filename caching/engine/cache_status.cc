@@ -37,10 +37,14 @@ std::string_view name_of(cache_mode mode) {
   return std::ranges::find(mode_names, mode, [](const auto &each) { return each.first; })->second;
 }
 
-std::optional<cache_mode> find_cache_mode(std::string_view name) {
+result<cache_mode> find_cache_mode(std::string_view name) {
   const auto *found =
       std::ranges::find(mode_names, name, [](const auto &each) { return each.second; });
-  return found == mode_names.end() ? std::nullopt : std::optional{found->first};
+  if (found == mode_names.end()) {
+    return fail(failure::usage,
+                fmt::format("'{}' is no mode: writeback, writethrough and passthrough are", name));
+  }
+  return found->first;
 }
 
 engine_status cache_engine::status() const {

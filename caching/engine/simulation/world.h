@@ -22,8 +22,8 @@ namespace dmcache {
 
 struct world_options {
   std::uint64_t seed = 0;
-  sectors fast_size{8 * 64};
-  sectors origin_size{24 * 64 + 8};
+  sectors fast_size{std::uint64_t{8} * 64};
+  sectors origin_size{std::uint64_t{24} * 64 + 8};
   std::uint64_t nr_metadata_blocks = 64;
   simulated_device::options metadata{}; // of the devices
   simulated_device::options fast{};

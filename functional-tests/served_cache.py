@@ -18,7 +18,7 @@ def wait_until(condition):
     deadline = time.monotonic() + 60
     while not condition():
         if time.monotonic() > deadline:
-            raise TimeoutError("it takes too long")
+            raise AssertionError("it takes too long")
         time.sleep(0.01)
 
 

@@ -2,6 +2,7 @@
 
 import pathlib
 import random
+import subprocess
 import tempfile
 import unittest
 
@@ -39,3 +40,8 @@ class CacheFilesTest(unittest.TestCase):
         """As the commands take them."""
         return ["--metadata-device", self.metadata, "--fast-device", self.fast,
                 "--origin-device", self.origin]
+
+    def wait_for_devices(self):
+        """Until nobody has them open any more."""
+        for each in (self.metadata, self.fast, self.origin):
+            subprocess.run(["flock", "--timeout", "60", each, "true"], check=True)

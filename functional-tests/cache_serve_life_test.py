@@ -13,7 +13,7 @@ import unittest
 
 from fixture_images import BIN, run
 from nbd_client import READ, WRITE, NbdClient
-from served_cache import ServedCacheTest, parent_of, wait_until
+from served_cache import ServedCacheTest, end, parent_of, wait_until
 
 PIECE = 64 << 10
 AGAIN = r"nbdkit was killed by signal {} \({}\), and is started again: all that is cached counts " \
@@ -240,8 +240,8 @@ class Background(LivingServerTest):
 
     def test_a_signal_is_a_clean_shutdown(self):
         self.must_serve("--create")
-        os.kill(self.supervisor_pid(), signal.SIGTERM)
-        wait_until(lambda: not self.server_pid())
+        end(self.supervisor_pid(), signal.SIGTERM)
+        self.assertIsNone(self.server_pid())
         self.assertIn("cleanly shut down: sound", self.check())
 
     def test_tells_the_systems_log(self):

@@ -12,7 +12,7 @@ import unittest
 
 from cache_files import FAST_SIZE, METADATA_SIZE, ORIGIN_SIZE
 from fixture_images import BIN, Image, run
-from served_cache import ServedCacheTest, nbdcopy, wait_until
+from served_cache import ServedCacheTest, nbdcopy
 
 
 class Serving(ServedCacheTest):
@@ -179,7 +179,7 @@ class Foreground(ServedCacheTest):
         server = self.in_foreground("--create")
         server.kill()
         server.wait(60)
-        wait_until(lambda: not self.server_pid())
+        self.wait_for_devices()
         self.assertIn("cleanly shut down: sound", self.check())
 
     def test_systemd_is_told_when_it_is_ready(self):

@@ -78,11 +78,6 @@ class NbdkitTest(CacheFilesTest):
         self.clients.append(client)
         return client
 
-    def wait_for_devices(self):
-        """Until nobody has them open any more."""
-        for each in (self.metadata, self.fast, self.origin):
-            self.client("flock", "--timeout", "30", each, "true")
-
     def check(self):
         """What cache_check says of sound metadata."""
         done = run("cache_check", self.metadata)

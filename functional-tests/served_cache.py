@@ -3,12 +3,14 @@
 import hashlib
 import os
 import pathlib
+import select
 import signal
 import subprocess
 import time
 
 from cache_files import CacheFilesTest
 from fixture_images import BIN, run
+
 
 def nbdcopy(*arguments):
     subprocess.run(["nbdcopy", *arguments], check=True, timeout=120)
@@ -20,6 +22,16 @@ def wait_until(condition):
         if time.monotonic() > deadline:
             raise AssertionError("it takes too long")
         time.sleep(0.01)
+
+
+def end(process, number=signal.SIGKILL):
+    """Ends a process by a signal. It has nothing open any more then, not even in other threads."""
+    handle = os.pidfd_open(process)
+    try:
+        signal.pidfd_send_signal(handle, number)
+        wait_until(lambda: select.select([handle], [], [], 1)[0])
+    finally:
+        os.close(handle)
 
 
 def parent_of(process):
@@ -83,19 +95,15 @@ class ServedCacheTest(CacheFilesTest):
         return None
 
     def kill_server(self, number=signal.SIGKILL):
-        """Kills nbdkit; its supervisor lives on. The pid that it had."""
-        pid = self.server_pid()
-        os.kill(pid, number)
-        wait_until(lambda: self.server_pid() != pid)
-        return pid
+        """Kills nbdkit; its supervisor lives on."""
+        end(self.server_pid(), number)
 
     def kill_all_servers(self):
         """As if the machine died: nothing is shut down, nothing started again."""
-        server = self.server_pid()
-        supervisor = parent_of(server)
+        supervisor = parent_of(self.server_pid())
         os.kill(supervisor, signal.SIGSTOP)
         self.kill_server()
-        os.kill(supervisor, signal.SIGKILL)
+        end(supervisor)
 
     def make_cache(self, *options):
         """A cache that holds nothing yet."""

@@ -44,4 +44,4 @@ class CacheFilesTest(unittest.TestCase):
     def wait_for_devices(self):
         """Until nobody has them open any more."""
         for each in (self.metadata, self.fast, self.origin):
-            subprocess.run(["flock", "--timeout", "60", each, "true"], check=True)
+            subprocess.run(["flock", "--timeout", "30", each, "true"], check=True)

@@ -38,6 +38,9 @@ class aio_queue final : public request_queue {
     case io_request::operation::write_zeroes:
       ended_.push_back({slot, discard_or_zero(file, request)});
       return;
+    case io_request::operation::prefetch:
+      ended_.push_back({slot, -EOPNOTSUPP});
+      return;
     }
     staged_.push_back(&control);
   }

@@ -11,6 +11,7 @@
 #include <span>
 #include <system_error>
 
+#include "base/io_operation.h"
 #include "base/units.h"
 
 namespace dmcache {
@@ -32,13 +33,7 @@ class io_listener {
 };
 
 struct io_request {
-  enum class operation : std::uint8_t {
-    read,
-    write,
-    flush,        // makes durable all writes that ended before this was submitted
-    discard,      // the range isn't needed: what is read of it later is old, or zero
-    write_zeroes, // like a write of zeroes
-  };
+  using operation = io_operation; // any but prefetch
 
   operation op;
   bytes offset;

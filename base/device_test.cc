@@ -17,9 +17,9 @@
 #include <gtest/gtest.h>
 
 #include "base/aligned_buffer.h"
-#include "base/faulty_device.h"
 #include "base/file_device.h"
 #include "base/memory_device.h"
+#include "base/testing/faulty_device.h"
 
 namespace dmcache {
 namespace {

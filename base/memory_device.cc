@@ -37,6 +37,7 @@ std::error_code memory_device::carry_out(const io_request &request) {
     std::ranges::fill(stored, std::byte{0});
     break;
   case io_request::operation::flush:
+  case io_request::operation::prefetch:
     break;
   }
   return {};

@@ -26,6 +26,7 @@ void overlay_device::submit(std::span<const io_request> requests) {
       break;
     case io_request::operation::discard:
     case io_request::operation::write_zeroes:
+    case io_request::operation::prefetch:
       ended_.push_back({each, std::make_error_code(std::errc::not_supported)});
       break;
     }

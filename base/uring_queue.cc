@@ -44,6 +44,9 @@ class uring_queue final : public request_queue {
       io_uring_prep_fallocate(entry, file, allocation_mode(request), static_cast<off_t>(offset),
                               static_cast<off_t>(request.length.value()));
       break;
+    case io_request::operation::prefetch:
+      io_uring_prep_nop(entry); // which files don't know, and needn't
+      break;
     }
     io_uring_sqe_set_data64(entry, slot);
   }

@@ -13,7 +13,7 @@
 
 #include "base/file_device.h"
 #include "bench/io_loops.h"
-#include "caching/engine/file_runtime.h"
+#include "caching/runtime/file_runtime.h"
 #include "caching/tools/restore.h"
 
 namespace dmcache {

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "base/result.h"
-#include "caching/engine/cache_files.h"
+#include "caching/runtime/cache_files.h"
 
 namespace dmcache {
 

@@ -13,7 +13,7 @@
 
 #include "base/aligned_buffer.h"
 #include "base/file_requests.h"
-#include "caching/engine/file_runtime.h"
+#include "caching/runtime/file_runtime.h"
 
 namespace dmcache {
 

@@ -11,10 +11,10 @@
 
 #include "base/report.h"
 #include "bin/command.h"
-#include "bin/control_client.h"
-#include "bin/status_json.h"
-#include "bin/status_metrics.h"
-#include "bin/status_text.h"
+#include "bin/control/control_client.h"
+#include "bin/control/status_json.h"
+#include "bin/control/status_metrics.h"
+#include "bin/control/status_text.h"
 
 namespace dmcache {
 namespace {

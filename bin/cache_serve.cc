@@ -5,10 +5,10 @@
 #include <limits>
 
 #include "bin/command.h"
-#include "bin/nbd_greeting.h"
-#include "bin/nbdkit_server.h"
-#include "bin/serve_check.h"
-#include "bin/unix_socket.h"
+#include "bin/control/unix_socket.h"
+#include "bin/serve/nbd_greeting.h"
+#include "bin/serve/nbdkit_server.h"
+#include "bin/serve/serve_check.h"
 #include "caching/engine/cache_engine.h"
 #include "caching/tools/size_text.h"
 

@@ -191,7 +191,7 @@ class Foreground(ServedCacheTest):
             self.assertEqual(manager.recv(1000).decode(), f"READY=1\nSTATUS=serving {self.uri}")
 
     def test_the_unit_is_sound(self):
-        unit = BIN.parent / "bin" / "cache-serve@.service"
+        unit = BIN.parent / "bin" / "serve" / "cache-serve@.service"
         text = unit.read_text()
         self.assertNotIn("@CMAKE", text)
         # Its limit can be reached, where systemd looks for it.

@@ -5,7 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "persistent-data/bitset_reader.h"
-#include "persistent-data/image_builder.h"
+#include "persistent-data/testing/image_builder.h"
 
 namespace dmcache {
 namespace {

@@ -2,8 +2,8 @@
 
 #include <random>
 
-#include "base/faulty_device.h"
-#include "persistent-data/test_store.h"
+#include "base/testing/faulty_device.h"
+#include "persistent-data/testing/memory_store.h"
 
 namespace dmcache {
 namespace {

@@ -4,8 +4,8 @@
 
 #include <gtest/gtest.h>
 
-#include "base/faulty_device.h"
 #include "base/memory_device.h"
+#include "base/testing/faulty_device.h"
 
 namespace dmcache {
 namespace {

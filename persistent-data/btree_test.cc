@@ -4,7 +4,7 @@
 #include <random>
 
 #include "persistent-data/btree_node.h"
-#include "persistent-data/test_store.h"
+#include "persistent-data/testing/memory_store.h"
 
 namespace dmcache {
 namespace {

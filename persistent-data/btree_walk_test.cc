@@ -2,8 +2,8 @@
 
 #include <gtest/gtest.h>
 
-#include "base/faulty_device.h"
-#include "persistent-data/image_builder.h"
+#include "base/testing/faulty_device.h"
+#include "persistent-data/testing/image_builder.h"
 
 namespace dmcache {
 namespace {

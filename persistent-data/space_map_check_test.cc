@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-#include "persistent-data/image_builder.h"
+#include "persistent-data/testing/image_builder.h"
 
 namespace dmcache {
 namespace {

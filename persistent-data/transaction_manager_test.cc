@@ -3,9 +3,9 @@
 #include <map>
 #include <random>
 
-#include "base/faulty_device.h"
-#include "base/simulated_device.h"
-#include "persistent-data/test_store.h"
+#include "base/testing/faulty_device.h"
+#include "base/testing/simulated_device.h"
+#include "persistent-data/testing/memory_store.h"
 
 namespace dmcache {
 namespace {

@@ -217,6 +217,30 @@ void cache_engine::tick(instant now) {
   run();
 }
 
+engine_status cache_engine::status() const {
+  engine_status now;
+  now.origin_size = sectors{state_.origin_size.value() / sector_size};
+  now.metadata_used = state_.metadata->nr_used_blocks();
+  now.metadata_total = state_.metadata->nr_blocks();
+  now.metadata_version = state_.metadata->version();
+  now.block_size = state_.options.block_size;
+  now.cache_used = state_.mappings->nr_mapped();
+  now.cache_total = state_.mappings->nr_cache_blocks();
+  now.statistics = state_.statistics;
+  now.counts = state_.counts;
+  now.dirty = state_.mappings->nr_dirty();
+  now.migrating = migrations_.nr_migrating();
+  now.mode = state_.mode;
+  now.discard_passdown = state_.options.discard_passdown;
+  now.migration_threshold = state_.options.migration_threshold;
+  now.policy = state_.decisions->name();
+  now.policy_settings = state_.decisions->settings();
+  now.metadata_is = state_.metadata_is;
+  now.is_read_only = state_.metadata_is != metadata_mode::write;
+  now.needs_check = state_.metadata->is_needs_check();
+  return now;
+}
+
 void cache_engine::complete(request &which) {
   completed_.push(which);
 }

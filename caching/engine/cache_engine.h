@@ -23,6 +23,8 @@
 #include "caching/engine/committer.h"
 #include "caching/engine/data_path.h"
 #include "caching/engine/migrator.h"
+#include "caching/engine/options.h"
+#include "caching/engine/status.h"
 
 namespace dmcache {
 
@@ -34,36 +36,6 @@ struct control {
 
   control *next = nullptr; // the engine's own
 };
-
-struct engine_status {
-  sectors origin_size;
-  std::uint64_t metadata_used = 0; // blocks, as is the total
-  std::uint64_t metadata_total = 0;
-  sectors block_size;
-  std::uint64_t cache_used = 0; // blocks that are mapped
-  std::uint64_t cache_total = 0;
-  cache_statistics statistics;
-  cache_counts counts;
-  std::uint64_t dirty = 0;
-  std::uint64_t migrating = 0;
-  std::uint32_t metadata_version = 0;
-  cache_mode mode{};
-  bool discard_passdown = true;
-  sectors migration_threshold;
-  std::string policy;
-  std::vector<policy::setting> policy_settings;
-  metadata_mode metadata_is{};
-  bool is_read_only = false; // opened so, or become so
-  bool needs_check = false;
-};
-
-// "0 131072 cache 8 9/1024 …", as the kernel's target says it.
-std::string status_line(const engine_status &status);
-
-// "writeback", "writethrough", "passthrough".
-std::string_view name_of(cache_mode mode);
-// The other way round. Fails with failure::usage.
-result<cache_mode> find_cache_mode(std::string_view name);
 
 class cache_engine {
  public:

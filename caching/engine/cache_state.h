@@ -3,64 +3,23 @@
 #pragma once
 
 #include <array>
-#include <chrono>
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include "caching/engine/block_locks.h"
 #include "caching/engine/flow.h"
+#include "caching/engine/instant.h"
 #include "caching/engine/intrusive_queue.h"
-#include "caching/engine/mapping_table.h"
-#include "caching/engine/online_metadata.h"
+#include "caching/engine/options.h"
 #include "caching/engine/request.h"
+#include "caching/engine/status.h"
+#include "caching/online-metadata/mapping_table.h"
+#include "caching/online-metadata/online_metadata.h"
 #include "caching/policy/policy.h"
 
 namespace dmcache {
-
-// A point in time, since any fixed one.
-using instant = std::chrono::nanoseconds;
-
-enum class cache_mode : std::uint8_t { writeback, writethrough, passthrough };
-
-// What can be said of a cache when it is opened, and, but for the first four, anew while it runs.
-struct engine_options {
-  sectors block_size;                 // 0: what the metadata say, or 128 for new ones
-  std::uint32_t metadata_version = 2; // of new metadata
-  bool read_only = false;             // nothing is written anywhere
-  bool may_format = true;             // if block 0 of the metadata is all zero
-  cache_mode mode = cache_mode::writeback;
-  std::string policy = "smq";
-  std::vector<policy::setting> policy_settings;
-  sectors migration_threshold{2048};
-  bool discard_passdown = true;
-  // Makes the policy of a name: others than this one's are possible.
-  std::function<result<std::unique_ptr<dmcache::policy>>(std::string_view, const policy_geometry &)>
-      make_policy = dmcache::make_policy;
-};
-
-// What is to be changed of the options in force.
-using options_change = std::function<void(engine_options &)>;
-
-// How far the metadata can be relied on.
-enum class metadata_mode : std::uint8_t {
-  untouched, // the cache was opened read-only: nothing is ever written
-  write,
-  read_only, // a change could not be made durable: NEEDS_CHECK is set, nothing migrates or flushes
-  fail,      // not even that could be written: nothing is served any more
-};
-
-struct cache_counts {
-  std::uint64_t demotions = 0;
-  std::uint64_t promotions = 0;
-  std::uint64_t writebacks = 0;
-  std::uint64_t fast_errors_served = 0; // reads of clean blocks that the origin answered
-  std::uint64_t migration_errors = 0;   // promotions, demotions and writebacks that failed
-  std::uint64_t commits = 0;
-};
 
 // I/O that the engine wants done, in order.
 class outbox {

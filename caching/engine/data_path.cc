@@ -14,19 +14,6 @@ std::error_code io_error() {
   return std::make_error_code(std::errc::io_error);
 }
 
-template <operation as> constexpr bool is_same(engine_io::operation op) {
-  return static_cast<int>(op) == static_cast<int>(as);
-}
-
-// Of all but flushes and hints, which lead to no I/O of their own.
-engine_io::operation io_operation(operation of) {
-  static_assert(is_same<operation::read>(engine_io::operation::read) &&
-                is_same<operation::write>(engine_io::operation::write) &&
-                is_same<operation::discard>(engine_io::operation::discard) &&
-                is_same<operation::write_zeroes>(engine_io::operation::write_zeroes));
-  return static_cast<engine_io::operation>(of);
-}
-
 // Does it change what the block holds?
 bool changes_data(const piece &which) {
   return which.of->op == operation::write || which.of->op == operation::write_zeroes;
@@ -329,7 +316,7 @@ void data_path::send_to_both(piece &which, cache_block block) {
 }
 
 void data_path::issue(piece &which, engine_io &io, cache_device on, bytes offset) {
-  io.op = io_operation(which.of->op);
+  io.op = which.of->op;
   io.on = on;
   io.offset = offset;
   io.length = bytes{which.end - which.begin};

@@ -4,7 +4,7 @@
 #include <cstring>
 
 #include "base/assert.h"
-#include "caching/engine/trouble_log.h"
+#include "caching/engine/io_description.h"
 
 namespace dmcache {
 namespace {

@@ -10,6 +10,7 @@
 #include <span>
 #include <system_error>
 
+#include "base/io_operation.h"
 #include "base/units.h"
 
 namespace dmcache {
@@ -23,7 +24,7 @@ enum class cache_device : std::uint8_t { metadata, fast, origin };
 // An I/O that the engine wants done. Offset and length are multiples of 512 bytes, on the metadata
 // device of 4096; data lie at such addresses if those of the requests do.
 struct engine_io {
-  enum class operation : std::uint8_t { read, write, flush, discard, write_zeroes };
+  using operation = io_operation; // any but prefetch
 
   operation op{};
   cache_device on{};
@@ -64,14 +65,7 @@ struct piece {
 };
 
 struct request {
-  enum class operation : std::uint8_t {
-    read,
-    write,
-    flush,        // what was acknowledged before is durable when this completes
-    discard,      // the client doesn't need it any more: what is read of it later is old, or zero
-    write_zeroes, // like a write of zeroes
-    prefetch,     // the client will read it: a hint
-  };
+  using operation = io_operation;
 
   operation op{};
   bool fua = false;          // durable when it completes

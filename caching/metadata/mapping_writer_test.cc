@@ -5,10 +5,10 @@
 
 #include <gtest/gtest.h>
 
-#include "base/faulty_device.h"
+#include "base/testing/faulty_device.h"
 #include "caching/metadata/metadata_reader.h"
-#include "persistent-data/image_builder.h"
 #include "persistent-data/space_map_check.h"
+#include "persistent-data/testing/image_builder.h"
 
 namespace dmcache {
 namespace {

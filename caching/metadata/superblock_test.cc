@@ -5,7 +5,7 @@
 
 #include <gtest/gtest.h>
 
-#include "caching/metadata/metadata_image.h"
+#include "caching/metadata/testing/metadata_image.h"
 
 namespace dmcache {
 namespace {

@@ -8,9 +8,9 @@
 
 #include <gtest/gtest.h>
 
-#include "base/faulty_device.h"
 #include "base/lent_device.h"
 #include "base/memory_device.h"
+#include "base/testing/faulty_device.h"
 #include "caching/metadata/cache_contents.h"
 #include "caching/tools/check.h"
 

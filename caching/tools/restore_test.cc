@@ -8,9 +8,9 @@
 
 #include <gtest/gtest.h>
 
-#include "base/faulty_device.h"
 #include "base/memory_device.h"
-#include "base/simulated_device.h"
+#include "base/testing/faulty_device.h"
+#include "base/testing/simulated_device.h"
 #include "caching/metadata/metadata_reader.h"
 #include "caching/tools/check.h"
 

@@ -11,9 +11,9 @@
 
 #include <gtest/gtest.h>
 
-#include "base/faulty_device.h"
 #include "base/memory_device.h"
-#include "base/simulated_device.h"
+#include "base/testing/faulty_device.h"
+#include "base/testing/simulated_device.h"
 #include "caching/metadata/cache_contents.h"
 
 namespace dmcache {

@@ -98,6 +98,8 @@ std::error_code engine_target::perform(engine_io &which) {
   case engine_io::operation::discard: // a device may do just that
   case engine_io::operation::write_zeroes:
     return on.write_zeroes(which.offset, which.length);
+  case engine_io::operation::prefetch:
+    break;
   }
   return std::make_error_code(std::errc::invalid_argument);
 }

@@ -1,0 +1,423 @@
+#include "bin/control/control_server.h"
+
+#include <algorithm>
+#include <optional>
+#include <set>
+#include <string_view>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include <boost/asio.hpp>
+#include <fmt/format.h>
+
+#include "bin/control/control_protocol.h"
+#include "bin/control/status_json.h"
+#include "bin/control/unix_socket.h"
+
+namespace dmcache {
+namespace {
+
+namespace asio = boost::asio;
+using asio::local::stream_protocol;
+using error_code = boost::system::error_code;
+template <typename Value = void> using task = asio::awaitable<Value>;
+
+constexpr std::size_t max_operations = 4; // under way at a time: each takes a thread
+constexpr std::chrono::milliseconds between_progress{250};
+constexpr std::chrono::milliseconds pause_after_failed_accept{1000};
+constexpr std::chrono::milliseconds grace{1000}; // for clients, at the end
+
+// What failed is told by `failed`, not thrown.
+auto telling(error_code &failed) {
+  return asio::redirect_error(asio::use_awaitable, failed);
+}
+
+struct client {
+  explicit client(stream_protocol::socket connected)
+      : socket{std::move(connected)}, deadline{socket.get_executor()} {}
+
+  void hang_up() {
+    error_code ignored;
+    socket.close(ignored);
+  }
+
+  stream_protocol::socket socket;
+  asio::steady_timer deadline; // of a time_limit
+  std::string received;        // and not yet looked at
+  bool is_asked_for = false;   // a request is waited for
+};
+
+// Hangs up on a client with whom something takes longer, while this lives.
+class time_limit {
+ public:
+  time_limit(const std::shared_ptr<client> &with, std::chrono::milliseconds at_most)
+      : with_{*with} {
+    with_.deadline.expires_after(at_most);
+    with_.deadline.async_wait([with](error_code cancelled) {
+      if (!cancelled) {
+        with->hang_up();
+      }
+    });
+  }
+  time_limit(const time_limit &) = delete;
+  time_limit &operator=(const time_limit &) = delete;
+  ~time_limit() { with_.deadline.cancel(); }
+
+ private:
+  client &with_;
+};
+
+// Something that a client waits for.
+struct operation {
+  explicit operation(asio::io_context &in) : changed{in} {}
+
+  void end(result<> how) {
+    outcome = std::move(how);
+    changed.cancel();
+  }
+
+  std::optional<result<>> outcome;
+  asio::steady_timer changed; // cancelled when there is an outcome
+};
+
+result<std::vector<std::string>> words_of(std::string_view line) {
+  std::vector<std::string> words;
+  std::string word;
+  for (const char each : line) {
+    if (each != ' ' && (each < '!' || each > '~')) {
+      return fail(failure::usage, "a request is words of printable characters");
+    }
+    if (each != ' ') {
+      word += each;
+    } else if (!word.empty()) {
+      words.push_back(std::exchange(word, {}));
+    }
+  }
+  if (!word.empty()) {
+    words.push_back(std::move(word));
+  }
+  return words;
+}
+
+} // namespace
+
+// Everything is the thread's that runs `io_`, unless it says otherwise.
+class control_server::implementation {
+ public:
+  implementation(threaded_runtime &of, listening_socket at, std::function<void()> stop,
+                 const control_limits &limits)
+      : runtime_{of}, listens_{std::move(at)}, stop_{std::move(stop)}, limits_{limits} {
+    acceptor_.assign(stream_protocol{}, listens_.take_descriptor().release());
+    asio::co_spawn(io_, accept_clients(), asio::detached);
+    thread_ = std::thread{[this] { run(); }};
+  }
+
+  void finish(const result<> &closed); // any thread's
+
+ private:
+  using action = std::function<result<>()>;
+  using client_pointer = std::shared_ptr<client>;
+
+  void run();
+  task<> accept_clients();
+  void begin(stream_protocol::socket connected);
+  task<> serve(client_pointer with);
+  task<std::optional<std::string>> read_request(client_pointer with);
+  task<bool> send(client_pointer with, std::string text);
+  task<std::string> answer(client_pointer with, std::vector<std::string> words);
+  task<std::string> change_mode(client_pointer with, std::string name);
+  task<std::string> change_policy(client_pointer with, std::vector<std::string> words);
+  task<std::string> clean(client_pointer with);
+  task<std::string> stop(client_pointer with);
+  task<std::string> in_background(client_pointer with, action what,
+                                  std::optional<std::uint64_t> nr_dirty = {});
+  task<std::string> wait_for(client_pointer with, std::shared_ptr<operation> which,
+                             std::optional<std::uint64_t> nr_dirty);
+  std::string progress_line(std::optional<std::uint64_t> nr_dirty);
+
+  threaded_runtime &runtime_;
+  listening_socket listens_;
+  std::function<void()> stop_;
+  control_limits limits_;
+  asio::io_context io_{1};
+  stream_protocol::acceptor acceptor_{io_};
+  asio::steady_timer pause_{io_}; // of accepting
+  asio::steady_timer grace_{io_};
+  std::set<client_pointer> clients_;
+  std::vector<std::shared_ptr<operation>> stopping_; // what waits for the end
+  std::size_t nr_operations_ = 0;                    // with the workers
+  bool is_ending_ = false;
+  asio::thread_pool workers_{max_operations};
+  std::thread thread_;
+};
+
+void control_server::implementation::run() {
+  for (bool is_done = false; !is_done;) {
+    try {
+      io_.run();
+      is_done = true;
+    } catch (const std::exception &) { // out of memory: whoever it was for gets no answer
+      is_done = io_.stopped();
+    }
+  }
+}
+
+void control_server::implementation::finish(const result<> &closed) {
+  asio::post(io_, [this, closed] {
+    is_ending_ = true;
+    error_code ignored;
+    acceptor_.close(ignored);
+    pause_.cancel();
+    for (const auto &each : stopping_) {
+      each->end(closed);
+    }
+    for (const auto &each : clients_) {
+      if (each->is_asked_for) {
+        each->hang_up();
+      }
+    }
+    if (!clients_.empty()) {
+      grace_.expires_after(grace);
+      grace_.async_wait([this](error_code cancelled) {
+        if (!cancelled) {
+          io_.stop();
+        }
+      });
+    }
+  });
+  thread_.join();
+  workers_.join();
+}
+
+task<> control_server::implementation::accept_clients() {
+  while (!is_ending_) {
+    error_code failed;
+    stream_protocol::socket connected = co_await acceptor_.async_accept(telling(failed));
+    if (!failed && !is_ending_) {
+      begin(std::move(connected));
+    } else if (!is_ending_) { // out of descriptors, most likely
+      pause_.expires_after(pause_after_failed_accept);
+      co_await pause_.async_wait(telling(failed));
+    }
+  }
+}
+
+void control_server::implementation::begin(stream_protocol::socket connected) {
+  const auto with = std::make_shared<client>(std::move(connected));
+  if (clients_.size() >= limits_.nr_clients) {
+    error_code ignored;
+    with->socket.non_blocking(true, ignored);
+    with->socket.send(asio::buffer(error_line(
+                          {failure::environment, "too many clients at a time: try again later"})),
+                      0, ignored);
+    return;
+  }
+  clients_.insert(with);
+  asio::co_spawn(io_, serve(with), [this, with](const std::exception_ptr &) {
+    clients_.erase(with);
+    if (clients_.empty()) {
+      grace_.cancel();
+    }
+  });
+}
+
+task<> control_server::implementation::serve(client_pointer with) {
+  while (!is_ending_) {
+    const std::optional<std::string> line = co_await read_request(with);
+    if (!line) {
+      co_return;
+    }
+    std::string reply;
+    if (auto words = words_of(*line); words) {
+      reply = co_await answer(with, std::move(*words));
+    } else {
+      reply = error_line(words.error());
+    }
+    if (!co_await send(with, std::move(reply))) {
+      co_return;
+    }
+  }
+}
+
+// Without the line's end; none if the client is gone, or has to go.
+task<std::optional<std::string>> control_server::implementation::read_request(client_pointer with) {
+  const time_limit limit{with, limits_.request};
+  with->is_asked_for = true;
+  error_code failed;
+  const std::size_t size = co_await asio::async_read_until(
+      with->socket, asio::dynamic_buffer(with->received, max_request_size), '\n', telling(failed));
+  with->is_asked_for = false;
+  if (failed == asio::error::not_found) {
+    const error why{failure::usage,
+                    fmt::format("a request has at most {} bytes", max_request_size)};
+    co_await send(with, error_line(why));
+  }
+  if (failed) {
+    co_return std::nullopt;
+  }
+  std::string line = with->received.substr(0, size - 1);
+  with->received.erase(0, size);
+  co_return line;
+}
+
+task<bool> control_server::implementation::send(client_pointer with, std::string text) {
+  const time_limit limit{with, limits_.answer};
+  error_code failed;
+  co_await asio::async_write(with->socket, asio::buffer(text), telling(failed));
+  co_return !failed;
+}
+
+task<std::string> control_server::implementation::answer(client_pointer with,
+                                                         std::vector<std::string> words) {
+  const std::string first = words.empty() ? "" : words[0];
+  if (first == "status" && words.size() == 1) {
+    co_return fmt::format("ok {}\n", to_json(runtime_.status()));
+  }
+  if (first == "message" && words.size() > 1) {
+    words.erase(words.begin());
+    action what = [this, words] { return runtime_.message(words); };
+    co_return co_await in_background(with, std::move(what));
+  }
+  if (first == "set" && words.size() == 3 && words[1] == "mode") {
+    co_return co_await change_mode(with, words[2]);
+  }
+  if (first == "set" && words.size() > 2 && words[1] == "policy") {
+    co_return co_await change_policy(with, std::move(words));
+  }
+  if (first == "clean" && words.size() == 1) {
+    co_return co_await clean(with);
+  }
+  if (first == "stop" && words.size() == 1) {
+    co_return co_await stop(with);
+  }
+  co_return error_line({failure::usage, "requests are: status, message WORD..., set mode MODE, set "
+                                        "policy NAME [KEY VALUE]..., clean, stop"});
+}
+
+task<std::string> control_server::implementation::change_mode(client_pointer with,
+                                                              std::string name) {
+  const auto mode = find_cache_mode(name);
+  if (!mode) {
+    co_return error_line(mode.error());
+  }
+  action what = [this, mode] {
+    return runtime_.reload([mode](engine_options &options) { options.mode = *mode; });
+  };
+  co_return co_await in_background(with, std::move(what));
+}
+
+// `words`: "set", "policy", and what follows.
+task<std::string> control_server::implementation::change_policy(client_pointer with,
+                                                                std::vector<std::string> words) {
+  if (words.size() % 2 == 0) {
+    co_return error_line({failure::usage, "a policy's settings are keys, each with a value"});
+  }
+  action what = [this, words] {
+    return runtime_.reload([&words](engine_options &options) {
+      options.policy = words[2];
+      options.policy_settings.clear();
+      for (std::size_t i = 3; i + 1 < words.size(); i += 2) {
+        options.policy_settings.emplace_back(words[i], words[i + 1]);
+      }
+    });
+  };
+  co_return co_await in_background(with, std::move(what));
+}
+
+task<std::string> control_server::implementation::clean(client_pointer with) {
+  action what = [this] { return runtime_.clean(); };
+  co_return co_await in_background(with, std::move(what), runtime_.status().dirty);
+}
+
+task<std::string> control_server::implementation::stop(client_pointer with) {
+  const auto made = std::make_shared<operation>(io_);
+  stopping_.push_back(made);
+  stop_();
+  co_return co_await wait_for(with, made, {});
+}
+
+task<std::string>
+control_server::implementation::in_background(client_pointer with, action what,
+                                              std::optional<std::uint64_t> nr_dirty) {
+  if (nr_operations_ == max_operations) {
+    co_return error_line({failure::failed, fmt::format("{} requests are under way already: wait "
+                                                       "until one is done",
+                                                       max_operations)});
+  }
+  ++nr_operations_;
+  const auto made = std::make_shared<operation>(io_);
+  asio::post(workers_, [this, made, what] {
+    result<> outcome = fail(failure::environment, "out of memory");
+    try {
+      outcome = what();
+    } catch (const std::exception &unexpected) {
+      outcome = fail(failure::environment, unexpected.what());
+    }
+    asio::post(io_, [this, made, outcome] {
+      --nr_operations_;
+      made->end(outcome);
+    });
+  });
+  co_return co_await wait_for(with, made, nr_dirty);
+}
+
+// The answer; nothing if the client doesn't take what it is told meanwhile.
+task<std::string> control_server::implementation::wait_for(client_pointer with,
+                                                           std::shared_ptr<operation> which,
+                                                           std::optional<std::uint64_t> nr_dirty) {
+  while (!which->outcome) {
+    error_code cancelled;
+    which->changed.expires_after(between_progress);
+    co_await which->changed.async_wait(telling(cancelled));
+    if (which->outcome) {
+      break;
+    }
+    const bool is_told = co_await send(with, progress_line(nr_dirty));
+    if (!is_told) {
+      std::erase(stopping_, which);
+      co_return "";
+    }
+  }
+  std::erase(stopping_, which);
+  co_return *which->outcome ? std::string{"ok\n"} : error_line(which->outcome->error());
+}
+
+// `nr_dirty`: how many blocks there were to clean.
+std::string control_server::implementation::progress_line(std::optional<std::uint64_t> nr_dirty) {
+  const std::uint64_t total = nr_dirty.value_or(0);
+  const std::uint64_t left = nr_dirty ? std::min(runtime_.status().dirty, total) : 0;
+  return fmt::format("progress {} {}\n", total - left, total);
+}
+
+result<std::unique_ptr<control_server>> control_server::start(threaded_runtime &of,
+                                                              const std::string &path,
+                                                              std::function<void()> stop,
+                                                              const control_limits &limits) {
+  auto socket = listening_socket::at(path);
+  if (!socket) {
+    return std::unexpected{socket.error()};
+  }
+  try {
+    return std::unique_ptr<control_server>{new control_server{
+        std::make_unique<implementation>(of, std::move(*socket), std::move(stop), limits)}};
+  } catch (const std::exception &unexpected) { // no thread, no memory
+    return fail(failure::environment,
+                fmt::format("cannot listen at {}: {}", path, unexpected.what()));
+  }
+}
+
+control_server::control_server(std::unique_ptr<implementation> made) : made_{std::move(made)} {}
+
+control_server::~control_server() {
+  if (made_) {
+    finish(fail(failure::environment, "the server ended, and nothing is known of the cache"));
+  }
+}
+
+void control_server::finish(const result<> &closed) {
+  made_->finish(closed);
+  made_.reset();
+}
+
+} // namespace dmcache

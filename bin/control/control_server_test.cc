@@ -1,0 +1,417 @@
+#include "bin/control/control_server.h"
+
+#include <poll.h>
+#include <sys/socket.h>
+
+#include <atomic>
+#include <condition_variable>
+#include <filesystem>
+#include <mutex>
+#include <random>
+#include <thread>
+
+#include <gmock/gmock.h>
+
+#include "bin/control/control_client.h"
+#include "bin/control/control_protocol.h"
+#include "bin/control/status_json.h"
+#include "bin/control/unix_socket.h"
+
+namespace dmcache {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::StartsWith;
+using namespace std::chrono_literals;
+
+// A cache without a cache: it keeps what it is told, and cleans when it is allowed to.
+class fake_runtime final : public threaded_runtime {
+ public:
+  result<> start() override { return {}; }
+  std::error_code carry_out(request & /*which*/) override { return {}; }
+  std::vector<origin_extent> extents(bytes /*offset*/, bytes /*length*/) override { return {}; }
+  result<> clean() override {
+    std::unique_lock lock{mutex_};
+    ++nr_cleaning_;
+    changed_.notify_all();
+    changed_.wait(lock, [&] { return is_allowed_; });
+    status_.dirty = 0;
+    return {};
+  }
+  result<> reload(options_change change) override {
+    const std::lock_guard lock{mutex_};
+    engine_options options = options_;
+    change(options);
+    if (options.mode == cache_mode::passthrough) {
+      return fail(failure::failed, "passthrough\nis refused");
+    }
+    options_ = options;
+    return {};
+  }
+  result<> message(std::vector<std::string> words) override {
+    const std::lock_guard lock{mutex_};
+    messages_.push_back(std::move(words));
+    return messages_.back().size() == 2 ? result<>{} : fail(failure::usage, "a key and a value");
+  }
+  engine_status status() override {
+    const std::lock_guard lock{mutex_};
+    return status_;
+  }
+  engine_options options() override {
+    const std::lock_guard lock{mutex_};
+    return options_;
+  }
+  result<> close() override {
+    allow_cleaning();
+    return {};
+  }
+  bytes origin_size() const override { return {}; }
+
+  void wait_for_cleaning(unsigned nr) {
+    std::unique_lock lock{mutex_};
+    changed_.wait(lock, [&] { return nr_cleaning_ >= nr; });
+  }
+  void allow_cleaning() {
+    const std::lock_guard lock{mutex_};
+    is_allowed_ = true;
+    changed_.notify_all();
+  }
+  void set_dirty(std::uint64_t nr) {
+    const std::lock_guard lock{mutex_};
+    status_.dirty = nr;
+  }
+  std::vector<std::vector<std::string>> messages() {
+    const std::lock_guard lock{mutex_};
+    return messages_;
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  engine_status status_;
+  engine_options options_;
+  std::vector<std::vector<std::string>> messages_;
+  unsigned nr_cleaning_ = 0;
+  bool is_allowed_ = false;
+};
+
+class control_server_test : public testing::Test {
+ protected:
+  control_server_test() {
+    std::string made = testing::TempDir() + "controlXXXXXX";
+    folder_ = ::mkdtemp(made.data());
+  }
+  ~control_server_test() override {
+    runtime_.allow_cleaning();
+    server_.reset();
+    std::filesystem::remove_all(folder_);
+  }
+
+  void start(const control_limits &limits = {}) {
+    auto started = control_server::start(
+        runtime_, path(), [this] { ++nr_stops_; }, limits);
+    ASSERT_TRUE(started) << started.error().message;
+    server_ = std::move(*started);
+  }
+
+  std::string path() const { return folder_ / "control"; }
+
+  control_client connect() const {
+    auto made = control_client::connect(path());
+    EXPECT_TRUE(made) << made.error().message;
+    return std::move(*made);
+  }
+  // Others go on their own time, which this waits for.
+  bool is_granted_soon(std::string_view request) const {
+    bool is_granted = false;
+    for (int i = 0; i < 100 && !is_granted; ++i) {
+      std::this_thread::sleep_for(50ms);
+      is_granted = connect().ask(request).has_value();
+    }
+    return is_granted;
+  }
+  file_descriptor connect_raw() const {
+    auto made = connect_to(path());
+    EXPECT_TRUE(made) << made.error().message();
+    return std::move(*made);
+  }
+  // What the server makes of it, up to the end of the line, or of the connection.
+  static std::string say(const file_descriptor &to, std::string_view text) {
+    (void)::send(to.get(), text.data(), text.size(), MSG_NOSIGNAL);
+    return hear(to);
+  }
+  static std::string hear(const file_descriptor &from) {
+    std::string line;
+    char each = 0;
+    while (!line.ends_with('\n') && ::recv(from.get(), &each, 1, 0) == 1) {
+      line += each;
+    }
+    return line;
+  }
+  static bool is_hung_up(const file_descriptor &on, std::chrono::milliseconds within) {
+    pollfd events{on.get(), POLLRDHUP, 0};
+    return ::poll(&events, 1, static_cast<int>(within.count())) == 1 &&
+           (events.revents & (POLLRDHUP | POLLHUP)) != 0;
+  }
+  void expect_alive() const {
+    const auto status = connect().ask("status");
+    ASSERT_TRUE(status) << status.error().message;
+    EXPECT_TRUE(status_from_json(*status));
+  }
+
+  std::filesystem::path folder_;
+  fake_runtime runtime_;
+  std::atomic<unsigned> nr_stops_ = 0;
+  std::unique_ptr<control_server> server_;
+};
+
+TEST_F(control_server_test, tells_the_status) {
+  start();
+  runtime_.set_dirty(7);
+  control_client client = connect();
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_EQ(status_from_json(*client.ask("status"))->dirty, 7U);
+  }
+}
+
+TEST_F(control_server_test, passes_messages_on) {
+  start();
+  control_client client = connect();
+  EXPECT_TRUE(client.ask("message migration_threshold 4096"));
+  const auto refused = client.ask("message invalidate_cblocks 1 5-9");
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().kind, failure::usage);
+  EXPECT_EQ(refused.error().message, "a key and a value");
+  EXPECT_THAT(runtime_.messages(), ElementsAre(ElementsAre("migration_threshold", "4096"),
+                                               ElementsAre("invalidate_cblocks", "1", "5-9")));
+}
+
+TEST_F(control_server_test, changes_the_mode) {
+  start();
+  control_client client = connect();
+  EXPECT_TRUE(client.ask("set mode writethrough"));
+  EXPECT_EQ(runtime_.options().mode, cache_mode::writethrough);
+  EXPECT_EQ(client.ask("set mode sideways").error().message,
+            "'sideways' is no mode: writeback, writethrough and passthrough are");
+  // What the runtime says stays one line.
+  EXPECT_EQ(client.ask("set mode passthrough").error().message, "passthrough is refused");
+  EXPECT_EQ(runtime_.options().mode, cache_mode::writethrough);
+}
+
+TEST_F(control_server_test, changes_the_policy_and_nothing_else) {
+  start();
+  control_client client = connect();
+  EXPECT_TRUE(client.ask("set mode writethrough"));
+  EXPECT_TRUE(client.ask("set policy cleaner key value other 2"));
+  EXPECT_EQ(runtime_.options().policy, "cleaner");
+  EXPECT_THAT(runtime_.options().policy_settings,
+              ElementsAre(std::pair{"key", "value"}, std::pair{"other", "2"}));
+  EXPECT_EQ(runtime_.options().mode, cache_mode::writethrough);
+  EXPECT_EQ(client.ask("set policy smq key").error().kind, failure::usage);
+}
+
+TEST_F(control_server_test, answers_others_while_one_waits) {
+  start();
+  runtime_.set_dirty(10);
+  std::vector<std::pair<std::uint64_t, std::uint64_t>> progress;
+  std::jthread cleaner{[&] {
+    EXPECT_TRUE(connect().ask("clean", [&](auto done, auto total) {
+      progress.emplace_back(done, total);
+      done == 0 ? runtime_.set_dirty(4) : runtime_.allow_cleaning();
+    }));
+  }};
+  runtime_.wait_for_cleaning(1);
+  expect_alive();
+  EXPECT_TRUE(connect().ask("set mode writethrough"));
+  cleaner.join();
+  EXPECT_THAT(progress, testing::Contains(std::pair{6U, 10U}));
+}
+
+TEST_F(control_server_test, bounds_what_is_under_way) {
+  start();
+  std::vector<file_descriptor> clients;
+  for (unsigned i = 1; i <= 4; ++i) {
+    clients.push_back(connect_raw());
+    (void)::send(clients.back().get(), "clean\n", 6, 0);
+    runtime_.wait_for_cleaning(i);
+  }
+  EXPECT_THAT(connect().ask("clean").error().message,
+              StartsWith("4 requests are under way already"));
+  expect_alive();
+  clients.clear(); // they went, but what they asked for did not
+  EXPECT_FALSE(connect().ask("clean"));
+  runtime_.allow_cleaning();
+  EXPECT_TRUE(is_granted_soon("clean"));
+}
+
+TEST_F(control_server_test, bounds_the_number_of_clients) {
+  start({.nr_clients = 2});
+  const file_descriptor first = connect_raw();
+  auto second = std::optional{connect_raw()};
+  EXPECT_THAT(connect().ask("status").error().message, StartsWith("too many clients"));
+  EXPECT_THAT(say(first, "status\n"), StartsWith("ok {"));
+  second.reset();
+  EXPECT_TRUE(is_granted_soon("status"));
+}
+
+TEST_F(control_server_test, refuses_what_is_no_request) {
+  start();
+  const file_descriptor client = connect_raw();
+  for (const std::string text :
+       {"frobnicate\n", "\n", "   \n", "status now\n", "set\n", "set mode\n", "message\n",
+        "clean all\n", "stop it\n", "set policy\n", "ok\n"}) {
+    EXPECT_THAT(say(client, text), StartsWith("error usage requests are: status,")) << text;
+  }
+  EXPECT_THAT(say(client, "stat\tus\n"), HasSubstr("printable characters"));
+  EXPECT_THAT(say(client, "  status  \n"), StartsWith("ok {"));
+}
+
+TEST_F(control_server_test, hangs_up_on_requests_without_an_end) {
+  start();
+  for (const std::size_t size : {max_request_size, 10 * max_request_size}) {
+    const file_descriptor client = connect_raw();
+    EXPECT_EQ(say(client, std::string(size, 'x')),
+              "error usage a request has at most 4096 bytes\n");
+    EXPECT_TRUE(is_hung_up(client, 5s));
+  }
+  EXPECT_THAT(say(connect_raw(), std::string(max_request_size - 1, 'x') + '\n'),
+              StartsWith("error usage requests are"));
+}
+
+TEST_F(control_server_test, survives_garbage) {
+  start();
+  const int seed = testing::UnitTest::GetInstance()->random_seed();
+  SCOPED_TRACE(seed);
+  std::mt19937 chance{static_cast<unsigned>(seed)};
+  for (int i = 0; i < 200; ++i) {
+    std::string text(chance() % (3 * max_request_size), '\0');
+    std::ranges::generate(text, [&] { return static_cast<char>(chance()); });
+    const file_descriptor client = connect_raw();
+    (void)::send(client.get(), text.data(), text.size(), MSG_NOSIGNAL);
+  }
+  expect_alive();
+}
+
+TEST_F(control_server_test, survives_half_requests_and_clients_that_vanish) {
+  start({.nr_clients = 1000});
+  const std::string_view text = "set mode writethrough\n";
+  for (std::size_t size = 0; size <= text.size(); ++size) {
+    const file_descriptor client = connect_raw();
+    (void)::send(client.get(), text.data(), size, MSG_NOSIGNAL);
+  }
+  expect_alive();
+}
+
+TEST_F(control_server_test, answers_all_that_is_sent_at_a_time) {
+  start();
+  const file_descriptor client = connect_raw();
+  EXPECT_THAT(say(client, "status\nset mode writethrough\nstatus\n"), StartsWith("ok {"));
+  EXPECT_EQ(hear(client), "ok\n");
+  EXPECT_THAT(hear(client), StartsWith("ok {"));
+}
+
+TEST_F(control_server_test, hangs_up_on_clients_that_keep_it_waiting) {
+  start({.request = 50ms});
+  const file_descriptor silent = connect_raw();
+  const file_descriptor halting = connect_raw();
+  (void)::send(halting.get(), "sta", 3, 0);
+  EXPECT_TRUE(is_hung_up(silent, 5s));
+  EXPECT_TRUE(is_hung_up(halting, 5s));
+  expect_alive();
+}
+
+TEST_F(control_server_test, hangs_up_on_clients_that_take_no_answer) {
+  start({.answer = 50ms});
+  const file_descriptor client = connect_raw();
+  std::string many;
+  for (int i = 0; i < 1000; ++i) {
+    many += "status\n";
+  }
+  for (int i = 0; i < 20; ++i) {
+    (void)::send(client.get(), many.data(), many.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+  }
+  EXPECT_TRUE(is_hung_up(client, 10s));
+  expect_alive();
+}
+
+TEST_F(control_server_test, tells_those_who_stop_it_how_that_went) {
+  start();
+  std::jthread one{[&] { EXPECT_TRUE(connect().ask("stop")); }};
+  std::jthread other{[&] { EXPECT_TRUE(connect().ask("stop")); }};
+  while (nr_stops_ < 2) {
+    std::this_thread::sleep_for(1ms);
+  }
+  expect_alive();
+  server_->finish(runtime_.close());
+  server_.reset();
+  EXPECT_FALSE(std::filesystem::exists(path()));
+}
+
+TEST_F(control_server_test, is_missed_by_its_clients_only_when_its_process_has_ended) {
+  start();
+  const auto ended = connect().wait_for_its_end(0s); // this process
+  ASSERT_FALSE(ended);
+  EXPECT_EQ(ended.error().kind, failure::failed);
+  EXPECT_EQ(ended.error().message, "the cache at " + path() +
+                                       " is shut down, but its server hasn't "
+                                       "ended within 0 seconds: end it by kill");
+}
+
+TEST_F(control_server_test, tells_that_the_cache_was_not_cleanly_shut_down) {
+  start();
+  std::jthread client{[&] {
+    const auto stopped = connect().ask("stop");
+    ASSERT_FALSE(stopped);
+    EXPECT_EQ(stopped.error().kind, failure::environment);
+    EXPECT_EQ(stopped.error().message, "not cleanly shut down");
+  }};
+  while (nr_stops_ == 0) {
+    std::this_thread::sleep_for(1ms);
+  }
+  server_->finish(fail(failure::environment, "not cleanly shut down"));
+}
+
+TEST_F(control_server_test, ends_what_is_under_way_before_it_ends) {
+  start();
+  std::jthread client{[&] { EXPECT_TRUE(connect().ask("clean")); }};
+  runtime_.wait_for_cleaning(1);
+  const file_descriptor idle = connect_raw();
+  server_->finish(runtime_.close());
+  EXPECT_TRUE(is_hung_up(idle, 1s));
+}
+
+TEST_F(control_server_test, ends_although_a_client_takes_no_answer) {
+  start();
+  const file_descriptor client = connect_raw();
+  std::string many;
+  for (int i = 0; i < 1000; ++i) {
+    many += "status\n";
+  }
+  for (int i = 0; i < 20; ++i) {
+    (void)::send(client.get(), many.data(), many.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+  }
+  const auto begun = std::chrono::steady_clock::now();
+  server_.reset();
+  EXPECT_LT(std::chrono::steady_clock::now() - begun, 5s);
+}
+
+TEST_F(control_server_test, refuses_a_socket_in_use) {
+  start();
+  const auto second = control_server::start(runtime_, path(), [] {});
+  ASSERT_FALSE(second);
+  EXPECT_THAT(second.error().message, HasSubstr("a server is running there"));
+  expect_alive();
+}
+
+TEST(control_client, says_what_to_do_without_a_server) {
+  const auto none = control_client::connect("/nowhere/control");
+  ASSERT_FALSE(none);
+  EXPECT_EQ(none.error().kind, failure::environment);
+  EXPECT_EQ(none.error().message,
+            "no cache listens at /nowhere/control: No such file or directory: "
+            "serve it with cache_serve --control /nowhere/control");
+}
+
+} // namespace
+} // namespace dmcache

@@ -1,0 +1,130 @@
+#include "bin/control/status_json.h"
+
+#include <algorithm>
+#include <array>
+#include <utility>
+
+#include <nlohmann/json.hpp>
+
+namespace dmcache {
+namespace {
+
+using json = nlohmann::ordered_json;
+
+constexpr int indent = 2;
+
+// The one list of what is said, for both directions.
+template <typename Status, typename Each> void for_each_field(Status &of, Each each) {
+  each("mode", of.mode);
+  each("policy", of.policy);
+  each("policy_settings", of.policy_settings);
+  each("migration_threshold_sectors", of.migration_threshold);
+  each("discard_passdown", of.discard_passdown);
+  each("origin_size_sectors", of.origin_size);
+  each("block_size_sectors", of.block_size);
+  each("cache_blocks_total", of.cache_total);
+  each("cache_blocks_used", of.cache_used);
+  each("cache_blocks_dirty", of.dirty);
+  each("cache_blocks_migrating", of.migrating);
+  each("metadata_version", of.metadata_version);
+  each("metadata_blocks_total", of.metadata_total);
+  each("metadata_blocks_used", of.metadata_used);
+  each("metadata_mode", of.metadata_is);
+  each("read_only", of.is_read_only);
+  each("needs_check", of.needs_check);
+  each("read_hits", of.statistics.read_hits);
+  each("read_misses", of.statistics.read_misses);
+  each("write_hits", of.statistics.write_hits);
+  each("write_misses", of.statistics.write_misses);
+  each("promotions", of.counts.promotions);
+  each("demotions", of.counts.demotions);
+  each("writebacks", of.counts.writebacks);
+  each("migration_errors", of.counts.migration_errors);
+  each("fast_errors_served", of.counts.fast_errors_served);
+  each("commits", of.counts.commits);
+}
+
+template <typename Plain> json encode(const Plain &value) {
+  return value;
+}
+
+json encode(sectors value) {
+  return value.value();
+}
+
+json encode(cache_mode value) {
+  return name_of(value);
+}
+
+json encode(metadata_mode value) {
+  return name_of(value);
+}
+
+json encode(const std::vector<policy::setting> &settings) {
+  json made = json::object();
+  for (const auto &[key, value] : settings) {
+    made[key] = value;
+  }
+  return made;
+}
+
+// These throw, as the library does, if the value is of another kind.
+
+template <typename Plain> void decode(const json &from, Plain &to) {
+  from.get_to(to);
+}
+
+void decode(const json &from, sectors &to) {
+  to = sectors{from.get<std::uint64_t>()};
+}
+
+void decode(const json &from, cache_mode &to) {
+  const auto mode = find_cache_mode(from.get<std::string>());
+  if (!mode) {
+    throw json::other_error::create(501, "no such mode", &from);
+  }
+  to = *mode;
+}
+
+void decode(const json &from, metadata_mode &to) {
+  const auto name = from.get<std::string>();
+  const auto *found =
+      std::ranges::find(metadata_modes, name, [](const auto &each) { return each.second; });
+  if (found == metadata_modes.end()) {
+    throw json::other_error::create(501, "no such mode", &from);
+  }
+  to = found->first;
+}
+
+void decode(const json &from, std::vector<policy::setting> &to) {
+  for (const auto &[key, value] : from.items()) {
+    to.emplace_back(key, value.get<std::string>());
+  }
+}
+
+} // namespace
+
+std::string to_json(const engine_status &status) {
+  json made;
+  for_each_field(status, [&](const char *name, const auto &value) { made[name] = encode(value); });
+  // A policy may say anything; what is no UTF-8 is replaced.
+  return made.dump(-1, ' ', false, json::error_handler_t::replace);
+}
+
+result<engine_status> status_from_json(std::string_view text) {
+  try {
+    const json from = json::parse(text);
+    engine_status made;
+    for_each_field(made, [&](const char *name, auto &value) { decode(from.at(name), value); });
+    return made;
+  } catch (const json::exception &wrong) {
+    return fail(failure::environment,
+                fmt::format("this is no status of a cache: {}", wrong.what()));
+  }
+}
+
+std::string indented_json(std::string_view text) {
+  return json::parse(text).dump(indent);
+}
+
+} // namespace dmcache

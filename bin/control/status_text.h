@@ -1,0 +1,20 @@
+// The status of a running cache, for people.
+#pragma once
+
+#include <chrono>
+#include <string>
+
+#include "caching/engine/status.h"
+
+namespace dmcache {
+
+// A status and when it was asked for.
+struct status_sample {
+  engine_status status;
+  std::chrono::steady_clock::time_point taken;
+};
+
+// A few lines. With an earlier sample they tell rates since then as well.
+std::string readable_status(const status_sample &now, const status_sample *before = nullptr);
+
+} // namespace dmcache

@@ -1,0 +1,149 @@
+#include "bin/plugin/nbdkit_parameters.h"
+
+#define NBDKIT_API_VERSION 2
+#include <nbdkit-plugin.h>
+
+#include <array>
+#include <cstdlib>
+#include <memory>
+#include <string_view>
+#include <utility>
+
+namespace dmcache {
+namespace {
+
+constexpr std::string_view policy_prefix = "policy-";
+
+int take_path(std::string &into, const char *value) {
+  const std::unique_ptr<char, void (*)(void *)> path{nbdkit_absolute_path(value), std::free};
+  if (!path) {
+    return -1;
+  }
+  into = path.get();
+  return 0;
+}
+
+int take_bool(bool &into, const char *value) {
+  const int parsed = nbdkit_parse_bool(value);
+  if (parsed == -1) {
+    return -1;
+  }
+  into = parsed != 0;
+  return 0;
+}
+
+int take_sectors(sectors &into, const char *key, const char *value) {
+  const std::int64_t parsed = nbdkit_parse_size(value);
+  if (parsed == -1) {
+    return -1;
+  }
+  const auto size = static_cast<std::uint64_t>(parsed);
+  if (size % sector_size != 0) {
+    nbdkit_error("%s must be a multiple of 512 bytes, not %s", key, value);
+    return -1;
+  }
+  into = sectors{size / sector_size};
+  return 0;
+}
+
+int take_version(std::uint32_t &into, const char *value) {
+  unsigned parsed = 0;
+  if (nbdkit_parse_unsigned("metadata-version", value, &parsed) == -1) {
+    return -1;
+  }
+  if (parsed != 1 && parsed != 2) {
+    nbdkit_error("metadata-version must be 1 or 2, not %u", parsed);
+    return -1;
+  }
+  into = parsed;
+  return 0;
+}
+
+int take_mode(cache_mode &into, const char *value) {
+  const auto mode = find_cache_mode(value);
+  if (!mode) {
+    nbdkit_error("mode must be writeback, writethrough or passthrough, not '%s'", value);
+    return -1;
+  }
+  into = *mode;
+  return 0;
+}
+
+} // namespace
+
+int nbdkit_parameters::config(const std::string &key, const char *value) {
+  if (key == "metadata") {
+    return take_path(paths.metadata, value);
+  }
+  if (key == "fast") {
+    return take_path(paths.fast, value);
+  }
+  if (key == "origin") {
+    return take_path(paths.origin, value);
+  }
+  if (key == "control") {
+    return take_path(control_socket, value);
+  }
+  if (key == "block-size") {
+    return take_sectors(options.block_size, "block-size", value);
+  }
+  if (key == "migration-threshold") {
+    return take_sectors(options.migration_threshold, "migration-threshold", value);
+  }
+  if (key == "metadata-version") {
+    return take_version(options.metadata_version, value);
+  }
+  if (key == "mode") {
+    return take_mode(options.mode, value);
+  }
+  if (key == "create") {
+    return take_bool(options.may_format, value);
+  }
+  if (key == "readonly") {
+    return take_bool(options.read_only, value);
+  }
+  if (key == "discard-passdown") {
+    return take_bool(options.discard_passdown, value);
+  }
+  if (key == "policy") {
+    options.policy = value;
+    return 0;
+  }
+  if (key.starts_with(policy_prefix)) {
+    options.policy_settings.emplace_back(key.substr(policy_prefix.size()), value);
+    return 0;
+  }
+  nbdkit_error("unknown parameter '%s'", key.c_str());
+  return -1;
+}
+
+int nbdkit_parameters::config_complete() const {
+  const std::array needed{std::pair{"metadata", &paths.metadata}, std::pair{"fast", &paths.fast},
+                          std::pair{"origin", &paths.origin}};
+  for (const auto &[name, path] : needed) {
+    if (path->empty()) {
+      nbdkit_error("you must supply the %s=DEVICE parameter after the plugin name on the command "
+                   "line",
+                   name);
+      return -1;
+    }
+  }
+  return 0;
+}
+
+const char *const nbdkit_parameters_help =
+    "metadata=DEVICE      (required) The metadata of the cache.\n"
+    "fast=DEVICE          (required) What caches: the fast device.\n"
+    "origin=DEVICE        (required) What is cached.\n"
+    "create=BOOL          Make a new cache if the metadata are all zero. Default: false.\n"
+    "block-size=SIZE      Of the cache; of a new one, 64K by default.\n"
+    "metadata-version=N   Of a new cache: 1 or 2, which is the default.\n"
+    "mode=MODE            writeback (the default), writethrough or passthrough.\n"
+    "policy=NAME          smq (the default) or cleaner.\n"
+    "policy-KEY=VALUE     A setting of the policy.\n"
+    "migration-threshold=SIZE  How much is copied at a time in the background. Default: 1M.\n"
+    "discard-passdown=BOOL  Pass discards to the origin. Default: true.\n"
+    "readonly=BOOL        Write nothing to any of the devices. Default: false.\n"
+    "control=SOCKET       Where cache_ctl finds the cache.\n";
+
+} // namespace dmcache

@@ -1,0 +1,382 @@
+// The nbdkit plugin: a cache, served to any number of NBD clients.
+//
+// The cache is activated before nbdkit forks into the background, so that the user sees what is in
+// the way, and gets its threads after that. It is shut down as soon as nbdkit is told to end, or
+// when nbdkit gives up before it serves any. nbdkit would wait for all clients to go, and some stay
+// for ever: once the cache is shut down, its process ends soon.
+
+#define NBDKIT_API_VERSION 2
+#include <nbdkit-plugin.h>
+
+#define THREAD_MODEL NBDKIT_THREAD_MODEL_PARALLEL
+
+#include <pthread.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <bit>
+#include <cerrno>
+#include <chrono>
+#include <csignal>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <exception>
+#include <memory>
+#include <mutex>
+#include <semaphore>
+#include <string>
+#include <system_error>
+
+#include "base/file_device.h"
+#include "bin/control/control_server.h"
+#include "bin/plugin/nbdkit_parameters.h"
+#include "bin/plugin/quit_signals.h"
+#include "caching/runtime/format_check.h"
+#include "caching/runtime/threaded_runtime.h"
+
+namespace dmcache {
+namespace {
+
+// nbdkit takes no data requests that are larger.
+constexpr std::uint32_t max_request = 64U << 20;
+constexpr std::uint64_t max_preferred = 1U << 20;
+
+constexpr std::chrono::seconds grace{3}; // for clients to go, once the cache is shut down
+
+// Of this process, where nbdkit has no say: whether the cache was cleanly shut down.
+std::atomic<int> exit_status{EXIT_SUCCESS};
+
+class served_cache {
+ public:
+  served_cache() = default;
+  served_cache(const served_cache &) = delete;
+  served_cache &operator=(const served_cache &) = delete;
+  // At exit() as well, which is nbdkit's answer to whatever fails before it serves.
+  ~served_cache() { end(); }
+
+  result<> activate();
+  result<> start();
+  void end() noexcept;
+  // nbdkit forks, and this is the process that doesn't go on.
+  void leave_to_child() { is_with_child_ = quit_ == nullptr; }
+
+  threaded_runtime &runtime() { return *runtime_; }
+
+  nbdkit_parameters parameters;
+
+ private:
+  result<> check_before_formatting() const;
+  void shut_down();
+  void shut_down_and_end();
+
+  std::unique_ptr<threaded_runtime> runtime_;
+  std::mutex starting_;
+  std::unique_ptr<control_server> control_;
+  std::unique_ptr<quit_signals> quit_;
+  std::binary_semaphore nbdkit_ends_{0};
+  bool is_with_child_ = false;
+};
+
+result<> served_cache::check_before_formatting() const {
+  if (!parameters.options.may_format) {
+    return {};
+  }
+  const auto metadata = open_file_device(parameters.paths.metadata, access::read_only);
+  return metadata ? check_that_no_cache_is_lost(**metadata, parameters.paths.metadata)
+                  : std::unexpected{metadata.error()};
+}
+
+result<> served_cache::activate() {
+  if (auto checked = check_before_formatting(); !checked) {
+    return checked;
+  }
+  auto opened =
+      threaded_runtime::open(parameters.paths, parameters.options, [](const std::string &trouble) {
+        nbdkit_error("%s", trouble.c_str());
+      });
+  if (!opened) {
+    return std::unexpected{opened.error()};
+  }
+  runtime_ = std::move(*opened);
+  return {};
+}
+
+result<> served_cache::start() {
+  const std::scoped_lock starting{starting_};
+  if (auto started = runtime_->start(); !started) {
+    return started;
+  }
+  quit_ = std::make_unique<quit_signals>([this] { shut_down_and_end(); });
+  if (!parameters.control_socket.empty()) {
+    auto control = control_server::start(*runtime_, parameters.control_socket, [this] {
+      quit_->raise();
+      nbdkit_shutdown();
+    });
+    if (!control) {
+      return std::unexpected{control.error()};
+    }
+    control_ = std::move(*control);
+  }
+  return {};
+}
+
+// Requests that come after this fail.
+void served_cache::shut_down() {
+  const std::scoped_lock starting{starting_};
+  exit_status = EXIT_FAILURE;
+  const result<> closed = runtime_->close();
+  if (closed) {
+    exit_status = EXIT_SUCCESS;
+  } else {
+    nbdkit_error("%s", closed.error().message.c_str());
+  }
+  if (control_) {
+    control_->finish(closed);
+  }
+}
+
+// After this has ended, what clients are told is that the cache is shut down, and nothing is lost
+// with them.
+void served_cache::shut_down_and_end() {
+  // Who finds this process killed by a signal may start it again: not one that was told to end.
+  std::signal(SIGABRT, [](int) { ::_exit(exit_status); });
+  shut_down();
+  if (!nbdkit_ends_.try_acquire_for(grace)) {
+    ::_exit(exit_status);
+  }
+}
+
+void served_cache::end() noexcept {
+  if (quit_) {
+    nbdkit_ends_.release();
+    quit_.reset();
+  } else if (runtime_ && !is_with_child_) {
+    shut_down();
+  }
+  control_.reset();
+  runtime_.reset();
+}
+
+served_cache cache; // NOLINT: nbdkit's callbacks have nowhere else to find it
+
+// nbdkit is C: no exception gets there. What they return is -1 after an error.
+template <typename Action> int guarded(Action action) noexcept {
+  try {
+    return action();
+  } catch (const std::exception &unexpected) { // out of memory, most likely
+    nbdkit_error("%s", unexpected.what());
+    nbdkit_set_error(ENOMEM);
+    return -1;
+  }
+}
+
+// Life. -------------------------------------------------------------------------------------------
+
+void load() {
+  // The parent's side of a fork before the cache is served.
+  ::pthread_atfork(
+      nullptr, [] { cache.leave_to_child(); }, nullptr);
+}
+
+void dump_plugin() {
+  std::puts("dmcache_metadata_versions=1 2");
+  std::puts("dmcache_policies=smq cleaner");
+}
+
+int config(const char *key, const char *value) {
+  return guarded([&] { return cache.parameters.config(key, value); });
+}
+
+int config_complete() {
+  return cache.parameters.config_complete();
+}
+
+int outcome_of(const result<> &what) {
+  if (!what) {
+    nbdkit_error("%s", what.error().message.c_str());
+    return -1;
+  }
+  return 0;
+}
+
+int get_ready() {
+  return guarded([] { return outcome_of(cache.activate()); });
+}
+
+int after_fork() {
+  return guarded([] { return outcome_of(cache.start()); });
+}
+
+void cleanup() {
+  cache.end();
+  if (exit_status != EXIT_SUCCESS) { // nbdkit would say that all is well
+    ::_exit(exit_status);
+  }
+}
+
+// What clients are told. --------------------------------------------------------------------------
+
+void *open(int /*readonly*/) {
+  return NBDKIT_HANDLE_NOT_NEEDED;
+}
+
+std::int64_t get_size(void * /*handle*/) {
+  return static_cast<std::int64_t>(cache.runtime().origin_size().value());
+}
+
+int can_write(void * /*handle*/) {
+  return cache.parameters.options.read_only ? 0 : 1;
+}
+
+int yes(void * /*handle*/) {
+  return 1;
+}
+
+int can_fua(void * /*handle*/) {
+  return NBDKIT_FUA_NATIVE;
+}
+
+int can_cache(void * /*handle*/) {
+  return NBDKIT_CACHE_NATIVE;
+}
+
+// Anything is served. What covers cache blocks is served best; the largest power of two that
+// divides them is what the protocol can say.
+int block_size(void * /*handle*/, std::uint32_t *minimum, std::uint32_t *preferred,
+               std::uint32_t *maximum) {
+  const std::uint64_t size = to_bytes(cache.runtime().options().block_size).value();
+  const std::uint64_t divisor = std::uint64_t{1} << std::countr_zero(size);
+  *minimum = 1;
+  *preferred = static_cast<std::uint32_t>(std::min(divisor, max_preferred));
+  *maximum = max_request;
+  return 0;
+}
+
+// Requests. ---------------------------------------------------------------------------------------
+
+int carry_out(request &which, const char *verb) {
+  const std::error_code failed = cache.runtime().carry_out(which);
+  if (!failed) [[likely]] {
+    return 0;
+  }
+  // The engine refuses with this what comes when it is being shut down.
+  const bool is_shut_down = failed == std::errc::no_such_device;
+  // The runtime has told why, for the log; the client is told by what is returned.
+  nbdkit_debug("%s of %llu bytes at %llu: %s", verb,
+               static_cast<unsigned long long>(which.length.value()),
+               static_cast<unsigned long long>(which.offset.value()), failed.message().c_str());
+  nbdkit_set_error(is_shut_down ? ESHUTDOWN : failed.value());
+  return -1;
+}
+
+int carry_out(request::operation op, std::uint32_t count, std::uint64_t offset, std::uint32_t flags,
+              std::byte *data, const char *verb) {
+  return guarded([&] {
+    request which;
+    which.op = op;
+    which.fua = (flags & NBDKIT_FLAG_FUA) != 0;
+    which.may_trim = (flags & NBDKIT_FLAG_MAY_TRIM) != 0;
+    which.offset = bytes{offset};
+    which.length = bytes{count};
+    if (data != nullptr) {
+      which.data = {data, count};
+    }
+    return carry_out(which, verb);
+  });
+}
+
+int pread(void * /*handle*/, void *into, std::uint32_t count, std::uint64_t offset,
+          std::uint32_t flags) {
+  return carry_out(request::operation::read, count, offset, flags, static_cast<std::byte *>(into),
+                   "read");
+}
+
+int pwrite(void * /*handle*/, const void *from, std::uint32_t count, std::uint64_t offset,
+           std::uint32_t flags) {
+  // A write doesn't change its data.
+  auto *data = static_cast<std::byte *>(const_cast<void *>(from)); // NOLINT(*-const-cast)
+  return carry_out(request::operation::write, count, offset, flags, data, "write");
+}
+
+int flush(void * /*handle*/, std::uint32_t flags) {
+  return carry_out(request::operation::flush, 0, 0, flags, nullptr, "flush");
+}
+
+int trim(void * /*handle*/, std::uint32_t count, std::uint64_t offset, std::uint32_t flags) {
+  return carry_out(request::operation::discard, count, offset, flags, nullptr, "trim");
+}
+
+// Zeroing isn't known to be faster than writing: that is up to the file system of either device.
+int zero(void * /*handle*/, std::uint32_t count, std::uint64_t offset, std::uint32_t flags) {
+  if ((flags & NBDKIT_FLAG_FAST_ZERO) != 0) {
+    nbdkit_set_error(ENOTSUP);
+    return -1;
+  }
+  return carry_out(request::operation::write_zeroes, count, offset, flags, nullptr, "zero");
+}
+
+int extents(void * /*handle*/, std::uint32_t count, std::uint64_t offset, std::uint32_t /*flags*/,
+            nbdkit_extents *into) {
+  return guarded([&] {
+    const auto found = cache.runtime().extents(bytes{offset}, bytes{count});
+    if (found.empty()) {
+      nbdkit_set_error(ESHUTDOWN);
+      return -1;
+    }
+    for (const origin_extent &each : found) {
+      const std::uint32_t type = each.is_hole ? NBDKIT_EXTENT_HOLE | NBDKIT_EXTENT_ZERO : 0U;
+      if (nbdkit_add_extent(into, offset, each.length.value(), type) != 0) {
+        return -1;
+      }
+      offset += each.length.value();
+    }
+    return 0;
+  });
+}
+
+int prefetch(void * /*handle*/, std::uint32_t count, std::uint64_t offset, std::uint32_t flags) {
+  return carry_out(request::operation::prefetch, count, offset, flags, nullptr, "cache");
+}
+
+nbdkit_plugin make_plugin() {
+  nbdkit_plugin plugin{};
+  plugin.name = "dmcache";
+  plugin.longname = "dm-cache in user space";
+  plugin.version = DMCACHE_VERSION;
+  plugin.description = "Serves an origin through a fast device that caches it, on the metadata of "
+                       "Linux's dm-cache.";
+  plugin.config_help = nbdkit_parameters_help;
+  plugin.load = load;
+  plugin.dump_plugin = dump_plugin;
+  plugin.config = config;
+  plugin.config_complete = config_complete;
+  plugin.get_ready = get_ready;
+  plugin.after_fork = after_fork;
+  plugin.cleanup = cleanup;
+  plugin.open = open;
+  plugin.get_size = get_size;
+  plugin.can_write = can_write;
+  plugin.can_multi_conn = yes; // a flush is one of the whole cache
+  plugin.can_fast_zero = yes;
+  plugin.can_fua = can_fua;
+  plugin.can_cache = can_cache;
+  plugin.can_extents = yes;
+  plugin.block_size = block_size;
+  plugin.pread = pread;
+  plugin.pwrite = pwrite;
+  plugin.flush = flush;
+  plugin.trim = trim;
+  plugin.zero = zero;
+  plugin.cache = prefetch;
+  plugin.extents = extents;
+  return plugin;
+}
+
+nbdkit_plugin registered = make_plugin(); // NOLINT: nbdkit fills in the rest
+
+} // namespace
+} // namespace dmcache
+
+NBDKIT_REGISTER_PLUGIN(dmcache::registered)

@@ -1,0 +1,76 @@
+#include "bin/serve/background.h"
+
+#include <fcntl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <cstdio>
+#include <system_error>
+
+#include <fmt/format.h>
+
+#include "base/file_descriptor.h"
+
+namespace dmcache {
+namespace {
+
+// Of the new process: leaves the terminal, the files and the folder that it shared with the other,
+// and lets that one go.
+void leave_for_good(const file_descriptor &others) {
+  std::fflush(nullptr);
+  ::setsid();
+  const file_descriptor nothing{::open("/dev/null", O_RDWR | O_CLOEXEC)};
+  for (const int each : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+    ::dup2(nothing.get(), each);
+  }
+  // If it can't, or nobody waits any more, there is nothing to be done about it.
+  [[maybe_unused]] const int went = ::chdir("/");
+  [[maybe_unused]] const auto told = ::write(others.get(), "", 1);
+}
+
+bool has_left(const file_descriptor &it) {
+  char byte{};
+  ssize_t got = 0;
+  while ((got = ::read(it.get(), &byte, 1)) < 0 && errno == EINTR) {
+  }
+  return got == 1;
+}
+
+result<int> end_of(pid_t process) {
+  int status = 0;
+  while (::waitpid(process, &status, 0) < 0 && errno == EINTR) {
+  }
+  if (WIFSIGNALED(status)) {
+    return fail(
+        failure::failed,
+        fmt::format("the process in the background was killed by signal {}", WTERMSIG(status)));
+  }
+  return WEXITSTATUS(status);
+}
+
+} // namespace
+
+result<int> run_in_background(const std::function<int(const std::function<void()> &leave)> &work) {
+  std::array<int, 2> ends{};
+  std::fflush(nullptr);
+  const bool has_pipe = ::pipe2(ends.data(), O_CLOEXEC) == 0;
+  const pid_t made = has_pipe ? ::fork() : -1;
+  if (made < 0) {
+    return fail(failure::environment,
+                fmt::format("cannot go into the background: {}",
+                            std::error_code{errno, std::generic_category()}.message()));
+  }
+  const file_descriptor here{ends[0]};
+  file_descriptor there{ends[1]};
+  if (made == 0) {
+    const int code = work([&] { leave_for_good(there); });
+    std::fflush(nullptr);
+    ::_exit(code);
+  }
+  there = file_descriptor{};
+  return has_left(here) ? result<int>{0} : end_of(made);
+}
+
+} // namespace dmcache

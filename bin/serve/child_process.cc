@@ -1,0 +1,121 @@
+#include "bin/serve/child_process.h"
+
+#include <fcntl.h>
+#include <spawn.h>
+#include <unistd.h>
+
+#include <array>
+#include <csignal>
+#include <system_error>
+
+#include <fmt/format.h>
+
+namespace dmcache {
+namespace {
+
+// Longer ones are given in pieces: what is said must not fill the memory.
+constexpr std::size_t longest_line = 4096;
+
+// How a process is started: posix_spawn's two records of that.
+struct spawn_settings {
+  spawn_settings() {
+    ::posix_spawnattr_init(&attributes);
+    ::posix_spawn_file_actions_init(&files);
+    // Nothing held back, and SIGPIPE, which is ignored here, kills.
+    sigset_t set{};
+    ::sigemptyset(&set);
+    ::posix_spawnattr_setsigmask(&attributes, &set);
+    ::sigaddset(&set, SIGPIPE);
+    ::posix_spawnattr_setsigdefault(&attributes, &set);
+    set_flags(0);
+  }
+  spawn_settings(const spawn_settings &) = delete;
+  spawn_settings &operator=(const spawn_settings &) = delete;
+  ~spawn_settings() {
+    ::posix_spawnattr_destroy(&attributes);
+    ::posix_spawn_file_actions_destroy(&files);
+  }
+
+  void set_flags(short more) {
+    ::posix_spawnattr_setflags(
+        &attributes, static_cast<short>(POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | more));
+  }
+
+  posix_spawnattr_t attributes{};
+  posix_spawn_file_actions_t files{};
+};
+
+std::unexpected<error> cannot_run(const std::string &program, int reason) {
+  return fail(failure::environment,
+              fmt::format("cannot run {}: {}", program,
+                          std::error_code{reason, std::generic_category()}.message()));
+}
+
+result<pid_t> spawn(std::vector<std::string> command, const spawn_settings &how) {
+  std::vector<char *> arguments;
+  arguments.reserve(command.size() + 1);
+  for (std::string &each : command) {
+    arguments.push_back(each.data());
+  }
+  arguments.push_back(nullptr);
+  pid_t made = 0;
+  const int failed = ::posix_spawn(&made, command.front().c_str(), &how.files, &how.attributes,
+                                   arguments.data(), environ);
+  return failed == 0 ? result<pid_t>{made} : cannot_run(command.front(), failed);
+}
+
+} // namespace
+
+result<pid_t> start_command(std::vector<std::string> command) {
+  return spawn(std::move(command), spawn_settings{});
+}
+
+result<server_process> start_server(std::vector<std::string> command) {
+  std::array<int, 2> ends{};
+  if (::pipe2(ends.data(), O_CLOEXEC) != 0) {
+    return cannot_run(command.front(), errno);
+  }
+  file_descriptor heard{ends[0]};
+  const file_descriptor said{ends[1]};
+  ::fcntl(heard.get(), F_SETFL, O_NONBLOCK);
+  spawn_settings how;
+  how.set_flags(POSIX_SPAWN_SETSID);
+  ::posix_spawn_file_actions_addopen(&how.files, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
+  ::posix_spawn_file_actions_adddup2(&how.files, said.get(), STDOUT_FILENO);
+  ::posix_spawn_file_actions_adddup2(&how.files, said.get(), STDERR_FILENO);
+  const auto id = spawn(std::move(command), how);
+  if (!id) {
+    return std::unexpected{id.error()};
+  }
+  return server_process{*id, said_lines{std::move(heard)}};
+}
+
+bool said_lines::read(const std::function<void(std::string_view line)> &take) {
+  std::array<char, 4096> chunk{};
+  const ssize_t got = from_.is_open() ? ::read(from_.get(), chunk.data(), chunk.size()) : -1;
+  if (got > 0) {
+    unfinished_.append(chunk.data(), static_cast<std::size_t>(got));
+    take_lines(take, longest_line);
+  } else if (got == 0) {
+    from_ = file_descriptor{};
+    take_lines(take, 1);
+  }
+  return got > 0;
+}
+
+// Of what was read: whole lines, and what is `longest` or longer without an end.
+void said_lines::take_lines(const std::function<void(std::string_view line)> &take,
+                            std::size_t longest) {
+  std::size_t begin = 0;
+  for (std::size_t end = 0; (end = unfinished_.find('\n', begin)) != std::string::npos;
+       begin = end + 1) {
+    take(std::string_view{unfinished_}.substr(begin, end - begin));
+  }
+  unfinished_.erase(0, begin);
+  if (unfinished_.size() >= longest) {
+    take(unfinished_);
+    unfinished_.clear();
+  }
+}
+
+} // namespace dmcache

@@ -1,0 +1,29 @@
+#include "bin/serve/held_signals.h"
+
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+namespace dmcache {
+
+held_signals::held_signals() {
+  sigset_t held{};
+  ::sigemptyset(&held);
+  for (const int each : {SIGTERM, SIGINT, SIGHUP, SIGCHLD}) {
+    ::sigaddset(&held, each);
+  }
+  ::sigprocmask(SIG_BLOCK, &held, &before_);
+  come_ = file_descriptor{::signalfd(-1, &held, SFD_NONBLOCK | SFD_CLOEXEC)};
+}
+
+held_signals::~held_signals() {
+  ::sigprocmask(SIG_SETMASK, &before_, nullptr);
+}
+
+int held_signals::next() const {
+  signalfd_siginfo which{};
+  return ::read(come_.get(), &which, sizeof which) == sizeof which
+             ? static_cast<int>(which.ssi_signo)
+             : 0;
+}
+
+} // namespace dmcache

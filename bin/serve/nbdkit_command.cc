@@ -1,0 +1,120 @@
+#include <unistd.h>
+
+#include <cctype>
+#include <cstdlib>
+#include <filesystem>
+#include <sstream>
+
+#include <fmt/format.h>
+
+#include "bin/serve/nbdkit_server.h"
+#include "caching/engine/cache_engine.h"
+
+namespace dmcache {
+namespace {
+
+constexpr std::string_view plugin_name = "nbdkit-dmcache-plugin.so";
+
+bool is_program(const std::filesystem::path &path) {
+  std::error_code ignored;
+  return std::filesystem::is_regular_file(path, ignored) && ::access(path.c_str(), X_OK) == 0;
+}
+
+result<std::string> find_nbdkit() {
+  const char *const path = std::getenv("PATH"); // NOLINT(concurrency-mt-unsafe): one thread
+  std::istringstream folders{path == nullptr ? "/usr/sbin:/usr/bin" : path};
+  for (std::string folder; std::getline(folders, folder, ':');) {
+    const auto program = std::filesystem::path{folder.empty() ? "." : folder} / "nbdkit";
+    if (is_program(program)) { // it may be asked for from another folder
+      return std::filesystem::absolute(program).string();
+    }
+  }
+  return fail(failure::environment, "nbdkit is not in PATH: install it (apt-get install nbdkit)");
+}
+
+// Beside this program, as it was built, or else where it was installed to.
+result<std::string> find_plugin() {
+  std::error_code failed;
+  const auto program = std::filesystem::read_symlink("/proc/self/exe", failed);
+  const std::filesystem::path installed = std::filesystem::path{DMCACHE_PLUGIN_DIR} / plugin_name;
+  for (const auto &each : {program.parent_path() / plugin_name, installed}) {
+    if (std::filesystem::is_regular_file(each, failed)) {
+      return each.string();
+    }
+  }
+  return fail(failure::environment,
+              fmt::format("{} is neither beside this program nor in {}: install dmcache",
+                          plugin_name, DMCACHE_PLUGIN_DIR));
+}
+
+std::string_view yes_or_no(bool value) {
+  return value ? "true" : "false";
+}
+
+std::uint64_t in_bytes(sectors size) {
+  return to_bytes(size).value();
+}
+
+void add_plugin_parameters(std::vector<std::string> &command, const serve_options &options) {
+  const engine_options &engine = options.engine;
+  const auto add = [&](std::string_view key, const auto &value) {
+    command.push_back(fmt::format("{}={}", key, value));
+  };
+  add("metadata", options.paths.metadata);
+  add("fast", options.paths.fast);
+  add("origin", options.paths.origin);
+  add("create", yes_or_no(engine.may_format));
+  add("readonly", yes_or_no(engine.read_only));
+  add("mode", name_of(engine.mode));
+  add("policy", engine.policy);
+  for (const auto &[key, value] : engine.policy_settings) {
+    add("policy-" + key, value);
+  }
+  add("metadata-version", engine.metadata_version);
+  add("migration-threshold", in_bytes(engine.migration_threshold));
+  add("discard-passdown", yes_or_no(engine.discard_passdown));
+  if (engine.block_size != sectors{}) {
+    add("block-size", in_bytes(engine.block_size));
+  }
+  if (!options.control.empty()) {
+    add("control", options.control);
+  }
+}
+
+} // namespace
+
+std::string uri_of(const serve_options &options) {
+  if (options.port) {
+    return fmt::format("nbd://localhost:{}", *options.port);
+  }
+  std::string uri = "nbd+unix:///?socket=";
+  for (const char each : options.socket) {
+    const auto byte = static_cast<unsigned char>(each);
+    const bool is_plain = std::isalnum(byte) != 0 || std::string_view{"/-._~"}.contains(each);
+    uri += is_plain ? std::string{each} : fmt::format("%{:02X}", byte);
+  }
+  return uri;
+}
+
+result<std::vector<std::string>> nbdkit_command(const serve_options &options) {
+  const auto nbdkit = find_nbdkit();
+  if (!nbdkit) {
+    return std::unexpected{nbdkit.error()};
+  }
+  const auto plugin = find_plugin();
+  if (!plugin) {
+    return std::unexpected{plugin.error()};
+  }
+  std::vector<std::string> command{*nbdkit, "--foreground", "--exit-with-parent"};
+  if (options.port) { // no host but this one is let in
+    command.insert(command.end(),
+                   {"--ipaddr", "localhost", "--port", fmt::format("{}", *options.port)});
+  } else {
+    command.insert(command.end(), {"--unix", options.socket});
+  }
+  command.push_back(*plugin);
+  add_plugin_parameters(command, options);
+  return command;
+}
+
+} // namespace dmcache

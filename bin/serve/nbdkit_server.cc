@@ -1,0 +1,98 @@
+#include "bin/serve/nbdkit_server.h"
+
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <system_error>
+
+#include <fmt/format.h>
+
+#include "bin/serve/background.h"
+#include "bin/serve/server_log.h"
+#include "bin/serve/service_manager.h"
+#include "bin/serve/supervisor.h"
+
+namespace dmcache {
+namespace {
+
+// A folder for a moment.
+class temporary_folder {
+ public:
+  temporary_folder() {
+    std::error_code failed;
+    const auto parent = std::filesystem::temp_directory_path(failed);
+    std::string name = (failed ? std::filesystem::path{"/tmp"} : parent) / "cache_serve.XXXXXX";
+    if (::mkdtemp(name.data()) != nullptr) {
+      path_ = name;
+    }
+  }
+  temporary_folder(const temporary_folder &) = delete;
+  temporary_folder &operator=(const temporary_folder &) = delete;
+  ~temporary_folder() {
+    std::error_code ignored;
+    if (!path_.empty()) {
+      std::filesystem::remove_all(path_, ignored);
+    }
+  }
+
+  const std::filesystem::path &path() const { return path_; } // empty: none could be made
+
+ private:
+  std::filesystem::path path_;
+};
+
+void tell_uri(const serve_options &options, report &to) {
+  to.answer(uri_of(options));
+  std::fflush(stdout); // it may be a pipe, at whose other end somebody waits for this
+}
+
+result<int> serve_command(serve_options options) {
+  const temporary_folder folder;
+  if (folder.path().empty()) {
+    return fail(failure::environment, "no temporary folder can be made: see TMPDIR");
+  }
+  if (!options.port && options.socket.empty()) {
+    options.socket = folder.path() / "nbd";
+  }
+  server_log log;
+  return supervisor{options, log, [] {}}.run();
+}
+
+result<int> serve_in_foreground(const serve_options &options, report &to) {
+  server_log log;
+  const auto tell_ready = [&] {
+    tell_uri(options, to);
+    notify_service_manager(fmt::format("READY=1\nSTATUS=serving {}", uri_of(options)));
+  };
+  return supervisor{options, log, tell_ready}.run();
+}
+
+result<int> serve_in_background(const serve_options &options, report &to) {
+  return run_in_background([&](const auto &leave) {
+    server_log log;
+    const auto go = [&] {
+      tell_uri(options, to);
+      leave();
+      log.use_system_log();
+    };
+    const auto ended = supervisor{options, log, go}.run();
+    if (!ended) {
+      log.tell(ended.error().message);
+      return static_cast<int>(ended.error().kind);
+    }
+    return *ended;
+  });
+}
+
+} // namespace
+
+result<int> run_nbdkit(const serve_options &options, report &to) {
+  std::signal(SIGCHLD, SIG_DFL); // ignored, as it may have been, it would hide how children end
+  if (!options.run.empty()) {
+    return serve_command(options);
+  }
+  return options.foreground ? serve_in_foreground(options, to) : serve_in_background(options, to);
+}
+
+} // namespace dmcache

@@ -1,0 +1,211 @@
+#include "bin/serve/supervisor.h"
+
+#include <poll.h>
+#include <sys/wait.h>
+
+#include <array>
+#include <csignal>
+#include <cstring>
+#include <thread>
+
+#include <fmt/format.h>
+
+#include "bin/control/unix_socket.h"
+
+namespace dmcache {
+namespace {
+
+using clock = std::chrono::steady_clock;
+
+constexpr std::chrono::milliseconds between_looks{20};
+constexpr std::size_t most_restarts = 5; // within a minute
+constexpr std::chrono::seconds client_grace{5};
+
+int exit_code(int status) {
+  return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+}
+
+std::string death_of_nbdkit(int status) {
+  return fmt::format("nbdkit was killed by signal {} ({})", WTERMSIG(status),
+                     ::strsignal(WTERMSIG(status))); // NOLINT(concurrency-mt-unsafe): one thread
+}
+
+// With the variables that nbdkit sets for such a command.
+result<pid_t> start_client(const serve_options &options) {
+  const std::string uri = uri_of(options);
+  return start_command({"/usr/bin/env", "uri=" + uri, "nbd=" + uri, "exportname=",
+                        "port=" + (options.port ? std::to_string(*options.port) : ""),
+                        "unixsocket=" + options.socket, "/bin/sh", "-c", options.run});
+}
+
+} // namespace
+
+result<int> supervisor::run() {
+  auto started = start();
+  while (started) {
+    const int status = watch_until_it_ends();
+    if (!may_start_again(status)) {
+      end_client();
+      return outcome(status);
+    }
+    log_.tell(fmt::format("{}, and is started again: all that is cached counts as dirty",
+                          death_of_nbdkit(status)));
+    started = start_again();
+  }
+  end_client();
+  return std::unexpected{started.error()};
+}
+
+result<> supervisor::start() {
+  auto command = nbdkit_command(options_);
+  if (!command) {
+    return std::unexpected{command.error()};
+  }
+  auto started = start_server(std::move(*command));
+  if (!started) {
+    return std::unexpected{started.error()};
+  }
+  server_ = started->id;
+  says_ = std::move(started->says);
+  greeting_ = nbd_greeting{options_.port, options_.socket};
+  is_answering_ = false;
+  return {};
+}
+
+result<> supervisor::start_again() {
+  options_.engine.may_format = false;
+  if (!options_.port) {
+    if (auto removed = remove_dead_socket(options_.socket); !removed) {
+      return removed;
+    }
+  }
+  return start();
+}
+
+// One that died as soon as it was started again, too: its clients may have seen it answer before
+// this process did.
+bool supervisor::may_start_again(int status) {
+  if (!WIFSIGNALED(status) || !was_answering_ || is_told_to_end_) {
+    return false;
+  }
+  const auto now = clock::now();
+  std::erase_if(restarts_, [&](auto each) { return now - each > std::chrono::minutes{1}; });
+  restarts_.push_back(now);
+  return restarts_.size() <= most_restarts;
+}
+
+// The value is its status.
+int supervisor::watch_until_it_ends() {
+  int status = 0;
+  while (::waitpid(server_, &status, WNOHANG) == 0) {
+    wait_for_news();
+    hear_it();
+    take_signals();
+    greet();
+    look_after_client();
+  }
+  while (hear_it()) {
+  }
+  return status;
+}
+
+void supervisor::wait_for_news() {
+  constexpr int until_there_are = -1;
+  std::array<pollfd, 2> news{pollfd{signals_.descriptor(), POLLIN, 0},
+                             pollfd{says_.descriptor(), POLLIN, 0}};
+  ::poll(news.data(), news.size(),
+         is_answering_ ? until_there_are : static_cast<int>(between_looks.count()));
+}
+
+// Not all of it at a time: it may say more than can be passed on. The value says whether there may
+// be more.
+bool supervisor::hear_it() {
+  return says_.read([this](std::string_view line) { log_.pass_on(line); });
+}
+
+void supervisor::take_signals() {
+  while (const int signal = signals_.next()) {
+    if (signal != SIGCHLD && client_ != 0) {
+      is_told_to_end_ = true;
+      ::kill(client_, SIGTERM);
+    } else if (signal != SIGCHLD) {
+      tell_to_end();
+    }
+  }
+}
+
+void supervisor::greet() {
+  if (is_answering_ || !greeting_.has_come()) {
+    return;
+  }
+  is_answering_ = true;
+  if (!std::exchange(was_answering_, true)) {
+    begin_to_serve();
+  }
+}
+
+void supervisor::begin_to_serve() {
+  when_ready_();
+  if (options_.run.empty()) {
+    return;
+  }
+  const auto client = start_client(options_);
+  if (!client) {
+    client_started_ = std::unexpected{client.error()};
+    tell_to_end();
+  }
+  client_ = client.value_or(0);
+}
+
+void supervisor::look_after_client() {
+  if (client_ != 0 && ::waitpid(client_, &client_status_, WNOHANG) == client_) {
+    client_ = 0;
+    tell_to_end();
+  }
+}
+
+// It is served no more, and may take that for a reason to wait for ever.
+void supervisor::end_client() {
+  if (client_ == 0) {
+    return;
+  }
+  ::kill(client_, SIGTERM);
+  const auto patience_ends = clock::now() + client_grace;
+  while (::waitpid(client_, &client_status_, WNOHANG) == 0) {
+    if (clock::now() > patience_ends) {
+      ::kill(client_, SIGKILL);
+    }
+    std::this_thread::sleep_for(between_looks);
+  }
+  client_ = 0;
+}
+
+void supervisor::tell_to_end() {
+  is_told_to_end_ = true;
+  ::kill(server_, SIGTERM);
+}
+
+result<int> supervisor::outcome(int status) const {
+  if (!client_started_) {
+    return std::unexpected{client_started_.error()};
+  }
+  if (is_told_to_end_ && !was_answering_) {
+    return fail(failure::failed, "was told to end before it served the cache");
+  }
+  if (WIFSIGNALED(status)) {
+    return fail(failure::failed,
+                fmt::format("{}: all that is cached counts as dirty", death_of_nbdkit(status)));
+  }
+  // One that ended well may have served before this process saw it answer.
+  const bool has_served = WEXITSTATUS(status) == 0 ? was_answering_ : is_answering_;
+  if (!has_served) {
+    return fail(failure::failed, "nbdkit could not serve the cache: it says why above");
+  }
+  if (WEXITSTATUS(status) != 0) { // which is the plugin's: nbdkit has none for a failed shutdown
+    return fail(failure::failed, "nbdkit failed, and all that is cached may count as dirty: it "
+                                 "says why above");
+  }
+  return exit_code(client_status_);
+}
+
+} // namespace dmcache

@@ -1,0 +1,66 @@
+// Keeps an nbdkit going that serves a cache, and ends with it.
+//
+// nbdkit can die of its clients: 1.32 aborts when one vanishes whose requests are under way. All
+// others would lose the cache by that, so it is started again. What they flushed is there.
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "bin/serve/child_process.h"
+#include "bin/serve/held_signals.h"
+#include "bin/serve/nbd_greeting.h"
+#include "bin/serve/nbdkit_server.h"
+#include "bin/serve/server_log.h"
+
+namespace dmcache {
+
+class supervisor {
+ public:
+  // `when_ready` is called once, when clients are answered for the first time.
+  supervisor(serve_options options, server_log &log, std::function<void()> when_ready)
+      : options_{std::move(options)}, log_{log},
+        when_ready_{std::move(when_ready)}, greeting_{options_.port, options_.socket} {}
+
+  // Serves until nbdkit is told to end, or this process by a signal, or dies for good; runs the
+  // command for which the cache is served meanwhile, if there is one. (nbdkit runs such commands as
+  // well, but not when it may be sent a signal meanwhile: it spins until they end.) The value is
+  // the command's exit code, or 128 and the signal that killed it.
+  result<int> run();
+
+ private:
+  result<> start();
+  result<> start_again();
+  bool may_start_again(int status);
+  int watch_until_it_ends();
+  void wait_for_news();
+  bool hear_it();
+  void take_signals();
+  void greet();
+  void begin_to_serve();
+  void look_after_client();
+  void end_client();
+  void tell_to_end();
+  result<int> outcome(int status) const;
+
+  serve_options options_;
+  server_log &log_;
+  std::function<void()> when_ready_;
+  held_signals signals_;
+
+  pid_t server_ = 0;
+  said_lines says_;
+  nbd_greeting greeting_;
+  bool is_answering_ = false;                                   // clients, since it was started
+  bool was_answering_ = false;                                  // ever
+  bool is_told_to_end_ = false;                                 // it, or the command
+  std::vector<std::chrono::steady_clock::time_point> restarts_; // of the last minute
+
+  pid_t client_ = 0;      // the command; 0: not, or no longer
+  int client_status_ = 0; // when it has ended
+  result<> client_started_;
+};
+
+} // namespace dmcache

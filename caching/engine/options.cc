@@ -1,0 +1,24 @@
+#include "caching/engine/options.h"
+
+#include <algorithm>
+
+#include <fmt/format.h>
+
+namespace dmcache {
+
+std::string_view name_of(cache_mode mode) {
+  return std::ranges::find(cache_modes, mode, &std::pair<cache_mode, std::string_view>::first)
+      ->second;
+}
+
+result<cache_mode> find_cache_mode(std::string_view name) {
+  const auto *found =
+      std::ranges::find(cache_modes, name, &std::pair<cache_mode, std::string_view>::second);
+  if (found == cache_modes.end()) {
+    return fail(failure::usage,
+                fmt::format("'{}' is no mode: writeback, writethrough and passthrough are", name));
+  }
+  return found->first;
+}
+
+} // namespace dmcache

@@ -1,0 +1,360 @@
+#include "caching/online-metadata/online_metadata.h"
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "base/assert.h"
+
+namespace dmcache {
+namespace {
+
+// Nodes that are not the root are a third full at least.
+constexpr std::uint64_t min_node_entries = btree_max_entries(sizeof(le64)) / 3;
+
+constexpr std::uint64_t divided_up(std::uint64_t count, std::uint64_t by) {
+  return count / by + (count % by != 0 ? 1 : 0);
+}
+
+// Upper bounds of the tree of an array of `nr_entries` blocks.
+struct tree_size {
+  explicit tree_size(std::uint64_t nr_entries) : entries{nr_entries} {
+    for (std::uint64_t level = nr_entries; level > 1 || height == 0; ++height) {
+      level = std::max<std::uint64_t>(divided_up(level, min_node_entries), 1);
+      nodes += level;
+    }
+  }
+
+  // To rewrite an array block: the block, and the path to it.
+  std::uint64_t blocks_of_rewrite() const { return 1 + height; }
+  // To append one to an array that was never anything but appended to: what is split off from the
+  // path, and a new root, too, once there are more than a node has room for.
+  std::uint64_t blocks_of_append() const {
+    return blocks_of_rewrite() + (entries > btree_max_entries(sizeof(le64)) ? height + 1 : 0);
+  }
+  std::uint64_t blocks_of_all() const { return entries + nodes; }
+
+  std::uint64_t entries;
+  std::uint64_t height = 0;
+  std::uint64_t nodes = 0;
+};
+
+mapping_writer::source entries_of(const mapping_table &table) {
+  return [&table](cache_block block) {
+    const bool is_mapped = table.is_mapped(block);
+    return mapping_writer::entry{is_mapped, is_mapped ? table.origin_of(block) : origin_block{},
+                                 table.is_dirty(block)};
+  };
+}
+
+} // namespace
+
+online_metadata::online_metadata(const superblock &block,
+                                 std::unique_ptr<transaction_manager> transactions,
+                                 const mapping_table &table)
+    : superblock_{block}, frozen_{block}, durable_{block},
+      transactions_{std::move(transactions)}, table_{table} {
+  if (transactions_) {
+    superblock_.flags = superblock_.flags & ~superblock::clean_shutdown;
+    mappings_.emplace(*transactions_, superblock_, entries_of(table));
+    changed_.resize(divided_up(table.nr_cache_blocks(), array_max_entries(sizeof(le64))));
+  }
+}
+
+std::uint64_t online_metadata::nr_blocks() const {
+  return superblock_.space_map.nr_blocks;
+}
+
+std::uint64_t online_metadata::nr_used_blocks() const {
+  return transactions_ ? nr_blocks() - transactions_->nr_available()
+                       : std::uint64_t{superblock_.space_map.nr_allocated};
+}
+
+void online_metadata::changed(cache_block block) {
+  require(transactions_ != nullptr, "what is read-only doesn't change");
+  if (is_aborted_) {
+    return;
+  }
+  const std::uint64_t part = mapping_writer::part_of(block);
+  nr_changed_ += changed_[part] ? 0U : 1U;
+  changed_[part] = true;
+}
+
+bool online_metadata::has_changes() const {
+  return nr_changed_ != 0 || is_pending_;
+}
+
+bool online_metadata::has_room_for(cache_block block) const {
+  if (is_aborted_) {
+    return true;
+  }
+  const std::uint64_t nr = nr_changed_ + (changed_[mapping_writer::part_of(block)] ? 0U : 1U);
+  return blocks_of_changed_parts(nr) + reserve() <= transactions_->nr_available();
+}
+
+bool online_metadata::is_full() const {
+  return !is_aborted_ && !has_changes() && !is_frozen_ &&
+         blocks_of_changed_parts(1) + reserve() > transactions_->nr_available();
+}
+
+// The parts, and the tree nodes above them.
+std::uint64_t online_metadata::blocks_of_changed_parts(std::uint64_t nr_changed) const {
+  const tree_size tree{mappings_->nr_parts()};
+  return nr_changed + std::min(nr_changed * tree.height, tree.nodes);
+}
+
+// What freeze() adds: the space map's index, and all of its bitmaps at worst.
+std::uint64_t online_metadata::reserve() const {
+  return 1 + divided_up(nr_blocks(), space_map_bitmap::entries_per_block);
+}
+
+// All that changes will need to be read.
+result<> online_metadata::load_trees() {
+  auto done = mappings_->load_trees();
+  if (done && superblock_.hint_root != 0) {
+    done = array{*transactions_, sizeof(le32)}.load_tree(metadata_block{superblock_.hint_root});
+  }
+  if (done) {
+    done = array{*transactions_, sizeof(le64)}.load_tree(metadata_block{superblock_.discard_root});
+  }
+  return done;
+}
+
+result<> online_metadata::write_changed_parts() {
+  for (std::uint64_t part = 0; nr_changed_ != 0; ++part) {
+    if (!changed_[part]) {
+      continue;
+    }
+    if (auto written = mappings_->write_part(part); !written) {
+      return written;
+    }
+    changed_[part] = false;
+    --nr_changed_;
+    is_pending_ = true;
+  }
+  return {};
+}
+
+result<online_metadata::commit> online_metadata::freeze() {
+  require(transactions_ && !is_aborted_ && !is_frozen_, "one commit at a time can be on its way");
+  const bool is_clean = shutdown_ && shutdown_->is_complete && nr_changed_ == 0 &&
+                        shutdown_->revision == table_.revision();
+  if (auto written = write_changed_parts(); !written) {
+    return std::unexpected{written.error()};
+  }
+  auto made = transactions_->freeze();
+  if (!made) {
+    return std::unexpected{made.error()};
+  }
+  superblock_.space_map = made->root;
+  frozen_ = superblock_;
+  if (is_clean) {
+    frozen_.flags = frozen_.flags | superblock::clean_shutdown;
+  }
+  if (shutdown_ && shutdown_->is_complete) {
+    shutdown_.reset();
+  }
+  is_pending_ = false;
+  is_frozen_ = true;
+  return commit{std::move(made->writes), seal_into(commit_block_, frozen_)};
+}
+
+void online_metadata::committed() {
+  require(is_frozen_, "what isn't frozen can't be committed");
+  transactions_->committed();
+  durable_ = frozen_;
+  is_frozen_ = false;
+}
+
+std::span<std::byte, metadata_block_size> online_metadata::abort() {
+  require(transactions_ != nullptr, "what is read-only has nothing to give up");
+  transactions_->abort();
+  durable_.flags = (durable_.flags & ~superblock::clean_shutdown) | superblock::needs_check;
+  superblock_ = durable_;
+  changed_.assign(changed_.size(), false);
+  nr_changed_ = 0;
+  is_pending_ = false;
+  is_frozen_ = false;
+  is_aborted_ = true;
+  return seal_into(needs_check_block_, durable_);
+}
+
+std::span<std::byte, metadata_block_size>
+online_metadata::seal_into(aligned_buffer &buffer, const superblock &block) const {
+  const auto data = buffer.span().first<metadata_block_size>();
+  std::memcpy(data.data(), &block, sizeof block);
+  seal(superblock_type, superblock_location, data);
+  return data;
+}
+
+// False: a commit frees what the blocks changed so far replace.
+result<bool> online_metadata::has_room_to(std::uint64_t add_blocks) const {
+  if (add_blocks + reserve() <= transactions_->nr_available()) {
+    return true;
+  }
+  if (is_pending_ || is_frozen_) {
+    return false;
+  }
+  return fail(failure::failed,
+              fmt::format("the metadata device is full: {} of {} blocks are in use, and a clean "
+                          "shutdown needs more: use a larger one (see cache_metadata_size)",
+                          nr_used_blocks(), nr_blocks()));
+}
+
+result<bool> online_metadata::prepare_shutdown(const shutdown_state &state) {
+  require(transactions_ && !is_aborted_, "what can't be written is not shut down");
+  if (auto written = write_changed_parts(); !written) {
+    return std::unexpected{written.error()};
+  }
+  if (!shutdown_ || shutdown_->is_complete) {
+    shutdown_ = shutdown_progress{};
+  }
+  if (std::exchange(shutdown_->revision, table_.revision()) != table_.revision()) {
+    shutdown_->dirty_parts = 0;
+  }
+  auto done = write_hints(state);
+  if (done && *done) {
+    done = write_discards(state.discards);
+  }
+  if (done && *done) {
+    done = write_dirty_state();
+  }
+  if (done && *done) {
+    describe(state);
+    is_pending_ = true;
+    shutdown_->is_complete = true;
+  }
+  return done;
+}
+
+// The hints of before are another policy's, or of blocks that have gone, or can't be trusted: all
+// are written anew.
+result<bool> online_metadata::write_hints(const shutdown_state &state) {
+  array hints{*transactions_, sizeof(le32)};
+  const std::uint64_t nr_parts =
+      divided_up(table_.nr_cache_blocks(), array_max_entries(sizeof(le32)));
+  const std::uint64_t blocks = tree_size{nr_parts}.blocks_of_append();
+  if (!shutdown_->has_hint_array) {
+    if (auto room = has_room_to(1); !room || !*room) {
+      return room;
+    }
+    is_pending_ = true;
+    if (superblock_.hint_root != 0) {
+      if (auto gone = hints.destroy(metadata_block{superblock_.hint_root}); !gone) {
+        return std::unexpected{gone.error()};
+      }
+    }
+    const auto root = hints.create();
+    if (!root) {
+      return std::unexpected{root.error()};
+    }
+    superblock_.hint_root = root->value();
+    shutdown_->has_hint_array = true;
+  }
+  for (; shutdown_->hint_parts < nr_parts; ++shutdown_->hint_parts) {
+    if (auto room = has_room_to(blocks); !room || !*room) {
+      return room;
+    }
+    is_pending_ = true;
+    if (auto written = write_hint_part(shutdown_->hint_parts, state); !written) {
+      return std::unexpected{written.error()};
+    }
+  }
+  return true;
+}
+
+result<> online_metadata::write_hint_part(std::uint64_t part, const shutdown_state &state) {
+  constexpr std::uint64_t per_part = array_max_entries(sizeof(le32));
+  const std::uint64_t first = part * per_part;
+  const std::uint64_t count = std::min(table_.nr_cache_blocks() - first, per_part);
+  const auto made = array{*transactions_, sizeof(le32)}.rewrite_block(
+      metadata_block{superblock_.hint_root}, part, count);
+  if (!made) {
+    return std::unexpected{made.error()};
+  }
+  superblock_.hint_root = made->root.value();
+  for (std::uint64_t i = 0; i < count; ++i) {
+    if (const cache_block block{first + i}; table_.is_mapped(block)) {
+      const le32 stored = state.hint(block);
+      std::memcpy(made->values.data() + i * sizeof stored, &stored, sizeof stored);
+    }
+  }
+  return {};
+}
+
+result<bool> online_metadata::write_discards(const discard_set &discards) {
+  if (shutdown_->discards) {
+    return true;
+  }
+  const std::uint64_t nr_parts = divided_up(discards.nr_words(), array_max_entries(sizeof(le64)));
+  if (auto room = has_room_to(tree_size{nr_parts}.blocks_of_all()); !room || !*room) {
+    return room;
+  }
+  is_pending_ = true;
+  if (auto replaced = replace_discards(discards); !replaced) {
+    return std::unexpected{replaced.error()};
+  }
+  shutdown_->discards = true;
+  return true;
+}
+
+result<> online_metadata::replace_discards(const discard_set &discards) {
+  array words{*transactions_, sizeof(le64)};
+  if (superblock_.discard_root != 0) {
+    if (auto gone = words.destroy(metadata_block{superblock_.discard_root}); !gone) {
+      return gone;
+    }
+  }
+  auto root = words.create();
+  constexpr std::uint64_t per_part = array_max_entries(sizeof(le64));
+  for (std::uint64_t first = 0; root && first < discards.nr_words(); first += per_part) {
+    const std::uint64_t count = std::min(discards.nr_words() - first, per_part);
+    const auto made = words.rewrite_block(*root, first / per_part, count);
+    if (!made) {
+      return std::unexpected{made.error()};
+    }
+    for (std::uint64_t i = 0; i < count; ++i) {
+      const le64 stored = discards.word(first + i);
+      std::memcpy(made->values.data() + i * sizeof stored, &stored, sizeof stored);
+    }
+    root = made->root;
+  }
+  if (!root) {
+    return std::unexpected{root.error()};
+  }
+  superblock_.discard_root = root->value();
+  superblock_.discard_block_size = discards.block_size().value();
+  superblock_.discard_nr_blocks = discards.nr_blocks();
+  return {};
+}
+
+result<bool> online_metadata::write_dirty_state() {
+  const std::uint64_t nr_parts = mappings_->nr_dirty_parts();
+  const std::uint64_t blocks = tree_size{nr_parts}.blocks_of_rewrite();
+  for (; shutdown_->dirty_parts < nr_parts; ++shutdown_->dirty_parts) {
+    if (auto room = has_room_to(blocks); !room || !*room) {
+      return room;
+    }
+    is_pending_ = true;
+    if (auto written = mappings_->write_dirty_part(shutdown_->dirty_parts); !written) {
+      return std::unexpected{written.error()};
+    }
+  }
+  return true;
+}
+
+void online_metadata::describe(const shutdown_state &state) {
+  require(state.policy.size() <= superblock_.policy_name.size(), "a policy's name fits its field");
+  superblock_.policy_name = {};
+  std::ranges::copy(state.policy, superblock_.policy_name.begin());
+  superblock_.policy_hint_size = sizeof(le32);
+  std::ranges::copy(state.policy_version, superblock_.policy_version.begin());
+  superblock_.read_hits = state.statistics.read_hits;
+  superblock_.read_misses = state.statistics.read_misses;
+  superblock_.write_hits = state.statistics.write_hits;
+  superblock_.write_misses = state.statistics.write_misses;
+}
+
+} // namespace dmcache

@@ -1,0 +1,126 @@
+#include "caching/runtime/byte_requests.h"
+
+#include <algorithm>
+#include <array>
+#include <vector>
+
+#include "base/assert.h"
+
+namespace dmcache {
+namespace {
+
+using operation = request::operation;
+
+std::uint64_t round_down(std::uint64_t offset) {
+  return offset / sector_size * sector_size;
+}
+
+std::uint64_t round_up(std::uint64_t offset) {
+  return round_down(offset + sector_size - 1);
+}
+
+// [begin, end) of what `which` asks, which are whole sectors.
+request part_of(const request &which, std::uint64_t begin, std::uint64_t end) {
+  request part;
+  part.op = which.op;
+  part.fua = which.fua;
+  part.may_trim = which.may_trim;
+  part.offset = bytes{begin};
+  part.length = bytes{end - begin};
+  if (!which.data.empty()) {
+    part.data = which.data.subspan(begin - which.offset.value(), end - begin);
+  }
+  return part;
+}
+
+std::error_code read_bytes(const request &which, std::uint64_t end, sector_requests &by) {
+  request wider;
+  wider.op = operation::read;
+  wider.offset = bytes{round_down(which.offset.value())};
+  wider.length = bytes{round_up(end) - wider.offset.value()};
+  std::vector<std::byte> found(wider.length.value());
+  wider.data = found;
+  const std::error_code error = by.carry_out_sectors(wider, false);
+  if (!error) {
+    const auto wanted =
+        wider.data.subspan(which.offset.value() - wider.offset.value(), which.length.value());
+    std::ranges::copy(wanted, which.data.begin());
+  }
+  return error;
+}
+
+// Changes [begin, end), within one sector, to what `which` writes there.
+std::error_code change_sector(const request &which, std::uint64_t begin, std::uint64_t end,
+                              sector_requests &by) {
+  const sectors changed{begin / sector_size};
+  std::array<std::byte, sector_size> contents{};
+  request step;
+  step.op = operation::read;
+  step.offset = to_bytes(changed);
+  step.length = bytes{sector_size};
+  step.data = contents;
+  by.hold(changed);
+  std::error_code error = by.carry_out_sectors(step, true);
+  if (!error) {
+    const auto into = step.data.subspan(begin - step.offset.value(), end - begin);
+    if (which.op == operation::write) {
+      std::ranges::copy(which.data.subspan(begin - which.offset.value(), into.size()),
+                        into.begin());
+    } else {
+      std::ranges::fill(into, std::byte{0});
+    }
+    step.op = operation::write;
+    step.fua = which.fua;
+    error = by.carry_out_sectors(step, true);
+  }
+  by.let_go(changed);
+  return error;
+}
+
+std::error_code write_bytes(const request &which, std::uint64_t end, sector_requests &by) {
+  std::uint64_t at = which.offset.value();
+  std::error_code error;
+  if (at % sector_size != 0) {
+    const std::uint64_t head_end = std::min(end, round_up(at));
+    error = change_sector(which, at, head_end, by);
+    at = head_end;
+  }
+  if (const std::uint64_t tail = round_down(end); !error && at < tail) {
+    request middle = part_of(which, at, tail);
+    error = by.carry_out_sectors(middle, false);
+    at = tail;
+  }
+  if (!error && at < end) {
+    error = change_sector(which, at, end, by);
+  }
+  return error;
+}
+
+} // namespace
+
+std::error_code carry_out_bytes(const request &which, sector_requests &by) {
+  const std::uint64_t begin = which.offset.value();
+  const std::uint64_t end = begin + which.length.value();
+  switch (which.op) {
+  case operation::read:
+    return read_bytes(which, end, by);
+  case operation::write:
+  case operation::write_zeroes:
+    return write_bytes(which, end, by);
+  case operation::discard:
+    if (round_up(begin) < round_down(end)) {
+      request whole = part_of(which, round_up(begin), round_down(end));
+      return by.carry_out_sectors(whole, false);
+    }
+    return {};
+  case operation::prefetch: {
+    request wider = part_of(which, round_down(begin), round_up(end));
+    return by.carry_out_sectors(wider, false);
+  }
+  case operation::flush:
+    break;
+  }
+  broken_invariant("a flush is about no range", __FILE__, __LINE__);
+}
+
+} // namespace dmcache

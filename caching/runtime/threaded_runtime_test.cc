@@ -1,0 +1,461 @@
+#include "caching/runtime/threaded_runtime.h"
+
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <csignal>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <mutex>
+#include <random>
+#include <thread>
+
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace dmcache {
+namespace {
+
+using testing::Contains;
+using testing::Each;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using operation = request::operation;
+
+constexpr std::uint64_t block = 128 * sector_size;
+constexpr std::uint64_t fast_size = 32 * block;
+constexpr std::uint64_t origin_size = 128 * block;
+
+class ThreadedRuntime : public testing::Test {
+ protected:
+  ThreadedRuntime() {
+    std::string name = testing::TempDir() + "/threaded_runtime.XXXXXX";
+    folder = ::mkdtemp(name.data());
+    paths = {make_file("metadata", 1 << 20), make_file("fast", fast_size),
+             make_file("origin", origin_size + 300)};
+    options.block_size = sectors{block / sector_size};
+  }
+  ~ThreadedRuntime() override {
+    running.reset();
+    std::filesystem::remove_all(folder);
+  }
+
+  std::string make_file(const char *name, std::uint64_t size) const {
+    std::string path = folder / name;
+    std::ofstream{path}.flush();
+    std::filesystem::resize_file(path, size);
+    return path;
+  }
+
+  void start() {
+    auto opened = threaded_runtime::open(paths, options, [this](const std::string &line) {
+      EXPECT_LE(running->status().dirty, 32U); // no lock is in the way
+      const std::scoped_lock lock{telling_};
+      told_.push_back(line);
+    });
+    ASSERT_TRUE(opened) << opened.error().message;
+    running = std::move(*opened);
+    ASSERT_TRUE(running->start());
+  }
+  void stop() {
+    const auto closed = running->close();
+    ASSERT_TRUE(closed) << closed.error().message;
+    running.reset();
+  }
+
+  std::string refusal() const {
+    const auto opened = threaded_runtime::open(paths, options);
+    return opened ? "" : opened.error().message;
+  }
+
+  std::error_code ask(operation op, std::uint64_t offset, std::uint64_t length,
+                      std::span<std::byte> data = {}) const {
+    request which;
+    which.op = op;
+    which.offset = bytes{offset};
+    which.length = bytes{length};
+    which.data = data;
+    return running->carry_out(which);
+  }
+  void fill(std::uint64_t offset, std::uint64_t length, int value) const {
+    std::vector data(length, std::byte(value));
+    ASSERT_FALSE(ask(operation::write, offset, length, data));
+  }
+  std::vector<std::byte> contents(std::uint64_t offset, std::uint64_t length) const {
+    std::vector<std::byte> found(length);
+    EXPECT_FALSE(ask(operation::read, offset, length, found));
+    return found;
+  }
+
+  std::vector<std::string> told() {
+    const std::scoped_lock lock{telling_};
+    return told_;
+  }
+
+  std::filesystem::path folder;
+  cache_paths paths;
+  engine_options options;
+  std::unique_ptr<threaded_runtime> running;
+
+ private:
+  std::mutex telling_;
+  std::vector<std::string> told_; // troubles
+};
+
+// While this lives, nothing can be written beyond so many bytes of any file.
+class file_limit {
+ public:
+  explicit file_limit(std::uint64_t size) {
+    ::signal(SIGXFSZ, SIG_IGN);
+    ::getrlimit(RLIMIT_FSIZE, &before_);
+    const rlimit limited{size, before_.rlim_max};
+    ::setrlimit(RLIMIT_FSIZE, &limited);
+  }
+  file_limit(const file_limit &) = delete;
+  file_limit &operator=(const file_limit &) = delete;
+  ~file_limit() { ::setrlimit(RLIMIT_FSIZE, &before_); }
+
+ private:
+  rlimit before_{};
+};
+
+TEST_F(ThreadedRuntime, KeepsWhatWasWrittenOverACleanShutdown) {
+  start();
+  EXPECT_EQ(running->origin_size(), bytes{origin_size});
+  fill(0, 3 * block, 1);
+  fill(block + 512, 1024, 2);
+  EXPECT_GT(running->status().cache_used, 0);
+  stop();
+  options.may_format = false;
+  start();
+  EXPECT_GT(running->status().cache_used, 0);
+  EXPECT_THAT(contents(0, block + 512), Each(std::byte{1}));
+  EXPECT_THAT(contents(block + 512, 1024), Each(std::byte{2}));
+  EXPECT_THAT(contents(block + 1536, 2 * block - 1536), Each(std::byte{1}));
+  ASSERT_TRUE(running->clean());
+  EXPECT_EQ(running->status().dirty, 0);
+}
+
+TEST_F(ThreadedRuntime, WithoutACleanShutdownAllIsDirty) {
+  start();
+  fill(0, 8 * block, 1);
+  ASSERT_TRUE(running->clean());
+  ASSERT_FALSE(ask(operation::flush, 0, 0));
+  running.reset();
+  start();
+  EXPECT_GT(running->status().cache_used, 0);
+  EXPECT_EQ(running->status().dirty, running->status().cache_used);
+  EXPECT_THAT(contents(0, 8 * block), Each(std::byte{1}));
+}
+
+TEST_F(ThreadedRuntime, ClosesOnceAndThenRefusesRequests) {
+  start();
+  EXPECT_TRUE(running->close());
+  EXPECT_TRUE(running->close());
+  std::vector<std::byte> data(512);
+  EXPECT_EQ(ask(operation::read, 0, 512, data), std::errc::no_such_device);
+  EXPECT_EQ(ask(operation::flush, 0, 0), std::errc::no_such_device);
+}
+
+TEST_F(ThreadedRuntime, CanBeClosedWithoutHavingBeenStarted) {
+  auto opened = threaded_runtime::open(paths, options);
+  ASSERT_TRUE(opened);
+  EXPECT_TRUE((*opened)->close());
+}
+
+TEST_F(ThreadedRuntime, GoesOnInAChildProcess) {
+  auto opened = threaded_runtime::open(paths, options);
+  ASSERT_TRUE(opened);
+  const pid_t child = ::fork();
+  if (child == 0) {
+    running = std::move(*opened);
+    const bool is_good =
+        running->start() && !ask(operation::write_zeroes, 0, block) && running->close();
+    ::_exit(is_good ? 0 : 1);
+  }
+  opened->reset();
+  int status = -1;
+  EXPECT_EQ(::waitpid(child, &status, 0), child);
+  EXPECT_EQ(status, 0);
+  start();
+  EXPECT_EQ(running->status().dirty, running->status().cache_used); // written, cleanly shut down
+  EXPECT_EQ(running->status().statistics.write_misses, 1);
+}
+
+TEST_F(ThreadedRuntime, NoDeviceHasTwoRoles) {
+  paths.origin = folder / "link";
+  ASSERT_EQ(::symlink(paths.fast.c_str(), paths.origin.c_str()), 0);
+  EXPECT_EQ(refusal(), "the fast device and the origin are the same device: " + paths.origin);
+}
+
+TEST_F(ThreadedRuntime, NoDeviceIsInUseTwice) {
+  start();
+  EXPECT_THAT(refusal(), HasSubstr(paths.metadata + " is in use"));
+  const std::string own = paths.metadata;
+  paths.metadata = make_file("other", 1 << 20);
+  EXPECT_THAT(refusal(), HasSubstr(paths.fast + " is in use"));
+}
+
+TEST_F(ThreadedRuntime, ZeroesAndDiscards) {
+  start();
+  fill(0, 4 * block, 1);
+  ASSERT_FALSE(ask(operation::write_zeroes, 512, 2 * block));
+  EXPECT_THAT(contents(512, 2 * block), Each(std::byte{0}));
+  ASSERT_FALSE(ask(operation::discard, 3 * block, block));
+  EXPECT_EQ(contents(511, 1).front(), std::byte{1});
+  EXPECT_EQ(contents(512 + 2 * block, 1).front(), std::byte{1});
+  ASSERT_FALSE(ask(operation::prefetch, 100 * block, block));
+}
+
+TEST_F(ThreadedRuntime, NothingIsWrittenReadOnly) {
+  start();
+  fill(0, block, 1);
+  stop();
+  options.read_only = true;
+  start();
+  EXPECT_THAT(contents(0, block), Each(std::byte{1}));
+  std::vector<std::byte> data(512);
+  EXPECT_EQ(ask(operation::write, 0, 512, data), std::errc::read_only_file_system);
+  stop();
+}
+
+TEST_F(ThreadedRuntime, ARequestThatFailedHasBeenTold) {
+  start();
+  std::vector<std::byte> data(512);
+  const file_limit limit{fast_size};
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_EQ(ask(operation::write, fast_size + 4096, 512, data), std::errc::file_too_large);
+    EXPECT_EQ(told().at(0), fmt::format("write of 512 bytes at {} of the origin: File too large",
+                                        fast_size + 4096));
+  }
+  EXPECT_LE(told().size(), 2U); // the second one if all this took a second
+  stop();
+  EXPECT_THAT(told().back(), HasSubstr("of the origin: File too large"));
+  EXPECT_GE(told().size(), 2U);
+}
+
+TEST_F(ThreadedRuntime, TellsWhatCannotBeWrittenBack) {
+  start();
+  fill(fast_size, block, 1);
+  ASSERT_EQ(running->status().dirty, 1U);
+  const file_limit limit{fast_size};
+  const auto cleaned = running->clean();
+  ASSERT_FALSE(cleaned);
+  const std::string line =
+      fmt::format("write of {} bytes at {} of the origin: File too large", block, fast_size);
+  EXPECT_EQ(cleaned.error().message, "1 blocks are dirty still: " + line);
+  EXPECT_THAT(told(), Contains(line));
+}
+
+TEST_F(ThreadedRuntime, TellsThatTheMetadataCannotBeWritten) {
+  start();
+  for (std::uint64_t i = 0; i < 16; ++i) { // until time doesn't commit the change before this does
+    fill(i * block, block, 1);
+    const file_limit only_superblock{4096};
+    if (ask(operation::flush, 0, 0)) {
+      break;
+    }
+  }
+  EXPECT_EQ(running->status().metadata_is, metadata_mode::read_only);
+  EXPECT_FALSE(running->close());
+  EXPECT_THAT(told(), Contains(HasSubstr("of the metadata device: File too large")));
+  EXPECT_THAT(told(), Contains(HasSubstr("run cache_check --clear-needs-check-flag")).Times(1));
+}
+
+TEST_F(ThreadedRuntime, AHoleIsWhereNeitherDeviceHasAnything) {
+  start();
+  fill(2 * block, block, 1); // cached, and a hole on the origin
+  std::ofstream{paths.origin, std::ios::in}.seekp(4 * block) << "data" << std::flush;
+  const auto found = running->extents(bytes{100}, bytes{origin_size - 100});
+  ASSERT_EQ(found.size(), 5U);
+  EXPECT_EQ(found[0], (origin_extent{bytes{2 * block - 100}, true}));
+  EXPECT_EQ(found[1], (origin_extent{bytes{block}, false}));
+  EXPECT_EQ(found[2], (origin_extent{bytes{block}, true}));
+  EXPECT_FALSE(found[3].is_hole);
+  EXPECT_TRUE(found[4].is_hole);
+  std::uint64_t size = 100;
+  for (const origin_extent &each : found) {
+    size += each.length.value();
+  }
+  EXPECT_EQ(size, origin_size);
+  stop();
+}
+
+TEST_F(ThreadedRuntime, AfterTheEndNoExtentsAreTold) {
+  start();
+  EXPECT_TRUE(running->close());
+  EXPECT_TRUE(running->extents(bytes{0}, bytes{block}).empty());
+}
+
+// While they come into the cache, are written back and leave it.
+TEST_F(ThreadedRuntime, BlocksThatWereWrittenAreNeverHoles) {
+  constexpr std::uint64_t nr_threads = 4; // each with its own blocks
+  start();
+  std::atomic<unsigned> nr_running = nr_threads;
+  std::vector<std::thread> threads;
+  for (std::uint64_t t = 0; t < nr_threads; ++t) {
+    threads.emplace_back([this, t, &nr_running] {
+      for (std::uint64_t i = 0; i < 1000; ++i) {
+        const std::uint64_t at = (i * nr_threads + t) * block % origin_size;
+        EXPECT_FALSE(ask(operation::discard, at, block));
+        fill(at, block, 1);
+        for (int again = 0; again < 20; ++again) {
+          const auto found = running->extents(bytes{at}, bytes{block});
+          EXPECT_TRUE(found.size() == 1 && !found.front().is_hole) << i;
+        }
+      }
+      --nr_running;
+    });
+  }
+  while (nr_running != 0) {
+    EXPECT_TRUE(running->clean());
+  }
+  for (std::thread &each : threads) {
+    each.join();
+  }
+  EXPECT_GT(running->status().counts.writebacks, 0U);
+}
+
+TEST_F(ThreadedRuntime, BytesThatAreNoSectors) {
+  start();
+  fill(0, 2 * block, 1);
+  fill(block - 700, 1400, 2);
+  fill(100, 10, 3);
+  ASSERT_FALSE(ask(operation::write_zeroes, 1000, 3000));
+  ASSERT_FALSE(ask(operation::discard, 5001, 510)); // within two sectors, neither of them whole
+  std::vector<std::byte> expected(2 * block, std::byte{1});
+  std::fill_n(expected.begin() + block - 700, 1400, std::byte{2});
+  std::fill_n(expected.begin() + 100, 10, std::byte{3});
+  std::fill_n(expected.begin() + 1000, 3000, std::byte{0});
+  EXPECT_EQ(contents(0, 2 * block), expected);
+  EXPECT_EQ(contents(99, 12), std::vector(expected.begin() + 99, expected.begin() + 111));
+}
+
+// Each has its own bytes of the same sectors.
+TEST_F(ThreadedRuntime, NobodyLosesBytesBesideThoseOfOthers) {
+  constexpr std::uint64_t nr_threads = 4;
+  constexpr std::uint64_t nr_slots = 64;
+  constexpr std::uint64_t share = 100;
+  start();
+  std::vector<std::thread> threads;
+  for (std::uint64_t t = 0; t < nr_threads; ++t) {
+    threads.emplace_back([this, t] {
+      for (int round = 1; round <= 5; ++round) {
+        for (std::uint64_t slot = 0; slot < nr_slots; ++slot) {
+          fill((slot * nr_threads + t) * share, share, round * 16 + static_cast<int>(t));
+        }
+      }
+    });
+  }
+  for (std::thread &each : threads) {
+    each.join();
+  }
+  for (std::uint64_t i = 0; i < nr_slots * nr_threads; ++i) {
+    EXPECT_THAT(contents(i * share, share), Each(std::byte(5 * 16 + i % nr_threads))) << i;
+  }
+}
+
+TEST_F(ThreadedRuntime, WholeSectorsAreNotTakenBackByAWriteToAPartOfThem) {
+  start();
+  std::atomic<bool> is_over = false;
+  std::thread beside{[&] {
+    while (!is_over) {
+      fill(512, 100, 7);
+    }
+  }};
+  for (int round = 1; round <= 200; ++round) {
+    fill(0, 1536, round);
+    ASSERT_THAT(contents(612, 924), Each(std::byte(round)));
+  }
+  is_over = true;
+  beside.join();
+}
+
+TEST_F(ThreadedRuntime, WhatAMessageSetOutlivesAChangeOfTheMode) {
+  options.policy = "mq";
+  options.policy_settings = {{"sequential_threshold", "1"}};
+  start();
+  EXPECT_TRUE(running->message({"migration_threshold", "4096"}));
+  EXPECT_TRUE(running->message({"random_threshold", "4"}));
+  EXPECT_TRUE(running->message({"random_threshold", "5"}));
+  EXPECT_FALSE(running->message({"random_threshold", "many"}));
+  EXPECT_TRUE(
+      running->reload([](engine_options &changed) { changed.mode = cache_mode::writethrough; }));
+  EXPECT_EQ(running->status().mode, cache_mode::writethrough);
+  EXPECT_EQ(running->options().migration_threshold, sectors{4096});
+  EXPECT_THAT(
+      running->options().policy_settings,
+      ElementsAre(std::pair{"sequential_threshold", "1"}, std::pair{"random_threshold", "5"}));
+}
+
+// Each changes something else, and finds it changed while the others are at it.
+TEST_F(ThreadedRuntime, ChangesMadeAtATimeAreAllMade) {
+  constexpr unsigned nr_rounds = 300;
+  start();
+  std::thread by_message{[&] {
+    for (unsigned i = 1; i <= nr_rounds; ++i) {
+      EXPECT_TRUE(running->message({"migration_threshold", std::to_string(i)}));
+      EXPECT_EQ(running->options().migration_threshold, sectors{i});
+    }
+  }};
+  std::thread by_reload{[&] {
+    for (unsigned i = 1; i <= nr_rounds; ++i) {
+      const bool wanted = i % 2 == 0;
+      EXPECT_TRUE(running->reload(
+          [wanted](engine_options &changed) { changed.discard_passdown = wanted; }));
+      EXPECT_EQ(running->options().discard_passdown, wanted);
+    }
+  }};
+  for (unsigned i = 1; i <= nr_rounds; ++i) {
+    const cache_mode wanted = i % 2 == 0 ? cache_mode::writeback : cache_mode::writethrough;
+    EXPECT_TRUE(running->reload([wanted](engine_options &changed) { changed.mode = wanted; }));
+    EXPECT_EQ(running->options().mode, wanted);
+  }
+  by_message.join();
+  by_reload.join();
+}
+
+// Each thread has its own blocks, all of which compete for the cache, and knows what they hold.
+TEST_F(ThreadedRuntime, ManyThreadsReadWhatTheyWrote) {
+  constexpr std::uint64_t nr_threads = 8;
+  constexpr std::uint64_t own = origin_size / nr_threads / 4096; // pages
+  options.migration_threshold = sectors{1024};
+  start();
+  std::vector<std::thread> threads;
+  for (std::uint64_t t = 0; t < nr_threads; ++t) {
+    threads.emplace_back([this, t] {
+      std::mt19937 chance{static_cast<unsigned>(t)};
+      std::vector<int> expected(own);
+      for (int round = 0; round < 500; ++round) {
+        const std::uint64_t page = chance() % own;
+        // Pages of all threads lie side by side, in the same blocks.
+        const std::uint64_t offset = (page * nr_threads + t) * 4096;
+        if (chance() % 2 == 0) {
+          expected[page] = static_cast<int>(chance() % 256);
+          fill(offset, 4096, expected[page]);
+        } else {
+          ASSERT_THAT(contents(offset, 4096), Each(std::byte(expected[page])));
+        }
+        if (chance() % 200 == 0) {
+          ASSERT_FALSE(ask(operation::flush, 0, 0));
+        }
+      }
+    });
+  }
+  for (int i = 0; i < 20; ++i) {
+    EXPECT_LE(running->status().dirty, running->status().cache_used);
+    EXPECT_TRUE(running->message({"migration_threshold", "2048"}));
+  }
+  EXPECT_TRUE(running->reload([](engine_options &changed) { changed.policy = "cleaner"; }));
+  for (std::thread &each : threads) {
+    each.join();
+  }
+  stop();
+}
+
+} // namespace
+} // namespace dmcache

@@ -1,0 +1,198 @@
+// What is suspected of the kernel's target, and what has been wrong with its commits: engine.md of
+// the project calls these S1 to S4, 6, 10 and 14.
+#include "caching/simulation/cache_test.h"
+
+namespace dmcache {
+namespace {
+
+using device_operation = simulated_device::operation;
+
+class durability_test : public cache_test {
+ protected:
+  static constexpr std::uint64_t trials = 20; // each loses something else
+
+  void with_seed(std::uint64_t seed) {
+    devices.seed = seed;
+    others_dirty = 0;
+    make();
+  }
+  void fail(cache_device on, device_operation op, bytes begin = {}) {
+    in->device(on).add_fault({.op = op, .begin = begin});
+  }
+};
+
+// S1.
+TEST_F(durability_test, a_fua_write_that_promotes_its_block_is_durable_when_it_completes) {
+  for (std::uint64_t seed = 0; seed < trials; ++seed) {
+    with_seed(seed);
+    open();
+    EXPECT_FALSE(in->perform(operation::write, whole(5), true));
+    EXPECT_TRUE(is_cached(5));
+    EXPECT_EQ(state().counts.promotions, 1U);
+    in->cut_power();
+    EXPECT_TRUE(is_mapped_on_media(5));
+    ASSERT_FALSE(in->is_over()) << *in->violation();
+  }
+}
+
+// S2.
+TEST_F(durability_test, what_was_invalidated_does_not_come_back_after_a_power_cut) {
+  for (std::uint64_t seed = 0; seed < trials; ++seed) {
+    with_seed(seed);
+    open();
+    EXPECT_FALSE(in->write(whole(3)));
+    EXPECT_TRUE(in->clean());
+    shut_down();
+    open(cache_mode::passthrough);
+    EXPECT_TRUE(in->message({"invalidate_cblocks", "0-8"}));
+    EXPECT_FALSE(in->write(part(3)));
+    in->cut_power();
+    EXPECT_FALSE(is_mapped_on_media(3));
+    ASSERT_FALSE(in->is_over()) << *in->violation();
+  }
+}
+
+// S3.
+TEST_F(durability_test, a_change_of_the_mappings_is_committed_after_a_second_though_nobody_waits) {
+  open();
+  cache(5);
+  EXPECT_EQ(state().counts.commits, 0U);
+  in->advance(std::chrono::milliseconds{1100});
+  EXPECT_EQ(state().counts.commits, 1U);
+  in->cut_power();
+  EXPECT_TRUE(is_mapped_on_media(5));
+}
+
+// S4.
+TEST_F(durability_test, a_power_cut_in_passthrough_mode_does_not_bring_back_what_is_older) {
+  for (std::uint64_t events = 0; events < 30; ++events) {
+    with_seed(events);
+    open();
+    EXPECT_FALSE(in->write(whole(3)));
+    EXPECT_TRUE(in->clean());
+    shut_down();
+    open(cache_mode::passthrough);
+    in->submit(operation::write, part(3), true);
+    in->cut_power_in(events);
+    in->finish();
+    in->cut_power();
+    open();
+    EXPECT_TRUE(in->clean()); // whatever is mapped goes to the origin
+    in->read_everything();
+    ASSERT_FALSE(in->is_over()) << *in->violation();
+  }
+}
+
+// The rule that the kernel lacks: nothing in the metadata claims what a device could still lose.
+TEST_F(durability_test, a_promoted_block_is_on_the_fast_device_before_it_is_mapped_on_disk) {
+  for (std::uint64_t seed = 0; seed < trials; ++seed) {
+    with_seed(seed);
+    open();
+    EXPECT_FALSE(in->perform(operation::write, whole(2), true));
+    cache(2);
+    EXPECT_FALSE(in->flush());
+    policy->promotes = true;
+    cache(3);
+    in->advance(std::chrono::seconds{2});
+    in->cut_power();
+    EXPECT_TRUE(is_mapped_on_media(3));
+    ASSERT_FALSE(in->is_over()) << *in->violation();
+  }
+}
+
+// 6.
+TEST_F(durability_test, metadata_that_cannot_be_written_are_given_up_and_say_so) {
+  open();
+  cache(1);
+  EXPECT_FALSE(in->flush());
+  cache(2);
+  fail(cache_device::metadata, device_operation::write, bytes{metadata_block_size});
+  EXPECT_TRUE(in->flush());
+  EXPECT_EQ(state().metadata_is, metadata_mode::read_only);
+  EXPECT_TRUE(in->flush());
+  EXPECT_TRUE(in->perform(operation::write, part(1), true));
+  EXPECT_FALSE(in->read(part(1)));
+  EXPECT_FALSE(in->write(part(1)));
+  EXPECT_FALSE(in->read(part(2)));
+  EXPECT_FALSE(in->read(part(9)));
+  EXPECT_FALSE(is_cached(9));
+  EXPECT_FALSE(in->message({"migration_threshold", "0"}));
+  EXPECT_FALSE(in->shut_down());
+  EXPECT_TRUE(in->media().block.is_needs_check());
+  EXPECT_TRUE(is_mapped_on_media(1));
+  EXPECT_FALSE(is_mapped_on_media(2));
+  EXPECT_NE(refusal(options()).find("NEEDS_CHECK is set"), std::string::npos);
+  in->mend();
+  open();
+}
+
+// 6, to its end.
+TEST_F(durability_test, if_not_even_that_can_be_said_nothing_is_served_any_more) {
+  open();
+  cache(1);
+  fail(cache_device::metadata, device_operation::write);
+  EXPECT_TRUE(in->flush());
+  EXPECT_EQ(state().metadata_is, metadata_mode::fail);
+  EXPECT_TRUE(in->read(part(1)));
+  EXPECT_TRUE(in->write(part(9)));
+  EXPECT_TRUE(in->flush());
+  EXPECT_FALSE(in->shut_down());
+  open();
+}
+
+// 10.
+TEST_F(durability_test, a_cache_in_use_is_not_cleanly_shut_down_whatever_it_commits) {
+  open();
+  cache(1);
+  shut_down();
+  EXPECT_TRUE(in->media().block.is_clean());
+  open();
+  in->cut_power();
+  EXPECT_FALSE(in->media().block.is_clean());
+  open();
+  shut_down();
+  EXPECT_TRUE(in->media().block.is_clean());
+  open();
+  cache(2);
+  EXPECT_FALSE(in->flush());
+  in->cut_power();
+  EXPECT_FALSE(in->media().block.is_clean());
+}
+
+// 14.
+TEST_F(durability_test, the_superblock_is_not_written_after_a_write_that_failed) {
+  for (std::uint64_t seed = 0; seed < trials; ++seed) {
+    with_seed(seed);
+    open();
+    cache(1);
+    EXPECT_FALSE(in->flush());
+    cache(2);
+    in->device(cache_device::metadata)
+        .add_fault({.op = device_operation::write,
+                    .begin = bytes{metadata_block_size},
+                    .one_in = 2,
+                    .at_most = 1});
+    const bool is_committed = !in->flush();
+    in->cut_power();
+    EXPECT_EQ(is_mapped_on_media(2), is_committed);
+    EXPECT_EQ(in->media().block.is_needs_check(), !is_committed);
+    ASSERT_FALSE(in->is_over()) << *in->violation();
+  }
+}
+
+// 14, for the flush that comes before it.
+TEST_F(durability_test, the_superblock_is_not_written_after_a_flush_that_failed) {
+  for (const cache_device bad : {cache_device::fast, cache_device::metadata}) {
+    with_seed(1);
+    open();
+    cache(2);
+    in->device(bad).add_fault({.op = device_operation::flush, .at_most = 1});
+    EXPECT_TRUE(in->flush());
+    in->cut_power();
+    EXPECT_FALSE(is_mapped_on_media(2));
+    EXPECT_TRUE(in->media().block.is_needs_check());
+  }
+}
+
+} // namespace
+} // namespace dmcache

@@ -1,0 +1,383 @@
+#include "caching/simulation/world.h"
+
+#include <utility>
+
+namespace dmcache {
+namespace {
+
+// So many ticks, a second each, without any I/O while something is under way: it is stuck.
+constexpr std::uint64_t max_idle_ticks = 100;
+// So many events in a row that nobody asked for: it will never come to rest.
+constexpr std::uint64_t max_events = 200'000;
+
+simulated_device::options with(simulated_device::options how, bool has_whole_sectors) {
+  how.kept_per_sector = has_whole_sectors ? sector_size : sizeof(stamp);
+  return how;
+}
+
+} // namespace
+
+world::world(const world_options &how)
+    : how_{how}, stamps_{how.has_whole_sectors ? max_stamps_per_sector : 1}, chance_{how.seed},
+      fast_size_{how.fast_size}, origin_size_{how.origin_size},
+      devices_{std::make_unique<simulated_device>(
+                   bytes{how.nr_metadata_blocks * metadata_block_size}, how.metadata, chance_()),
+               std::make_unique<simulated_device>(to_bytes(how.fast_size),
+                                                  with(how.fast, how.has_whole_sectors), chance_()),
+               std::make_unique<simulated_device>(
+                   to_bytes(how.origin_size), with(how.origin, how.has_whole_sectors), chance_())},
+      carrier_{devices_, chance_()}, model_{how.origin_size.value()} {
+  carrier_.set_verbose(how.is_verbose);
+}
+
+world::~world() = default;
+
+void world::violate(const std::string &what) {
+  if (!violation_) {
+    violation_ = what;
+    note("violation: {}", what);
+  }
+}
+
+std::uint64_t world::nr_failed() const {
+  return devices_[0]->nr_failed() + devices_[1]->nr_failed() + devices_[2]->nr_failed();
+}
+
+std::uint64_t world::nr_changes() const {
+  return devices_[0]->nr_changes() + devices_[1]->nr_changes() + devices_[2]->nr_changes();
+}
+
+// Time. -------------------------------------------------------------------------------------------
+
+bool world::step() {
+  if (is_over() || is_power_cut_ || !engine_) {
+    return false;
+  }
+  if (events_to_cut_ && (*events_to_cut_)-- == 0) {
+    events_to_cut_.reset();
+    is_power_cut_ = true;
+    return false;
+  }
+  const instant tick = std::max(engine_->next_tick(), now_);
+  const auto due = carrier_.next_due();
+  if (due && *due <= tick) {
+    now_ = std::max(now_, *due);
+    end_next_io();
+    nr_idle_ticks_ = 0;
+  } else {
+    now_ = tick;
+    engine_->tick(now_);
+    const bool is_waited_for = nr_under_way_ != 0 || nr_controls_ != 0;
+    nr_idle_ticks_ = is_waited_for && !due ? nr_idle_ticks_ + 1 : 0;
+    if (nr_idle_ticks_ > max_idle_ticks) {
+      violate(fmt::format("stuck: {} requests and {} controls are under way, but no I/O",
+                          nr_under_way_, nr_controls_));
+    }
+  }
+  pump();
+  return !is_over();
+}
+
+void world::end_next_io() {
+  const auto [io, error, mark] = carrier_.end_next();
+  if (error && io->on != cache_device::metadata) {
+    ++failures_.at(static_cast<std::size_t>(io->op));
+  }
+  if (error && io->op == engine_io::operation::flush && io->on != cache_device::metadata) {
+    has_failed_flush_ = true;
+    has_untold_failure_ = true;
+    if ((io->on == cache_device::fast ? how_.fast : how_.origin).failed_flush_loses) {
+      const auto lost = model_.lost(mark);
+      untold_loss_ = untold_loss_ ? untold_loss_ : lost;
+    }
+  }
+  engine_->io_done(*io, error);
+}
+
+void world::look_at_mode() {
+  if (engine_->state().mode == cache_mode::passthrough) {
+    passthrough_at_ = model_.now();
+  }
+}
+
+void world::pump() {
+  look_at_mode();
+  for (bool is_more = true; is_more && !is_over();) {
+    is_more = false;
+    while (engine_io *next = engine_->next_io()) {
+      carrier_.begin(*next, now_, model_.now());
+      is_more = true;
+    }
+    while (request *next = engine_->next_completed()) {
+      completed(*static_cast<client_request *>(next->client));
+      is_more = true;
+    }
+    while (control *next = engine_->next_finished()) {
+      finished(*static_cast<client_control *>(next->client));
+      is_more = true;
+    }
+  }
+  if (carrier_.violation()) {
+    violate(*carrier_.violation());
+  }
+}
+
+bool world::finish() {
+  for (std::uint64_t i = 0; nr_under_way_ != 0 || nr_controls_ != 0; ++i) {
+    if (i > max_events) {
+      violate("requests or controls never end, though I/Os do");
+    }
+    if (!step()) {
+      return false;
+    }
+  }
+  return !is_over() && !is_power_cut_;
+}
+
+bool world::settle() {
+  if (!finish()) {
+    return false;
+  }
+  for (std::uint64_t i = 0; !carrier_.empty(); ++i) {
+    if (i > max_events) {
+      violate("background work never ends");
+    }
+    if (!step()) {
+      return false;
+    }
+  }
+  return true;
+}
+
+bool world::advance(instant by) {
+  const instant until = now_ + by;
+  while (now_ < until) {
+    const instant next =
+        std::min(engine_->next_tick(), carrier_.next_due().value_or(engine_->next_tick()));
+    if (next > until) {
+      now_ = until;
+      engine_->tick(now_);
+      pump();
+      break;
+    }
+    if (!step()) {
+      return false;
+    }
+  }
+  return !is_over() && !is_power_cut_;
+}
+
+// Requests. ---------------------------------------------------------------------------------------
+
+world::client_request &world::take_request() {
+  if (free_requests_.empty()) {
+    requests_.push_back(std::make_unique<client_request>());
+    free_requests_.push_back(requests_.back().get());
+  }
+  client_request &taken = *free_requests_.back();
+  free_requests_.pop_back();
+  return taken;
+}
+
+void world::submit(operation what, sector_range where, bool fua) {
+  if (is_over() || is_power_cut_) {
+    return;
+  }
+  client_request &which = take_request();
+  which.where = where;
+  which.change = 0;
+  if (what == operation::write) {
+    which.change = model_.begin(data_model::change_kind::write, where);
+  } else if (what == operation::write_zeroes) {
+    which.change = model_.begin(data_model::change_kind::zeroes, where);
+  } else if (what == operation::discard) {
+    which.change = model_.begin(data_model::change_kind::discard, where);
+  }
+  which.before = model_.next_change();
+  which.submitted_at = model_.now();
+  look_at_mode();
+  which.mode = engine_->state().metadata_is;
+  which.failed_flushes = engine_->state().failed_flushes;
+  which.failures = failures_;
+  if (nr_reloads_ != 0) {
+    held_.push_back(&which);
+    if (which.change != 0) {
+      model_.hold(which.change);
+    }
+  }
+  if (what == operation::write || what == operation::read) {
+    std::byte *at = which.data.span().data();
+    for (std::uint64_t sector = where.begin; sector < where.end; ++sector, at += sector_size) {
+      put_stamp(at, {sector, what == operation::write ? which.change : ~change_id{0}}, stamps_);
+    }
+  }
+  which.inner = {};
+  which.inner.op = what;
+  which.inner.fua = fua;
+  which.inner.offset = to_bytes(sectors{where.begin});
+  which.inner.length = to_bytes(sectors{where.size()});
+  which.inner.data = which.data.span().first(
+      what == operation::write || what == operation::read ? where.size() * sector_size : 0);
+  which.inner.client = &which;
+  note("submit {}{} [{}, {}) as {}, {}", static_cast<int>(what), fua ? " fua" : "", where.begin,
+       where.end, which.change, fmt::ptr(&which));
+  ++nr_under_way_;
+  ++totals_.requests;
+  engine_->submit(which.inner);
+  pump();
+}
+
+void world::let_in(client_request &held) {
+  held.failed_flushes = engine_->state().failed_flushes;
+  held.failures = failures_;
+  if (held.change != 0) {
+    model_.let_in(held.change);
+  }
+}
+
+std::error_code world::perform(operation what, sector_range where, bool fua) {
+  std::optional<std::error_code> outcome;
+  const auto lost = std::make_error_code(std::errc::io_error);
+  if (free_requests_.empty()) {
+    free_requests_.push_back(&take_request());
+  }
+  free_requests_.back()->told = &outcome;
+  submit(what, where, fua);
+  while (!outcome) {
+    if (!step()) {
+      return lost;
+    }
+  }
+  return *outcome;
+}
+
+void world::read_everything() {
+  constexpr std::uint64_t length = 96;
+  for (std::uint64_t at = 0; at < origin_size_.value(); at += length) {
+    submit(operation::read, {at, std::min(at + length, origin_size_.value())});
+    while (nr_under_way_ > 8 && step()) {
+    }
+  }
+  finish();
+}
+
+// Controls. ---------------------------------------------------------------------------------------
+
+world::client_control &world::begin_control() {
+  client_control &added = controls_.emplace_back();
+  added.which.client = &added;
+  ++nr_controls_;
+  return added;
+}
+
+result<> world::finish(client_control &which) {
+  pump();
+  while (!which.is_done) {
+    if (!step()) {
+      return fail(failure::environment, violation_.value_or("the power was cut"));
+    }
+  }
+  return which.which.outcome;
+}
+
+result<> world::clean() {
+  begin_clean();
+  return finish(controls_.back());
+}
+
+result<> world::reload(const engine_options &how) {
+  begin_reload(how);
+  return finish(controls_.back());
+}
+
+result<> world::message(const std::vector<std::string> &words) {
+  begin_message(words);
+  return finish(controls_.back());
+}
+
+void world::begin_clean() {
+  note("clean");
+  engine_->clean(begin_control().which);
+  pump();
+}
+
+void world::begin_reload(const engine_options &how) {
+  note("reload: mode {}, policy {}", static_cast<int>(how.mode), how.policy);
+  client_control &added = begin_control();
+  added.is_reload = true;
+  ++nr_reloads_;
+  engine_->reload([how](engine_options &options) { options = how; }, added.which);
+  pump();
+}
+
+void world::begin_message(const std::vector<std::string> &words) {
+  note("message {}", fmt::join(words, " "));
+  engine_->message(words, begin_control().which);
+  pump();
+}
+
+void world::begin_invalidate(cache_block begin, cache_block end) {
+  note("invalidate cache blocks {}-{}", begin, end);
+  client_control &added = begin_control();
+  added.invalidated_begin = begin;
+  added.invalidated_end = end;
+  engine_->message({"invalidate_cblocks", fmt::format("{}-{}", begin, end)}, added.which);
+  pump();
+}
+
+void world::finished(client_control &which) {
+  if (std::exchange(which.is_done, true)) {
+    violate("a control finished twice");
+  }
+  --nr_controls_;
+  if (which.is_reload && --nr_reloads_ == 0) {
+    for (client_request *each : std::exchange(held_, {})) {
+      let_in(*each);
+    }
+  }
+  for (cache_block at = which.invalidated_begin; which.which.outcome && at < which.invalidated_end;
+       ++at) {
+    if (engine_->state().mappings->is_mapped(at)) {
+      violate(fmt::format("cache block {} is said to be invalidated, but mapped", at));
+    }
+  }
+}
+
+void world::begin_shut_down() {
+  note("shut down");
+  is_shutting_down_ = true;
+  engine_->shut_down(begin_control().which);
+  pump();
+}
+
+result<> world::shut_down() {
+  begin_shut_down();
+  client_control &ending = controls_.back();
+  const std::uint64_t failures = nr_failed();
+  const auto outcome = finish(ending);
+  if (is_over() || is_power_cut_) {
+    return outcome;
+  }
+  finish();
+  if (nr_under_way_ != 0 || nr_controls_ != 0 || !carrier_.empty()) {
+    violate("after a shutdown something is under way");
+  }
+  if (!outcome && nr_failed() == failures && !has_failed_flush_ &&
+      engine_->state().metadata_is == metadata_mode::write) {
+    violate("a shutdown failed without a reason: " + outcome.error().message);
+  }
+  for (const auto &each : devices_) {
+    each->clear_faults();
+  }
+  if (outcome && untold_loss_) {
+    violate("a shutdown succeeded, though something was lost by a flush that failed");
+  }
+  if (outcome) {
+    ++totals_.shutdowns;
+    compare_shutdown(engine_->state());
+  }
+  stop();
+  return outcome;
+}
+
+} // namespace dmcache

@@ -1,0 +1,245 @@
+// A cache on simulated devices, in simulated time, whose answers are compared with what is allowed.
+//
+// What is not is a violation: the first one is kept, and from then on nothing happens any more.
+#pragma once
+
+#include <array>
+#include <deque>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <fmt/format.h>
+
+#include "base/aligned_buffer.h"
+#include "caching/engine/cache_engine.h"
+#include "caching/simulation/data_model.h"
+#include "caching/simulation/io_carrier.h"
+#include "caching/simulation/media.h"
+
+namespace dmcache {
+
+struct world_options {
+  std::uint64_t seed = 0;
+  sectors fast_size{std::uint64_t{8} * 64};
+  sectors origin_size{std::uint64_t{24} * 64 + 8};
+  std::uint64_t nr_metadata_blocks = 64;
+  simulated_device::options metadata{}; // of the devices
+  simulated_device::options fast{};
+  simulated_device::options origin{};
+  bool origin_can_discard = true;
+  // Data are stored whole; else only the stamp of each sector.
+  bool has_whole_sectors = true;
+  bool is_verbose = false;
+};
+
+// What has happened so far.
+struct world_totals {
+  std::uint64_t requests = 0;
+  std::uint64_t openings = 0;
+  std::uint64_t refusals = 0;
+  std::uint64_t shutdowns = 0; // clean ones
+  std::uint64_t power_cuts = 0;
+  std::uint64_t kills = 0;
+  std::uint64_t promotions = 0;
+  std::uint64_t demotions = 0;
+  std::uint64_t writebacks = 0;
+  std::uint64_t commits = 0;
+  std::uint64_t failed_ios = 0;
+  std::uint64_t failed_metadata = 0; // caches that were stopped with those
+  std::uint64_t digest = 0;          // of all I/O and all answers
+};
+
+class world {
+ public:
+  // With so many the metadata device is never full.
+  static constexpr std::uint64_t enough_metadata_blocks = 64;
+  // No request is longer.
+  static constexpr std::uint64_t max_request = 512; // sectors
+
+  explicit world(const world_options &how);
+  ~world();
+  world(const world &) = delete;
+  world &operator=(const world &) = delete;
+
+  // The cache's life. -----------------------------------------------------------------------------
+
+  // Opens the cache, on devices of these sizes, if they are given. If that fails, the metadata
+  // device has no faults any more.
+  result<> open(const engine_options &how, std::optional<sectors> fast_size = {},
+                std::optional<sectors> origin_size = {});
+  bool is_open() const { return engine_ != nullptr; }
+  // Waits for it to end. Afterwards the cache isn't open, and the devices have no faults any more.
+  result<> shut_down();
+  // The power is cut, and comes back; at once, or after so many more events.
+  void cut_power();
+  void cut_power_in(std::uint64_t events) { events_to_cut_ = events; }
+  // The process that runs the cache is killed. What it had asked for is done still, and the devices
+  // go on: what was not flushed may be lost as before, by the next power cut.
+  void kill();
+  // It was cut by cut_power_in() or the metadata device, and not by cut_power().
+  bool is_power_cut() const { return is_power_cut_; }
+  // Clears NEEDS_CHECK on the metadata of a cache that isn't open.
+  void mend();
+  // What has been found on the devices when the cache was opened last, or stopped.
+  const media_contents &media() const { return media_; }
+
+  // Requests. -------------------------------------------------------------------------------------
+
+  using operation = request::operation;
+  // Any number may be under way.
+  void submit(operation what, sector_range where, bool fua = false);
+  std::size_t nr_under_way() const { return nr_under_way_; }
+  // The same, waited for.
+  std::error_code perform(operation what, sector_range where, bool fua = false);
+  std::error_code read(sector_range where) { return perform(operation::read, where); }
+  std::error_code write(sector_range where) { return perform(operation::write, where); }
+  std::error_code flush() { return perform(operation::flush, {}); }
+
+  // Controls; see cache_engine. -------------------------------------------------------------------
+
+  result<> clean();
+  result<> reload(const engine_options &how);
+  result<> message(const std::vector<std::string> &words);
+  // Without waiting for them.
+  void begin_clean();
+  void begin_reload(const engine_options &how);
+  void begin_message(const std::vector<std::string> &words);
+  void begin_invalidate(cache_block begin, cache_block end);
+  void begin_shut_down();
+
+  // Time. -----------------------------------------------------------------------------------------
+
+  instant now() const { return now_; }
+  // The next event: an I/O ends, or time passes. False when there is no power, or a violation.
+  bool step();
+  // Goes on until all requests and controls have ended. False as above.
+  bool finish();
+  // Goes on until no I/O is in flight either.
+  bool settle();
+  // Goes on for so long.
+  bool advance(instant by);
+
+  // Reads all of the origin.
+  void read_everything();
+  // Of a settled cache: what is clean is the same on both devices.
+  void compare_clean_blocks();
+
+  // What went wrong. ------------------------------------------------------------------------------
+
+  bool is_over() const { return violation_.has_value(); }
+  const std::optional<std::string> &violation() const { return violation_; }
+  void violate(const std::string &what);
+  template <typename... Args> void note(fmt::format_string<Args...> text, Args &&...args) {
+    if (how_.is_verbose) {
+      fmt::print(stderr, "{:12} {}\n", now_.count(),
+                 fmt::format(text, std::forward<Args>(args)...));
+    }
+  }
+
+  world_totals totals() const {
+    world_totals so_far = totals_;
+    so_far.digest = carrier_.digest().value();
+    return so_far;
+  }
+
+  cache_engine &engine() { return *engine_; }
+  simulated_device &device(cache_device which) {
+    return *devices_[static_cast<std::size_t>(which)];
+  }
+  io_carrier &carrier() { return carrier_; }
+  data_model &model() { return model_; }
+  std::uint64_t nr_origin_sectors() const { return origin_size_.value(); }
+
+ private:
+  // Of the fast device and the origin, by operation.
+  using failure_counts = std::array<std::uint64_t, 5>;
+
+  struct client_request {
+    request inner{};
+    aligned_buffer data{max_request * sector_size};
+    sector_range where;
+    change_id change = 0;             // if it is one
+    change_id before = 0;             // what was submitted later has this number or a higher one
+    std::uint64_t submitted_at = 0;   // in the model's time
+    metadata_mode mode{};             // when it was submitted
+    std::uint64_t failed_flushes = 0; // that the engine knew of, until it let it in
+    failure_counts failures{};        // of the devices, until then
+    std::optional<std::error_code> *told = nullptr; // of its outcome
+  };
+  struct client_control {
+    control which{};
+    bool is_done = false;
+    bool is_reload = false;
+    cache_block invalidated_begin; // if it succeeds
+    cache_block invalidated_end;
+  };
+
+  // Opening and stopping.
+  std::optional<std::string> expected_refusal(const engine_options &how, sectors fast_size,
+                                              sectors origin_size) const;
+  void check_opened();
+  void stop();
+  void forget_engine();
+  bool look_at_metadata();
+  void inspect_media();
+  void inspect_sectors(bool are_discards_kept);
+  void compare_shutdown(const cache_state &last);
+  std::uint64_t nr_changes() const;
+  std::uint64_t nr_failed() const;
+
+  // Running.
+  void pump();
+  void end_next_io();
+  void let_in(client_request &held);
+  void completed(client_request &which);
+  void finished(client_control &which);
+  std::optional<std::string> fault_of(const client_request &which);
+  void owe_failure(const client_request &which);
+  bool is_failure_justified(const client_request &which) const;
+  bool is_durability_denied(const client_request &which) const;
+  bool is_invalidation_denied(const client_request &which) const;
+  bool has_failed_since(const client_request &which, engine_io::operation what) const;
+  void look_at_mode();
+  std::optional<std::string> fault_of_data(const client_request &which);
+  client_control &begin_control();
+  result<> finish(client_control &which);
+  client_request &take_request();
+
+  world_options how_;
+  std::size_t stamps_; // per sector
+  chance chance_;
+  instant now_{std::chrono::hours{1}};
+  sectors fast_size_;
+  sectors origin_size_;
+  io_carrier::device_set devices_;
+  io_carrier carrier_;
+  data_model model_;
+  media_contents media_;
+  bool was_formatted_ = false; // durably
+  engine_options options_;
+  std::unique_ptr<cache_engine> engine_;
+  std::uint64_t changes_at_open_ = 0;
+  failure_counts failures_{};
+  std::uint64_t passthrough_at_ = 0; // when that was the mode last, in the model's time
+  bool is_shutting_down_ = false;
+  bool has_failed_flush_ = false;            // since the cache was opened
+  bool has_untold_failure_ = false;          // and no client has heard of it
+  std::optional<instant> told_at_;           // when one has
+  std::optional<std::uint64_t> untold_loss_; // by that, of what had ended then
+  bool is_power_cut_ = false;
+  std::optional<std::uint64_t> events_to_cut_;
+  std::uint64_t nr_idle_ticks_ = 0; // in a row, with something under way, but no I/O
+  std::size_t nr_under_way_ = 0;
+  std::size_t nr_controls_ = 0;        // not finished
+  std::size_t nr_reloads_ = 0;         // of these
+  std::vector<client_request *> held_; // arrived during those
+  std::vector<std::unique_ptr<client_request>> requests_;
+  std::vector<client_request *> free_requests_;
+  std::deque<client_control> controls_;
+  world_totals totals_;
+  std::optional<std::string> violation_;
+};
+
+} // namespace dmcache

@@ -11,21 +11,21 @@ constexpr std::size_t initial_chains = 1024;
 // How many of those that wait are looked at before it is given up to find one that may pass.
 constexpr unsigned max_looked_at = 64;
 
-bool is_write(const piece &which) {
-  return which.of->is_write();
+bool is_write(const piece &part) {
+  return part.of->is_write();
 }
 
 bool is_in_conflict(const piece &one, const piece &other) {
   return (is_write(one) || is_write(other)) && one.begin < other.end && other.begin < one.end;
 }
 
-bool excludes(exclusion what, const piece &which) {
-  return what == exclusion::all || (what == exclusion::writes && is_write(which));
+bool excludes(exclusion kind, const piece &part) {
+  return kind == exclusion::all || (kind == exclusion::writes && is_write(part));
 }
 
-bool is_excluded(const block_cell &cell, const piece &which) {
-  return excludes(cell.held, which) || std::ranges::any_of(cell.flows, [&](const auto &waiting) {
-           return excludes(waiting.what, which);
+bool is_excluded(const block_cell &cell, const piece &part) {
+  return excludes(cell.held, part) || std::ranges::any_of(cell.flows, [&](const auto &waiting) {
+           return excludes(waiting.kind, part);
          });
 }
 
@@ -34,69 +34,69 @@ bool is_idle(const block_cell &cell) {
          cell.held == exclusion::nothing && cell.flows.empty();
 }
 
-// Could it be in flight? `which` does not wait, or has been looked at before those after it.
-bool is_admissible(const block_cell &cell, const piece &which) {
-  if (is_excluded(cell, which)) {
+// Could it be in flight? `part` does not wait, or has been looked at before those after it.
+bool is_admissible(const block_cell &cell, const piece &part) {
+  if (is_excluded(cell, part)) {
     return false;
   }
   for (const piece *each = cell.in_flight; each != nullptr; each = each->next) {
-    if (is_in_conflict(*each, which)) {
+    if (is_in_conflict(*each, part)) {
       return false;
     }
   }
   unsigned looked_at = 0;
-  for (const piece *each = cell.waiting_first; each != nullptr && each != &which;
+  for (const piece *each = cell.waiting_first; each != nullptr && each != &part;
        each = each->next) {
-    if (is_in_conflict(*each, which) || ++looked_at > max_looked_at) {
+    if (is_in_conflict(*each, part) || ++looked_at > max_looked_at) {
       return false;
     }
   }
   return true;
 }
 
-bool is_free_for(const block_cell &cell, exclusion what) {
+bool is_free_for(const block_cell &cell, exclusion kind) {
   for (const piece *each = cell.in_flight; each != nullptr; each = each->next) {
-    if (excludes(what, *each)) {
+    if (excludes(kind, *each)) {
       return false;
     }
   }
   return true;
 }
 
-void link_first(piece *&list, piece &which) {
-  which.previous = nullptr;
-  which.next = list;
-  if (which.next != nullptr) {
-    which.next->previous = &which;
+void link_first(piece *&list, piece &part) {
+  part.previous = nullptr;
+  part.next = list;
+  if (part.next != nullptr) {
+    part.next->previous = &part;
   }
-  list = &which;
+  list = &part;
 }
 
-void unlink(piece *&list, piece &which) {
-  (which.previous != nullptr ? which.previous->next : list) = which.next;
-  if (which.next != nullptr) {
-    which.next->previous = which.previous;
+void unlink(piece *&list, piece &part) {
+  (part.previous != nullptr ? part.previous->next : list) = part.next;
+  if (part.next != nullptr) {
+    part.next->previous = part.previous;
   }
 }
 
-void wait_last(block_cell &cell, piece &which) {
-  which.next = nullptr;
-  which.previous = cell.waiting_first == nullptr ? nullptr : cell.waiting_last;
-  (which.previous == nullptr ? cell.waiting_first : which.previous->next) = &which;
-  cell.waiting_last = &which;
+void wait_last(block_cell &cell, piece &part) {
+  part.next = nullptr;
+  part.previous = cell.waiting_first == nullptr ? nullptr : cell.waiting_last;
+  (part.previous == nullptr ? cell.waiting_first : part.previous->next) = &part;
+  cell.waiting_last = &part;
 }
 
-void wait_first(block_cell &cell, piece &which) {
+void wait_first(block_cell &cell, piece &part) {
   const bool is_only = cell.waiting_first == nullptr;
-  link_first(cell.waiting_first, which);
-  cell.waiting_last = is_only ? &which : cell.waiting_last;
+  link_first(cell.waiting_first, part);
+  cell.waiting_last = is_only ? &part : cell.waiting_last;
 }
 
-void stop_waiting(block_cell &cell, piece &which) {
-  if (cell.waiting_last == &which) {
-    cell.waiting_last = which.previous;
+void stop_waiting(block_cell &cell, piece &part) {
+  if (cell.waiting_last == &part) {
+    cell.waiting_last = part.previous;
   }
-  unlink(cell.waiting_first, which);
+  unlink(cell.waiting_first, part);
 }
 
 } // namespace
@@ -147,35 +147,35 @@ void block_locks::go_on(block_cell &cell) {
   free_cells_ = &cell;
 }
 
-bool block_locks::enter(piece &which) {
-  block_cell &cell = find_or_add(which.block);
-  which.cell = &cell;
-  if (is_idle(cell) || is_admissible(cell, which)) {
-    link_first(cell.in_flight, which);
+bool block_locks::enter(piece &part) {
+  block_cell &cell = find_or_add(part.block);
+  part.cell = &cell;
+  if (is_idle(cell) || is_admissible(cell, part)) {
+    link_first(cell.in_flight, part);
     return true;
   }
-  wait_last(cell, which);
+  wait_last(cell, part);
   return false;
 }
 
-void block_locks::leave(piece &which) {
-  block_cell &cell = *which.cell;
-  unlink(cell.in_flight, which);
-  which.cell = nullptr;
+void block_locks::leave(piece &part) {
+  block_cell &cell = *part.cell;
+  unlink(cell.in_flight, part);
+  part.cell = nullptr;
   go_on(cell);
 }
 
-void block_locks::put_back(piece &which) {
-  block_cell &cell = *which.cell;
-  unlink(cell.in_flight, which);
-  wait_first(cell, which);
+void block_locks::put_back(piece &part) {
+  block_cell &cell = *part.cell;
+  unlink(cell.in_flight, part);
+  wait_first(cell, part);
   give_turns(cell);
 }
 
 void block_locks::give_turns(block_cell &cell) {
   if (cell.held == exclusion::nothing && !cell.flows.empty() &&
-      is_free_for(cell, cell.flows.front().what)) {
-    cell.held = cell.flows.front().what;
+      is_free_for(cell, cell.flows.front().kind)) {
+    cell.held = cell.flows.front().kind;
     ready_.add(cell.flows.front().flow);
     cell.flows.pop_front();
   }
@@ -192,18 +192,18 @@ void block_locks::give_turns(block_cell &cell) {
   }
 }
 
-block_locks::exclusion_awaiter block_locks::exclude(origin_block block, exclusion what) {
+block_locks::exclusion_awaiter block_locks::exclude(origin_block block, exclusion kind) {
   block_cell &cell = find_or_add(block);
   const bool is_free =
-      cell.held == exclusion::nothing && cell.flows.empty() && is_free_for(cell, what);
+      cell.held == exclusion::nothing && cell.flows.empty() && is_free_for(cell, kind);
   if (is_free) {
-    cell.held = what;
+    cell.held = kind;
   }
-  return {cell, what, is_free};
+  return {cell, kind, is_free};
 }
 
 void block_locks::exclusion_awaiter::await_suspend(std::coroutine_handle<> waiting) {
-  cell_.flows.push_back({what_, waiting});
+  cell_.flows.push_back({kind_, waiting});
 }
 
 void block_locks::release(origin_block block) {

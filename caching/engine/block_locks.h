@@ -1,13 +1,12 @@
 // Who may touch which origin block: the rules by which requests and migrations share one.
 //
-//  - Any number of requests are in flight in a block at a time. Of two that overlap, unless both
-//  are
-//    reads, the later one waits for the earlier: so on any range they happen in the order in which
-//    they came, on one device or on two.
-//  - A migration excludes writes, or all requests, from a block: it gets it when those in flight
-//  that
-//    it excludes have left, and those that come wait. Migrations of one block take turns.
-//  - What waits in one block never holds up another.
+// 1. Any number of requests are in flight in a block at a time. Of two that overlap, unless both
+//    are reads, the later one waits for the earlier one: on any range they happen in the order in
+//    which they came, on one device or on two.
+// 2. A migration excludes writes, or all requests, from a block. It gets the block when the
+//    requests in flight that it excludes have left it, and those that come later wait. Migrations
+//    of one block take turns.
+// 3. What waits in one block never holds up another block.
 #pragma once
 
 #include <coroutine>
@@ -42,7 +41,7 @@ struct block_cell {
   piece *waiting_last = nullptr;
   exclusion held = exclusion::nothing;
   struct waiting_flow {
-    exclusion what;
+    exclusion kind;
     std::coroutine_handle<> flow;
   };
   std::deque<waiting_flow> flows;
@@ -55,18 +54,19 @@ class block_locks {
   explicit block_locks(ready_flows &ready);
 
   // True: the piece is in flight from now on. False: it waits, and next_admitted() will give it.
-  bool enter(piece &which);
+  bool enter(piece &part);
   // It isn't in flight any more.
-  void leave(piece &which);
+  void leave(piece &part);
   // A piece in flight has to wait once more, before those that wait already.
-  void put_back(piece &which);
+  void put_back(piece &part);
   // A piece that waited and is in flight now, if there is one.
   piece *next_admitted() { return admitted_.pop(); }
+  bool has_admitted() const { return !admitted_.empty(); }
 
   class exclusion_awaiter;
   // Waited for, gives the flow this exclusion in the block, until release(). No request that it
   // excludes enters from the call on.
-  exclusion_awaiter exclude(origin_block block, exclusion what);
+  exclusion_awaiter exclude(origin_block block, exclusion kind);
   void release(origin_block block);
 
   // The one who holds the block serves readers from `fill`, until it is told otherwise (null).
@@ -96,11 +96,11 @@ class block_locks::exclusion_awaiter {
 
  private:
   friend class block_locks;
-  exclusion_awaiter(block_cell &cell, exclusion what, bool is_held)
-      : cell_{cell}, what_{what}, is_held_{is_held} {}
+  exclusion_awaiter(block_cell &cell, exclusion kind, bool is_held)
+      : cell_{cell}, kind_{kind}, is_held_{is_held} {}
 
   block_cell &cell_;
-  exclusion what_;
+  exclusion kind_;
   bool is_held_;
 };
 

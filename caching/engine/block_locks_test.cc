@@ -22,17 +22,22 @@ class BlockLocks : public testing::Test {
     request of;
   };
 
-  flow<> hold(exclusion what, bool &is_held, flow_event &until) {
-    co_await locks.exclude(origin_block{7}, what);
+  flow<> hold(exclusion kind, bool &is_held, flow_event &until) {
+    co_await locks.exclude(origin_block{7}, kind);
     is_held = true;
     co_await until;
     locks.release(origin_block{7});
     is_held = false;
   }
 
-  void start(flow<> what) {
-    flows.start(std::move(what));
-    ready.run();
+  void run_flows() {
+    while (!ready.empty()) {
+      ready.run_one();
+    }
+  }
+  void start(flow<> started) {
+    flows.start(std::move(started));
+    run_flows();
   }
 
   ready_flows ready;
@@ -106,11 +111,11 @@ TEST_F(BlockLocks, AMigrationWaitsForTheWritesInFlightAndKeepsOthersOut) {
   EXPECT_FALSE(locks.enter(after.part()));
   locks.leave(read.part());
   locks.leave(before.part());
-  ready.run();
+  run_flows();
   EXPECT_TRUE(is_held);
   EXPECT_EQ(locks.next_admitted(), nullptr);
   finish.happen();
-  ready.run();
+  run_flows();
   EXPECT_EQ(locks.next_admitted(), &after.part());
 }
 
@@ -123,7 +128,7 @@ TEST_F(BlockLocks, TheSwitchOfAMappingKeepsEverythingOut) {
   client late{operation::read, 4096, 8192};
   EXPECT_FALSE(locks.enter(late.part()));
   locks.leave(read.part());
-  ready.run();
+  run_flows();
   EXPECT_TRUE(is_held);
 }
 
@@ -136,11 +141,11 @@ TEST_F(BlockLocks, MigrationsOfABlockTakeTurns) {
   EXPECT_TRUE(is_first);
   EXPECT_FALSE(is_second);
   finish.happen();
-  ready.run();
+  run_flows();
   EXPECT_TRUE(is_second);
   EXPECT_TRUE(locks.has_migration(origin_block{7}));
   finish_second.happen();
-  ready.run();
+  run_flows();
   EXPECT_FALSE(locks.has_migration(origin_block{7}));
 }
 
@@ -152,10 +157,10 @@ TEST_F(BlockLocks, WhatIsPutBackComesBeforeWhatWaits) {
   bool is_held = false;
   start(hold(exclusion::all, is_held, finish));
   locks.put_back(writer.part());
-  ready.run();
+  run_flows();
   EXPECT_TRUE(is_held);
   finish.happen();
-  ready.run();
+  run_flows();
   EXPECT_EQ(locks.next_admitted(), &writer.part());
   EXPECT_EQ(locks.next_admitted(), nullptr);
 }

@@ -22,49 +22,55 @@ std::optional<std::uint64_t> number_of(std::string_view text) {
 
 } // namespace
 
-void cache_engine::clean(control &which) {
-  start(do_clean(which));
+void cache_engine::clean(control &call) {
+  start(do_clean(call));
 }
 
-void cache_engine::reload(options_change change, control &which) {
-  start(do_reload(std::move(change), which));
+void cache_engine::reload(options_change change, control &call) {
+  start(do_reload(std::move(change), call));
 }
 
-void cache_engine::message(std::vector<std::string> words, control &which) {
-  start(do_message(std::move(words), which));
+void cache_engine::message(std::vector<std::string> words, control &call) {
+  start(do_message(std::move(words), call));
 }
 
-void cache_engine::shut_down(control &which) {
-  start(do_shut_down(which));
+void cache_engine::shut_down(control &call) {
+  start(do_shut_down(call));
 }
 
-void cache_engine::start(flow<> what) {
-  flows_.start(std::move(what));
+void cache_engine::start(flow<> call) {
+  flows_.start(std::move(call));
   run();
 }
 
-flow<> cache_engine::do_clean(control &which) {
-  const std::uint64_t failures = state_.failed_writebacks;
+std::uint64_t cache_engine::nr_failed_writebacks() const {
+  return migrations_.so_far().failed_writebacks + commits_.so_far().unsettled;
+}
+
+flow<> cache_engine::do_clean(control &call) {
+  const std::uint64_t failures = nr_failed_writebacks();
+  const std::uint64_t unsettled = commits_.so_far().unsettled;
   ++nr_cleaning_;
   migrations_.clean(true);
-  while (state_.mappings->nr_dirty() != 0 && state_.failed_writebacks == failures &&
+  while (state_.mappings->nr_dirty() != 0 && nr_failed_writebacks() == failures &&
          migrations_.may_change_metadata() && !is_shut_down_) {
     co_await something_ended_;
   }
   migrations_.clean(--nr_cleaning_ != 0);
   result<> outcome;
   if (const std::uint64_t left = state_.mappings->nr_dirty(); left != 0) {
-    outcome = fail(failure::failed, fmt::format("{} blocks are dirty still: {}", left,
-                                                is_shut_down_ ? "the cache is being shut down"
-                                                : migrations_.may_change_metadata()
-                                                    ? state_.writeback_failure
-                                                    : "the metadata can't be written any more"));
+    const std::string why =
+        is_shut_down_                              ? "the cache is being shut down"
+        : !migrations_.may_change_metadata()       ? "the metadata can't be written any more"
+        : commits_.so_far().unsettled != unsettled ? commits_.settling_failure()
+                                                   : migrations_.writeback_failure();
+    outcome = fail(failure::failed, fmt::format("{} blocks are dirty still: {}", left, why));
   }
-  finish(which, std::move(outcome));
+  finish(call, std::move(outcome));
 }
 
-flow<> cache_engine::do_reload(options_change change, control &which) {
-  hold();
+flow<> cache_engine::do_reload(options_change change, control &call) {
+  pause();
   co_await wait_for_quiet();
   co_await commits_.commit(); // what was written back becomes clean, or stays dirty
   result<> outcome = fail(failure::failed, "the cache is being shut down");
@@ -73,8 +79,8 @@ flow<> cache_engine::do_reload(options_change change, control &which) {
     change(options);
     outcome = change_options(std::move(options));
   }
-  let_go();
-  finish(which, std::move(outcome));
+  resume();
+  finish(call, std::move(outcome));
 }
 
 result<> cache_engine::change_options(engine_options options) {
@@ -89,48 +95,47 @@ result<> cache_engine::change_options(engine_options options) {
   lazy_array<le32> hints{state_.mappings->nr_cache_blocks()};
   for (std::uint64_t i = 0; i < hints.size(); ++i) {
     if (state_.mappings->is_mapped(cache_block{i})) {
-      hints[i] = state_.decisions->hint(cache_block{i});
+      hints[i] = state_.policy->hint(cache_block{i});
     }
   }
-  auto decisions = make_decisions(options, std::move(hints), state_.decisions->name(),
-                                  state_.decisions->version());
-  if (!decisions) {
-    return std::unexpected{decisions.error()};
+  auto made =
+      make_policy(options, std::move(hints), state_.policy->name(), state_.policy->version());
+  if (!made) {
+    return std::unexpected{made.error()};
   }
-  state_.decisions = std::move(*decisions);
+  state_.policy = std::move(*made);
   options.block_size = state_.options.block_size;
   options.metadata_version = state_.options.metadata_version;
   options.read_only = state_.options.read_only;
   state_.options = std::move(options);
-  state_.mode = state_.options.mode;
   return {};
 }
 
 // It takes turns with reloads: what one of them asks for must not end in another mode.
-flow<> cache_engine::do_message(std::vector<std::string> words, control &which) {
-  while (nr_holds_ != 0 && !is_shut_down_) {
+flow<> cache_engine::do_message(std::vector<std::string> words, control &call) {
+  while (nr_pauses_ != 0 && !is_shut_down_) {
     co_await something_ended_;
   }
   if (is_shut_down_) {
-    finish(which, fail(failure::failed, "the cache is being shut down"));
+    finish(call, fail(failure::failed, "the cache is being shut down"));
     co_return;
   }
   if (!migrations_.may_change_metadata()) {
-    finish(which, fail(failure::failed, "messages are refused: the metadata can't be written"));
+    finish(call, fail(failure::failed, "messages are refused: the metadata can't be written"));
     co_return;
   }
   if (words.empty() || words.front() != "invalidate_cblocks") {
-    finish(which, words.size() == 2 ? set(words[0], words[1])
-                                    : fail(failure::usage, "a message is a key and a value"));
+    finish(call, words.size() == 2 ? set(words[0], words[1])
+                                   : fail(failure::usage, "a message is a key and a value"));
     co_return;
   }
   words.erase(words.begin());
   auto ranges = ranges_of(words);
-  if (ranges && state_.mode != cache_mode::passthrough) {
+  if (ranges && state_.mode() != cache_mode::passthrough) {
     ranges = fail(failure::failed, "blocks are invalidated in passthrough mode only");
   }
   if (!ranges) {
-    finish(which, std::unexpected{ranges.error()});
+    finish(call, std::unexpected{ranges.error()});
     co_return;
   }
   ++nr_invalidating_;
@@ -147,10 +152,10 @@ flow<> cache_engine::do_message(std::vector<std::string> words, control &which) 
     outcome = fail(failure::failed, "some of the blocks are cached still: the metadata device is "
                                     "full: use a larger one (see cache_metadata_size)");
   }
-  finish(which, std::move(outcome));
+  finish(call, std::move(outcome));
 }
 
-// "7" or "3-9", which is without 9.
+// "7" or "3-9", call is without 9.
 result<std::vector<cache_engine::block_range>>
 cache_engine::ranges_of(const std::vector<std::string> &words) const {
   std::vector<block_range> ranges;
@@ -172,14 +177,14 @@ cache_engine::ranges_of(const std::vector<std::string> &words) const {
   return ranges;
 }
 
-flow<> cache_engine::do_shut_down(control &which) {
+flow<> cache_engine::do_shut_down(control &call) {
   if (!is_shut_down_) {
-    hold();
+    pause();
     is_shut_down_ = true;
-    auto waiting = held_.take_all();
+    auto waiting = waiting_.take_all();
     while (request *each = waiting.pop()) {
       each->outcome = std::make_error_code(std::errc::no_such_device);
-      complete(*each);
+      state_.completed.push(*each);
     }
     co_await wait_for_quiet();
     result<> outcome = co_await close_metadata();
@@ -188,13 +193,13 @@ flow<> cache_engine::do_shut_down(control &which) {
   while (!closing_) { // somebody else has it shut down
     co_await something_ended_;
   }
-  finish(which, *closing_);
+  finish(call, *closing_);
 }
 
 // What is cleanly shut down claims that clean blocks are the same on both devices: so both are
 // flushed before anything of it is written.
 flow<result<>> cache_engine::close_metadata() {
-  if (state_.metadata_is == metadata_mode::untouched) {
+  if (state_.mode_of_metadata == metadata_mode::untouched) {
     co_return result<>{};
   }
   committer::outcome flushed = co_await commits_.commit();
@@ -208,9 +213,9 @@ flow<result<>> cache_engine::close_metadata() {
   const online_metadata::shutdown_state last{
       .discards = *state_.discards,
       .statistics = state_.statistics,
-      .policy = state_.decisions->name(),
-      .policy_version = state_.decisions->version(),
-      .hint = [this](cache_block block) { return state_.decisions->hint(block); },
+      .policy = state_.policy->name(),
+      .policy_version = state_.policy->version(),
+      .hint = [this](cache_block block) { return state_.policy->hint(block); },
   };
   for (bool is_all = false; !is_all;) {
     auto prepared = state_.metadata->prepare_shutdown(last);
@@ -245,9 +250,9 @@ result<> cache_engine::set(const std::string &key, const std::string &value) {
   return {};
 }
 
-// The options know it as well, of which a reload makes a new policy.
+// The options know it as well, of call a reload makes a new policy.
 result<> cache_engine::set_of_policy(const std::string &key, const std::string &value) {
-  if (auto done = state_.decisions->set(key, value); !done) {
+  if (auto done = state_.policy->set(key, value); !done) {
     return done;
   }
   std::vector<policy::setting> &settings = state_.options.policy_settings;

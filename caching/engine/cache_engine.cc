@@ -28,7 +28,7 @@ result<std::unique_ptr<policy>> policy_of(const engine_options &options,
   return made;
 }
 
-// Of the options, or of new metadata; 0: that of the metadata that there are.
+// From the options, else the default for new metadata; 0: use the superblock's.
 result<sectors> wanted_block_size(device &metadata, const engine_options &options) {
   if (options.block_size != sectors{}) {
     return options.block_size;
@@ -43,17 +43,9 @@ result<sectors> wanted_block_size(device &metadata, const engine_options &option
 } // namespace
 
 cache_engine::cache_engine()
-    : commits_{state_, [this](request &which) { complete(which); },
-               [this](bool is_good) { migrations_.commit_ended(is_good); }},
-      data_{state_, migrations_,
-            [this](request &which) {
-              if (which.is_write() && !which.outcome) {
-                commits_.acknowledge(which);
-              } else {
-                complete(which);
-              }
-            }},
-      migrations_{state_, commits_, data_}, something_ended_{state_.ready} {}
+    : commits_{state_, [this](bool is_good) { migrations_.commit_ended(is_good); }},
+      migrations_{state_, commits_}, data_{state_, migrations_, commits_}, something_ended_{
+                                                                               state_.ready} {}
 
 cache_engine::~cache_engine() = default;
 
@@ -86,7 +78,6 @@ cache_engine::open(const devices &on, const engine_options &options, instant now
   cache_state &state = engine->state_;
   state.options = options;
   state.options.block_size = opened->block_size;
-  state.mode = options.mode;
   state.block_size = static_cast<std::uint32_t>(to_bytes(opened->block_size).value());
   state.origin_size = to_bytes(on.origin_size);
   state.nr_origin_blocks = state.origin_size.value() / state.block_size;
@@ -95,26 +86,26 @@ cache_engine::open(const devices &on, const engine_options &options, instant now
   state.mappings = std::move(opened->mappings);
   state.discards = std::move(opened->discards);
   state.statistics = opened->statistics;
-  state.metadata_is = options.read_only ? metadata_mode::untouched : metadata_mode::write;
+  state.mode_of_metadata = options.read_only ? metadata_mode::untouched : metadata_mode::write;
   state.needs_flush.fill(!options.read_only);
   state.now = now;
   engine->last_arrival_ = now;
-  auto loaded =
-      engine->make_decisions(options, opened->hints, opened->policy, opened->policy_version);
+  auto loaded = engine->make_policy(options, opened->hints, opened->policy, opened->policy_version);
   if (!loaded) {
     return std::unexpected{loaded.error()};
   }
-  state.decisions = std::move(*loaded);
-  state.decisions->tick(seconds_of(now));
+  state.policy = std::move(*loaded);
+  state.policy->tick(seconds_of(now));
   engine->commits_.start();
   return engine;
 }
 
 // A policy that knows what is cached. Hints are believed that one of the same name and major
 // version gave.
-result<std::unique_ptr<policy>> cache_engine::make_decisions(
-    const engine_options &options, const std::optional<lazy_array<le32>> &hints,
-    std::string_view hints_of, std::array<std::uint32_t, 3> version) const {
+result<std::unique_ptr<policy>>
+cache_engine::make_policy(const engine_options &options,
+                          const std::optional<lazy_array<le32>> &hints, std::string_view hints_of,
+                          std::array<std::uint32_t, 3> version) const {
   auto made = policy_of(options, {.nr_cache_blocks = state_.mappings->nr_cache_blocks(),
                                   .nr_origin_blocks = state_.nr_origin_blocks,
                                   .block_size = state_.options.block_size});
@@ -136,68 +127,75 @@ result<std::unique_ptr<policy>> cache_engine::make_decisions(
   return made;
 }
 
-void cache_engine::submit(request &which) {
+void cache_engine::submit(request &asked) {
   if (!std::exchange(has_arrived_, true)) {
     migrations_.set_idle(false);
   }
-  if (!may_enter(which)) [[unlikely]] {
-    which.outcome = refusal_of(which);
-    complete(which);
-  } else if (nr_holds_ != 0) [[unlikely]] {
-    held_.push(which);
+  if (!may_enter(asked)) [[unlikely]] {
+    asked.outcome = refusal_of(asked);
+    state_.completed.push(asked);
+  } else if (nr_pauses_ != 0) [[unlikely]] {
+    waiting_.push(asked);
   } else {
-    let_in(which);
+    let_in(asked);
   }
   run();
 }
 
-bool cache_engine::may_enter(const request &which) const {
+bool cache_engine::may_enter(const request &asked) const {
   if (is_shut_down_) {
     return false;
   }
-  if (which.op == request::operation::flush) {
+  if (asked.op == request::operation::flush) {
     return true;
   }
   const std::uint64_t size = state_.origin_size.value();
-  return (which.offset.value() | which.length.value()) % sector_size == 0 &&
-         which.length.value() != 0 && which.length.value() <= size &&
-         which.offset.value() <= size - which.length.value() &&
-         (!state_.options.read_only || !which.is_write());
+  return (asked.offset.value() | asked.length.value()) % sector_size == 0 &&
+         asked.length.value() != 0 && asked.length.value() <= size &&
+         asked.offset.value() <= size - asked.length.value() &&
+         (!state_.options.read_only || !asked.is_write());
 }
 
-// Of one that may not enter.
-std::error_code cache_engine::refusal_of(const request &which) const {
+// The error for a request that may_enter() rejected.
+std::error_code cache_engine::refusal_of(const request &refused) const {
   if (is_shut_down_) {
     return std::make_error_code(std::errc::no_such_device);
   }
-  return std::make_error_code(state_.options.read_only && which.is_write()
+  return std::make_error_code(state_.options.read_only && refused.is_write()
                                   ? std::errc::read_only_file_system
                                   : std::errc::invalid_argument);
 }
 
-void cache_engine::let_in(request &which) {
-  if (which.op == request::operation::flush) {
-    which.outcome = {};
-    commits_.make_durable(which);
+void cache_engine::let_in(request &asked) {
+  if (asked.op == request::operation::flush) {
+    asked.outcome = {};
+    commits_.make_durable(asked);
   } else {
-    data_.submit(which);
+    data_.submit(asked);
   }
 }
 
-void cache_engine::io_done(engine_io &which, std::error_code error) {
-  if (which.op != engine_io::operation::read && which.op != engine_io::operation::flush) {
-    state_.needs_flush[static_cast<std::size_t>(which.on)] = true;
+void cache_engine::io_done(engine_io &io, std::error_code error) {
+  if (io.op != engine_io::operation::read && io.op != engine_io::operation::flush) {
+    state_.needs_flush[static_cast<std::size_t>(io.on)] = true;
   }
-  which.on_done(which.context, which, error);
+  io.on_done(io.context, io, error);
   run();
 }
 
 // What waits for something to end looks when all else has come as far as it can.
 void cache_engine::run_flows() {
-  state_.ready.run();
+  run_ready();
   if (!flows_.empty()) {
     something_ended_.happen();
-    state_.ready.run();
+    run_ready();
+  }
+}
+
+void cache_engine::run_ready() {
+  while (!state_.ready.empty()) {
+    state_.ready.run_one();
+    data_.carry_on();
   }
 }
 
@@ -209,12 +207,23 @@ void cache_engine::tick(instant now) {
     has_arrived_ = false;
   }
   migrations_.set_idle(now - last_arrival_ >= idle_after);
-  if (is_next_second && !is_shut_down_) { // its hints are being written, which are of one time
-    state_.decisions->tick(seconds_of(now));
+  if (is_next_second && !is_shut_down_) { // its hints are being written, asked are of one time
+    state_.policy->tick(seconds_of(now));
   }
   commits_.tick();
   migrations_.work();
   run();
+}
+
+cache_counts cache_engine::counts() const {
+  const migrator::counts &migrated = migrations_.so_far();
+  const committer::counts &committed = commits_.so_far();
+  return {.demotions = migrated.demotions,
+          .promotions = migrated.promotions,
+          .writebacks = committed.settled,
+          .fast_errors_served = data_.nr_fast_errors_served(),
+          .migration_errors = migrated.errors + committed.unsettled,
+          .commits = committed.commits};
 }
 
 engine_status cache_engine::status() const {
@@ -227,40 +236,36 @@ engine_status cache_engine::status() const {
   now.cache_used = state_.mappings->nr_mapped();
   now.cache_total = state_.mappings->nr_cache_blocks();
   now.statistics = state_.statistics;
-  now.counts = state_.counts;
+  now.counts = counts();
   now.dirty = state_.mappings->nr_dirty();
   now.migrating = migrations_.nr_migrating();
-  now.mode = state_.mode;
+  now.mode = state_.mode();
   now.discard_passdown = state_.options.discard_passdown;
   now.migration_threshold = state_.options.migration_threshold;
-  now.policy = state_.decisions->name();
-  now.policy_settings = state_.decisions->settings();
-  now.metadata_is = state_.metadata_is;
-  now.is_read_only = state_.metadata_is != metadata_mode::write;
+  now.policy = state_.policy->name();
+  now.policy_settings = state_.policy->settings();
+  now.metadata_is = state_.mode_of_metadata;
+  now.is_read_only = state_.mode_of_metadata != metadata_mode::write;
   now.needs_check = state_.metadata->is_needs_check();
   return now;
 }
 
-void cache_engine::complete(request &which) {
-  completed_.push(which);
+void cache_engine::finish(control &call, result<> outcome) {
+  call.outcome = std::move(outcome);
+  finished_.push(call);
 }
 
-void cache_engine::finish(control &which, result<> outcome) {
-  which.outcome = std::move(outcome);
-  finished_.push(which);
-}
-
-void cache_engine::hold() {
-  ++nr_holds_;
+void cache_engine::pause() {
+  ++nr_pauses_;
   state_.migrations_allowed = false;
 }
 
-void cache_engine::let_go() {
-  if (--nr_holds_ != 0) {
+void cache_engine::resume() {
+  if (--nr_pauses_ != 0) {
     return;
   }
   state_.migrations_allowed = true;
-  auto waiting = held_.take_all();
+  auto waiting = waiting_.take_all();
   while (request *next = waiting.pop()) {
     let_in(*next);
   }

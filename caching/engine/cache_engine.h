@@ -57,32 +57,31 @@ class cache_engine {
   // Events. ---------------------------------------------------------------------------------------
 
   // A request, the engine's until it is completed. Any number may be under way.
-  void submit(request &which);
+  void submit(request &asked);
   // An I/O that next_io() gave is done.
-  void io_done(engine_io &which, std::error_code error);
+  void io_done(engine_io &io, std::error_code error);
   // Time has come this far. To be told at next_tick(), and as often as is convenient.
   void tick(instant now);
 
   // Writes back every dirty block and waits for it. Fails if a block could not be.
-  void clean(control &which);
+  void clean(control &call);
   // Waits for requests under way and keeps new ones waiting, then has `change` made to the options
   // as they are by then, and takes what can change of them: mode, policy and its settings,
   // threshold, passdown. Passthrough is refused while blocks are dirty. If it fails, all is as it
   // was.
-  void reload(options_change change, control &which);
+  void reload(options_change change, control &call);
   // As dmsetup sends it: "migration_threshold 4096", "<policy key> <value>", "invalidate_cblocks 1
   // 5-9". What it sets stays set over a reload that doesn't change that.
-  void message(std::vector<std::string> words, control &which);
+  void message(std::vector<std::string> words, control &call);
   // A clean shutdown: nothing new is accepted, what is under way ends, and everything is written.
   // Only if all of it worked the cache is cleanly shut down, and `outcome` good. Afterwards the
   // engine is of no use any more.
-  void shut_down(control &which);
+  void shut_down(control &call);
 
-  // What should happen next.
-  // -----------------------------------------------------------------------
+  // What should happen next. ----------------------------------------------------------------------
 
   engine_io *next_io() { return state_.io.take(); }
-  request *next_completed() { return completed_.pop(); }
+  request *next_completed() { return state_.completed.pop(); }
   control *next_finished() { return finished_.pop(); }
   // When tick() is due even if nothing happens.
   instant next_tick() const {
@@ -91,6 +90,7 @@ class cache_engine {
   }
 
   engine_status status() const;
+  cache_counts counts() const;
   const cache_state &state() const { return state_; }
 
  private:
@@ -98,52 +98,55 @@ class cache_engine {
 
   cache_engine();
 
-  bool may_enter(const request &which) const;
-  std::error_code refusal_of(const request &which) const;
-  void let_in(request &which);
-  void complete(request &which);
-  void finish(control &which, result<> outcome);
-  void hold();
-  void let_go();
-  bool is_quiet() const {
-    return data_.is_idle() && !migrations_.is_busy() && nr_invalidating_ == 0;
-  }
-  result<std::unique_ptr<policy>> make_decisions(const engine_options &options,
-                                                 const std::optional<lazy_array<le32>> &hints,
-                                                 std::string_view hints_of,
-                                                 std::array<std::uint32_t, 3> version) const;
-
-  flow<> do_clean(control &which);
-  flow<> do_reload(options_change change, control &which);
   struct block_range {
     cache_block begin;
     cache_block end; // one past the last
   };
 
+  bool may_enter(const request &asked) const;
+  std::error_code refusal_of(const request &refused) const;
+  void let_in(request &asked);
+  void finish(control &call, result<> outcome);
+  // Requests that arrive wait, and nothing new migrates, until as many calls of resume().
+  void pause();
+  void resume();
+  bool is_quiet() const {
+    return data_.is_idle() && !migrations_.is_busy() && nr_invalidating_ == 0;
+  }
+  result<std::unique_ptr<policy>> make_policy(const engine_options &options,
+                                              const std::optional<lazy_array<le32>> &hints,
+                                              std::string_view hints_of,
+                                              std::array<std::uint32_t, 3> version) const;
+
   void run() {
+    data_.carry_on();
     if (!state_.ready.empty() || !flows_.empty()) [[unlikely]] {
       run_flows();
     }
   }
   void run_flows();
-  void start(flow<> what);
-  flow<> do_message(std::vector<std::string> words, control &which);
+  void run_ready();
+  void start(flow<> call);
+
+  flow<> do_clean(control &call);
+  flow<> do_reload(options_change change, control &call);
+  flow<> do_message(std::vector<std::string> words, control &call);
+  flow<> do_shut_down(control &call);
+  flow<result<>> close_metadata();
+  flow<> wait_for_quiet();
+  std::uint64_t nr_failed_writebacks() const;
   result<std::vector<block_range>> ranges_of(const std::vector<std::string> &words) const;
   result<> set(const std::string &key, const std::string &value);
   result<> set_of_policy(const std::string &key, const std::string &value);
-  flow<> do_shut_down(control &which);
-  flow<result<>> close_metadata();
-  flow<> wait_for_quiet();
   result<> change_options(engine_options options);
 
   cache_state state_;
   committer commits_;
-  data_path data_;
   migrator migrations_;
-  intrusive_queue<request> completed_;
+  data_path data_;
   intrusive_queue<control> finished_;
-  intrusive_queue<request> held_; // arrived while nothing is let in
-  unsigned nr_holds_ = 0;
+  intrusive_queue<request> waiting_; // arrived while nothing is let in
+  unsigned nr_pauses_ = 0;
   unsigned nr_invalidating_ = 0; // messages
   unsigned nr_cleaning_ = 0;
   bool is_shut_down_ = false;       // or about to be

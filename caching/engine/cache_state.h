@@ -1,12 +1,13 @@
-// What the parts of the engine share: what is cached, what is known, and the way out for I/O. Each
-// part changes only what is said to be its own here.
+// What the parts of the engine share. Private to the engine: its users see cache_engine.h.
+//
+// Each field says who alone changes it; everybody may read it.
 #pragma once
 
 #include <array>
+#include <coroutine>
 #include <cstdint>
 #include <memory>
-#include <string>
-#include <vector>
+#include <span>
 
 #include "caching/engine/block_locks.h"
 #include "caching/engine/flow.h"
@@ -24,7 +25,7 @@ namespace dmcache {
 // I/O that the engine wants done, in order.
 class outbox {
  public:
-  void issue(engine_io &what) { queue_.push(what); }
+  void issue(engine_io &io) { queue_.push(io); }
   engine_io *take() { return queue_.pop(); }
 
  private:
@@ -32,47 +33,65 @@ class outbox {
 };
 
 struct cache_state {
+  // Set when the cache is opened; the first two change with a reload or a message (cache_engine).
   engine_options options;
-  cache_mode mode{};            // changed by a reload
+  std::unique_ptr<dmcache::policy> policy;
   std::uint32_t block_size = 0; // bytes; cache blocks can be 1 GiB
   bytes origin_size;
   std::uint64_t nr_origin_blocks = 0; // whole ones: a last one that isn't is never cached
   bool origin_can_discard = false;
 
+  // The ways between the parts, which each of them uses.
   ready_flows ready{};
-  outbox io{};
   block_locks locks{ready};
+  outbox io{};                        // to the devices
+  intrusive_queue<request> completed; // to the clients
+  // Pieces that a device or a migration is done with, to the data path.
+  piece_queue returned{};
 
+  // What is cached. The data path marks blocks dirty; the migrator maps and unmaps them; the
+  // committer marks them clean, and has the changes written.
   std::unique_ptr<online_metadata> metadata;
   std::unique_ptr<mapping_table> mappings;
-  std::unique_ptr<discard_set> discards;
-  std::unique_ptr<dmcache::policy> decisions;
-  metadata_mode metadata_is = metadata_mode::write; // the committer's
-  cache_statistics statistics{};
-  cache_counts counts{};
-  instant now{};
-  bool migrations_allowed = true; // not while the cache is being changed or shut down
-  // Since it was last flushed, something was written to the device; or may have been, by whoever
-  // had the cache before and was killed.
-  std::array<bool, 3> needs_flush{};
+  metadata_mode mode_of_metadata = metadata_mode::write; // the committer's
 
-  // A flush that fails may have lost what was written before it, for good: the next one succeeds,
-  // and yet it isn't there.
+  std::unique_ptr<discard_set> discards; // the data path's
+  cache_statistics statistics{};         // the data path's
+
+  instant now{};                  // cache_engine's
+  bool migrations_allowed = true; // cache_engine's: not while it is being changed or shut down
+
+  // The device may hold unflushed writes: ours, or a killed predecessor's. cache_engine sets it
+  // when a write has ended, the committer takes it back when it flushes.
+  std::array<bool, 3> needs_flush{};
+  // The committer's. A flush that fails may have lost what was written before it, for good: the
+  // next one succeeds, and yet it isn't there.
   std::uint64_t failed_fast_flushes = 0;
   std::uint64_t failed_flushes = 0; // those of the origin, too
 
-  std::uint64_t failed_writebacks = 0;
-  std::string writeback_failure; // of the last one, in words
-
+  cache_mode mode() const { return options.mode; }
   bytes fast_offset(cache_block block) const { return bytes{block.value() * block_size}; }
   bytes origin_offset(origin_block block) const { return bytes{block.value() * block_size}; }
   // What the piece writes, or where it is read to.
-  std::span<std::byte> data_of(const piece &which) const {
+  std::span<std::byte> data_of(const piece &part) const {
     const std::uint64_t at =
-        origin_offset(which.block).value() + which.begin - which.of->offset.value();
-    return which.of->data.subspan(at, which.end - which.begin);
+        origin_offset(part.block).value() + part.begin - part.of->offset.value();
+    return part.of->data.subspan(at, part.end - part.begin);
   }
   bool is_cacheable(origin_block block) const { return block.value() < nr_origin_blocks; }
+};
+
+// Waited for by a flow that has given pieces back, or released a block for which others wait: it
+// goes on when these are on their way. A flow that has only just been started goes on at once: who
+// started it lets them go anyway.
+struct pieces_first {
+  cache_state &in;
+
+  bool await_ready() const noexcept {
+    return !in.ready.is_running() || (in.returned.empty() && !in.locks.has_admitted());
+  }
+  void await_suspend(std::coroutine_handle<> waiting) { in.ready.add_first(waiting); }
+  void await_resume() const noexcept {}
 };
 
 } // namespace dmcache

@@ -14,38 +14,38 @@ std::error_code io_error() {
 }
 
 bool is_writable(const cache_state &state) {
-  return state.metadata_is == metadata_mode::write;
+  return state.mode_of_metadata == metadata_mode::write;
 }
 
 bool has_failed(const cache_state &state) {
-  return state.metadata_is == metadata_mode::read_only || state.metadata_is == metadata_mode::fail;
+  return state.mode_of_metadata == metadata_mode::read_only ||
+         state.mode_of_metadata == metadata_mode::fail;
 }
 
 } // namespace
 
-committer::committer(cache_state &state, std::function<void(request &)> complete,
-                     std::function<void(bool is_good)> ended)
-    : state_{state}, complete_{std::move(complete)}, ended_{std::move(ended)}, wake_{state.ready} {}
+committer::committer(cache_state &state, std::function<void(bool is_good)> ended)
+    : state_{state}, ended_{std::move(ended)}, wake_{state.ready} {}
 
-void committer::make_durable(request &which) {
+void committer::make_durable(request &asked) {
   if (has_failed(state_)) {
-    which.outcome = which.outcome ? which.outcome : io_error();
-    complete_(which);
+    asked.outcome = asked.outcome ? asked.outcome : io_error();
+    state_.completed.push(asked);
     return;
   }
-  waiting_requests_.push(which);
+  waiting_requests_.push(asked);
   wake_.happen();
 }
 
-// What a flush lost that failed meanwhile may be a part of this one, of which whoever was told of
-// that flush knew nothing: the next one has to be told once more.
-void committer::acknowledge(request &which) {
-  if (which.fua) {
-    make_durable(which);
+// A flush that failed during this write may have lost part of it, and the client that was told of
+// it could not know. The next flush must fail, too.
+void committer::acknowledge(request &asked) {
+  if (asked.fua) {
+    make_durable(asked);
     return;
   }
-  told_flushes_ = std::min(told_flushes_, which.failed_flushes);
-  complete_(which);
+  told_flushes_ = std::min(told_flushes_, asked.failed_flushes);
+  state_.completed.push(asked);
 }
 
 void committer::changed(cache_block block) {
@@ -77,20 +77,19 @@ void committer::unsettle(cache_block block) {
   const auto removed = std::erase(settling_, block) + std::erase(being_settled_, block);
   require(removed == 1, "a block settles once at a time");
   state_.mappings->mark_settling(block, false);
-  state_.decisions->completed({background_work::kind::write_back, block}, false);
+  state_.policy->completed({background_work::kind::write_back, block}, false);
 }
 
 void committer::settle_all(bool is_durable) {
   for (const cache_block block : std::exchange(being_settled_, {})) {
     if (is_durable) {
       state_.mappings->mark_clean(block);
-      ++state_.counts.writebacks;
+      ++counts_.settled;
     } else {
       state_.mappings->mark_settling(block, false);
-      ++state_.counts.migration_errors;
-      ++state_.failed_writebacks;
+      ++counts_.unsettled;
     }
-    state_.decisions->completed({background_work::kind::write_back, block}, is_durable);
+    state_.policy->completed({background_work::kind::write_back, block}, is_durable);
   }
 }
 
@@ -124,11 +123,11 @@ flow<> committer::run() {
   }
 }
 
-// What a flush lost that failed, even if no client waited for that one, the next request to flush
-// is told of; and each request whose own data may have been among it.
-void committer::complete(intrusive_queue<request> &requests, const outcome &result) {
+// A failed flush, even one that no client waited for, is reported to the next client that flushes,
+// and to each FUA write of which it may have lost something.
+void committer::complete(intrusive_queue<request> &waited, const outcome &result) {
   const std::uint64_t told = told_flushes_;
-  while (request *each = requests.pop()) {
+  while (request *each = waited.pop()) {
     const bool is_flush = each->op == request::operation::flush;
     const bool is_durable =
         result.is_good() && state_.failed_flushes == (is_flush ? told : each->failed_flushes);
@@ -136,7 +135,7 @@ void committer::complete(intrusive_queue<request> &requests, const outcome &resu
       each->outcome = io_error();
     }
     told_flushes_ = is_flush ? state_.failed_flushes : told_flushes_;
-    complete_(*each);
+    state_.completed.push(*each);
   }
 }
 
@@ -185,7 +184,7 @@ flow<committer::outcome> committer::commit_once() {
   if (result.origin) { // and what was written meanwhile may be lost as well
     state_.needs_flush[static_cast<std::size_t>(cache_device::origin)] = true;
     ++state_.failed_flushes;
-    state_.writeback_failure =
+    settling_failure_ =
         description_of(engine_io::operation::flush, cache_device::origin, {}, {}, result.origin);
     being_settled_.insert(being_settled_.end(), settling_.begin(), settling_.end());
     settling_.clear();
@@ -196,7 +195,7 @@ flow<committer::outcome> committer::commit_once() {
                       co_await write_superblock(made->superblock);
     if (result.metadata) {
       state_.metadata->committed();
-      ++state_.counts.commits;
+      ++counts_.commits;
     }
   }
   if (!result.metadata && is_writable(state_)) {
@@ -227,11 +226,11 @@ flow<bool> committer::write_superblock(std::span<std::byte> data) {
 }
 
 flow<> committer::give_up_metadata() {
-  state_.metadata_is = metadata_mode::read_only;
+  state_.mode_of_metadata = metadata_mode::read_only;
   const auto needs_check = state_.metadata->abort();
   const bool is_marked = co_await write_superblock(needs_check);
   if (!is_marked) {
-    state_.metadata_is = metadata_mode::fail;
+    state_.mode_of_metadata = metadata_mode::fail;
   }
 }
 

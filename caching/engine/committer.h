@@ -1,20 +1,20 @@
 // Makes things durable: flushes, and commits of the metadata, shared by all who want one.
 //
 // The order in which a commit happens, and why:
-//  1. The metadata's changes so far are frozen. From here on they are what this commit claims.
-//  2. The fast device is flushed: blocks whose mapping is claimed were written to it before. So is
-//     the origin: blocks that were written back become clean only now. Metadata blocks are written
-//     meanwhile, where nothing refers to them yet.
-//  3. Then the metadata device is flushed, the superblock written, and flushed once more: the claim
-//     stands only when all that it rests on is durable.
-//  4. Only now are cache blocks that lost their mapping used again, and requests to flush
-//  completed.
+// 1. The metadata's changes so far are frozen. From here on they are what this commit claims.
+// 2. The fast device is flushed: blocks whose mapping is claimed were written to it before. So is
+//    the origin: blocks that were written back become clean only now. Metadata blocks are written
+//    meanwhile, where nothing refers to them yet.
+// 3. Then the metadata device is flushed, the superblock written, and flushed once more: the claim
+//    stands only when all that it rests on is durable.
+// 4. Only now are cache blocks that lost their mapping used again, and requests to flush completed.
 // A commit that fails leaves the last one in force: the metadata are given up until the next start,
 // and marked NEEDS_CHECK. What is mapped goes on being served.
 #pragma once
 
 #include <functional>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "caching/engine/cache_state.h"
@@ -29,19 +29,18 @@ class committer {
   // So many blocks that were written back make it worth while to flush the origin.
   static constexpr std::size_t max_settling = 64;
 
-  // `complete` ends a request; `ended` hears of each commit, and whether all of it worked.
-  committer(cache_state &state, std::function<void(request &)> complete,
-            std::function<void(bool is_good)> ended);
+  // `ended` is told of each commit whether all of it worked. `state` outlives this.
+  committer(cache_state &state, std::function<void(bool is_good)> ended);
 
   // Starts working. Nothing else may be called before.
   void start() { flows_.start(run()); }
 
   // The request, which is done but for that, is completed when all that was acknowledged so far is
   // durable.
-  void make_durable(request &which);
+  void make_durable(request &asked);
 
   // The same if the request, which changed data, has to be durable; else it is completed now.
-  void acknowledge(request &which);
+  void acknowledge(request &asked);
 
   // The mapping of the block changed. To be committed soon.
   void changed(cache_block block);
@@ -50,7 +49,6 @@ class committer {
   void settle(cache_block block);
   // It doesn't: it was written to again.
   void unsettle(cache_block block);
-  bool is_any_settling() const { return !settling_.empty() || !being_settled_.empty(); }
   // The blocks that settle are needed clean, and soon.
   void hurry_settling();
 
@@ -87,6 +85,15 @@ class committer {
   // which it is looked at anyway.
   std::optional<instant> due() const { return is_committing_ ? std::nullopt : due_; }
 
+  struct counts {
+    std::uint64_t commits = 0;
+    std::uint64_t settled = 0;   // blocks that were written back, and are clean
+    std::uint64_t unsettled = 0; // that were written back in vain: the origin couldn't be flushed
+  };
+  const counts &so_far() const { return counts_; }
+  // Why the last of these could not settle, in words.
+  const std::string &settling_failure() const { return settling_failure_; }
+
  private:
   struct waiting_flow {
     outcome *result;
@@ -97,14 +104,13 @@ class committer {
   flow<outcome> commit_once();
   flow<> give_up_metadata();
   flow<bool> write_superblock(std::span<std::byte> data);
-  void complete(intrusive_queue<request> &requests, const outcome &result);
+  void complete(intrusive_queue<request> &waited, const outcome &result);
   bool is_wanted() const;
   void want_by(instant when);
   void begin_flush(cache_device on, io_group &in, std::error_code &error);
   void settle_all(bool is_durable);
 
   cache_state &state_;
-  std::function<void(request &)> complete_;
   std::function<void(bool is_good)> ended_;
   flow_event wake_;
   std::optional<instant> due_; // nothing waits for it, but it has to be done by then
@@ -114,6 +120,8 @@ class committer {
   std::vector<cache_block> being_settled_; // by the flush that is under way
   bool is_settling_wanted_ = false;
   std::uint64_t told_flushes_ = 0; // that failed, of which clients know all that they concern
+  counts counts_;
+  std::string settling_failure_;
   bool is_given_up_ = false;
   bool is_committing_ = false;
   flow_set flows_;

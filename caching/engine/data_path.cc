@@ -15,95 +15,69 @@ std::error_code io_error() {
 }
 
 // Does it change what the block holds?
-bool changes_data(const piece &which) {
-  return which.of->op == operation::write || which.of->op == operation::write_zeroes;
+bool changes_data(const piece &part) {
+  return part.of->op == operation::write || part.of->op == operation::write_zeroes;
 }
 
-bool carries_data(const piece &which) {
-  return which.of->op == operation::read || which.of->op == operation::write;
+bool carries_data(const piece &part) {
+  return part.of->op == operation::read || part.of->op == operation::write;
 }
 
 } // namespace
 
-data_path::data_path(cache_state &state, migrator &migrations,
-                     std::function<void(request &)> complete)
-    : state_{state}, migrations_{migrations}, complete_{std::move(complete)} {}
-
-void data_path::submit(request &which) {
+void data_path::submit(request &asked) {
   ++nr_requests_;
-  if (which.outcome) [[unlikely]] { // of the last time
-    which.outcome.clear();
+  if (asked.outcome) [[unlikely]] { // of the last time
+    asked.outcome.clear();
   }
-  which.failed_flushes = state_.failed_flushes;
-  which.nr_open = 1;
-  which.split_to = which.offset;
+  asked.failed_flushes = state_.failed_flushes;
+  asked.nr_open = 1;
+  asked.split_to = asked.offset;
   if (unsplit_.empty() && !is_splitting_) [[likely]] {
-    begin(which);
-    if (split(which)) {
+    begin(asked);
+    if (split(asked)) {
       return;
     }
   }
-  unsplit_.push(which);
+  unsplit_.push(asked);
 }
 
-void data_path::begin(request &which) {
-  if (which.op == operation::discard) {
-    discarding_.push_back({&which, {}});
+void data_path::begin(request &asked) {
+  if (asked.op == operation::discard) {
+    discarding_.push_back({&asked, {}});
   }
-}
-
-void data_path::complete(request &which) {
-  --nr_requests_;
-  if (which.op == operation::discard) {
-    end_discard(which);
-  }
-  complete_(which);
-}
-
-// What was discarded, and not written to meanwhile, counts as such from here on.
-void data_path::end_discard(const request &which) {
-  const auto ended = std::ranges::find(discarding_, &which, &discarding::by);
-  if (!which.outcome) {
-    const std::uint64_t end = which.offset.value() + which.length.value();
-    state_.discards->set_within(sectors{which.offset.value() / sector_size},
-                                sectors{end / sector_size});
-    for (const std::uint64_t block : ended->written) {
-      state_.discards->clear(block);
-    }
-  }
-  discarding_.erase(ended);
 }
 
 // False: there are not enough pieces. To be called again when there are.
-bool data_path::split(request &which) {
-  const std::uint64_t end = which.offset.value() + which.length.value();
+bool data_path::split(request &asked) {
+  const std::uint64_t end = asked.offset.value() + asked.length.value();
   is_in_split_ = true;
-  while (which.split_to.value() < end) {
-    piece *part = take_piece(which);
+  while (asked.split_to.value() < end) {
+    piece *part = take_piece(asked);
     if (part == nullptr) {
       break;
     }
-    const std::uint64_t at = which.split_to.value();
+    const std::uint64_t at = asked.split_to.value();
     const std::uint64_t block = at / state_.block_size;
     const std::uint64_t start = block * state_.block_size;
-    part->of = &which;
+    part->of = &asked;
     part->block = origin_block{block};
     part->begin = static_cast<std::uint32_t>(at - start);
     part->end = static_cast<std::uint32_t>(std::min<std::uint64_t>(state_.block_size, end - start));
-    which.split_to = bytes{start + part->end};
+    asked.split_to = bytes{start + part->end};
     part->is_counted = false;
-    ++which.nr_open;
+    ++asked.nr_open;
     if (state_.locks.enter(*part)) {
       route(*part);
     }
   }
   is_in_split_ = false;
   last_sent_ = nullptr;
-  if (which.split_to.value() < end) {
+  if (asked.split_to.value() < end) {
     return false;
   }
-  if (--which.nr_open == 0) {
-    complete(which);
+  if (--asked.nr_open == 0) {
+    complete(asked);
   }
   return true;
 }
@@ -119,47 +93,55 @@ piece *data_path::take_piece(request &of) {
   return free_pieces_.pop();
 }
 
-void data_path::give_turns() {
-  if (is_giving_turns_) { // further up in the same call
-    return;
-  }
-  is_giving_turns_ = true;
-  while (piece *next = state_.locks.next_admitted()) {
-    if (next->fast_error) [[unlikely]] { // of the last time, and the block was to leave
-      if (state_.metadata_is == metadata_mode::fail) { // it can't any more
-        mark_dirty(next->cached_in);
-      }
-      next->fast_error.clear();
+// One that has come back makes room for others before the next one does.
+void data_path::carry_on() {
+  for (;;) {
+    if (piece *back = state_.returned.pop()) {
+      take_back(*back);
     }
-    route(*next);
+    while (piece *admitted = state_.locks.next_admitted()) {
+      let_go(*admitted);
+    }
+    if (state_.returned.empty()) {
+      return;
+    }
   }
-  is_giving_turns_ = false;
 }
 
-void data_path::route(piece &which) {
-  if (state_.metadata_is == metadata_mode::fail) [[unlikely]] {
-    end(which, io_error());
+void data_path::let_go(piece &admitted) {
+  if (admitted.fast_error) [[unlikely]] { // of the last time, and the block was to leave
+    if (state_.mode_of_metadata == metadata_mode::fail) { // it can't any more
+      mark_dirty(admitted.cached_in);
+    }
+    admitted.fast_error.clear();
+  }
+  route(admitted);
+}
+
+void data_path::route(piece &part) {
+  if (state_.mode_of_metadata == metadata_mode::fail) [[unlikely]] {
+    end(part, io_error());
     return;
   }
-  const bool was_discarded = is_any_discarded() && clear_discard(which);
-  if (!state_.is_cacheable(which.block)) [[unlikely]] {
-    send_to_origin(which);
-  } else if (const auto block = state_.mappings->find(which.block)) {
-    hit(which, *block);
+  const bool was_discarded = is_any_discarded() && clear_discard(part);
+  if (!state_.is_cacheable(part.block)) [[unlikely]] {
+    send_to_origin(part);
+  } else if (const auto block = state_.mappings->find(part.block)) {
+    hit(part, *block);
   } else {
-    miss(which, was_discarded);
+    miss(part, was_discarded);
   }
 }
 
 // Is its block discarded? If it is written to, not any more.
-bool data_path::clear_discard(const piece &which) {
+bool data_path::clear_discard(const piece &part) {
   const std::uint64_t block =
-      state_.origin_offset(which.block).value() / to_bytes(state_.discards->block_size()).value();
-  if (block >= state_.discards->nr_blocks()) { // the last one, which isn't whole
+      state_.origin_offset(part.block).value() / to_bytes(state_.discards->block_size()).value();
+  if (block >= state_.discards->nr_blocks()) { // the last one, part isn't whole
     return false;
   }
   const bool is_discarded = state_.discards->test(block);
-  if (changes_data(which)) {
+  if (changes_data(part)) {
     state_.discards->clear(block);
     for (discarding &each : discarding_) {
       each.written.push_back(block);
@@ -168,50 +150,50 @@ bool data_path::clear_discard(const piece &which) {
   return is_discarded;
 }
 
-void data_path::count(piece &which, std::uint32_t &reads, std::uint32_t &writes) {
-  if (which.is_counted) {
+void data_path::count(piece &part, std::uint32_t &reads, std::uint32_t &writes) {
+  if (part.is_counted) {
     return;
   }
-  which.is_counted = true;
-  reads += which.of->op == operation::read ? 1U : 0U;
-  writes += changes_data(which) ? 1U : 0U;
+  part.is_counted = true;
+  reads += part.of->op == operation::read ? 1U : 0U;
+  writes += changes_data(part) ? 1U : 0U;
 }
 
-void data_path::hit(piece &which, cache_block block) {
-  count(which, state_.statistics.read_hits, state_.statistics.write_hits);
-  switch (which.of->op) {
+void data_path::hit(piece &part, cache_block block) {
+  count(part, state_.statistics.read_hits, state_.statistics.write_hits);
+  switch (part.of->op) {
   case operation::read:
-    state_.decisions->hit(block);
-    if (state_.mode == cache_mode::passthrough) {
-      send_to_origin(which);
+    state_.policy->hit(block);
+    if (state_.mode() == cache_mode::passthrough) {
+      send_to_origin(part);
     } else {
-      send_to_fast(which, block);
+      send_to_fast(part, block);
     }
     return;
   case operation::write:
   case operation::write_zeroes:
-    state_.decisions->hit(block);
-    write_hit(which, block);
+    state_.policy->hit(block);
+    write_hit(part, block);
     return;
   case operation::discard:
-    discard_hit(which, block);
+    discard_hit(part, block);
     return;
   case operation::prefetch:
   case operation::flush:
-    end(which, {});
+    end(part, {});
     return;
   }
 }
 
-void data_path::write_hit(piece &which, cache_block block) {
-  if (state_.mode == cache_mode::passthrough) {
-    if (!migrations_.invalidate(block, &which)) {
-      end(which, io_error()); // the mapping would come back at the next start, and hide the write
+void data_path::write_hit(piece &part, cache_block block) {
+  if (state_.mode() == cache_mode::passthrough) {
+    if (!migrations_.invalidate(block, &part)) {
+      end(part, io_error()); // the mapping would come back at the next start, and hide the write
     }
     return;
   }
-  if (state_.mode == cache_mode::writethrough && !state_.mappings->is_dirty(block)) {
-    send_to_both(which, block);
+  if (state_.mode() == cache_mode::writethrough && !state_.mappings->is_dirty(block)) {
+    send_to_both(part, block);
     return;
   }
   // Dirty before it is written: whatever becomes of the write, the fast device has the truth.
@@ -219,123 +201,133 @@ void data_path::write_hit(piece &which, cache_block block) {
     migrations_.unsettle(block);
   }
   mark_dirty(block);
-  send_to_fast(which, block);
+  send_to_fast(part, block);
 }
 
 // If it is still mapped.
 void data_path::mark_dirty(cache_block block) {
   if (state_.mappings->is_mapped(block) && !state_.mappings->is_dirty(block)) {
     state_.mappings->mark_dirty(block);
-    state_.decisions->mark_dirty(block);
+    state_.policy->mark_dirty(block);
   }
 }
 
 // A clean block stays the same as the origin: if all of it is discarded, it leaves the cache. What
 // is dirty the origin doesn't have anyway.
-void data_path::discard_hit(piece &which, cache_block block) {
-  const bool is_whole = which.begin == 0 && which.end == state_.block_size;
-  const bool may_leave = is_whole || state_.mode == cache_mode::passthrough;
-  if (!may_leave || state_.mappings->is_dirty(block) || !migrations_.invalidate(block, &which)) {
-    end(which, {});
+void data_path::discard_hit(piece &part, cache_block block) {
+  const bool is_whole = part.begin == 0 && part.end == state_.block_size;
+  const bool may_leave = is_whole || state_.mode() == cache_mode::passthrough;
+  if (!may_leave || state_.mappings->is_dirty(block) || !migrations_.invalidate(block, &part)) {
+    end(part, {});
   }
 }
 
-promotion data_path::possible_promotion(const piece &which, bool was_discarded) const {
-  const operation op = which.of->op;
+promotion data_path::possible_promotion(const piece &part, bool was_discarded) const {
+  const operation op = part.of->op;
   // Zeroes are cheap wherever they are, and would take the place of what isn't.
-  if (state_.mode == cache_mode::passthrough || op == operation::discard ||
+  if (state_.mode() == cache_mode::passthrough || op == operation::discard ||
       op == operation::write_zeroes || !migrations_.may_promote() ||
-      state_.locks.has_migration(which.block)) {
+      state_.locks.has_migration(part.block)) {
     return promotion::none;
   }
-  if (!which.of->is_write()) {
+  if (!part.of->is_write()) {
     return was_discarded || !migrations_.has_room() ? promotion::none : promotion::by_copy;
   }
-  const bool is_whole = which.begin == 0 && which.end == state_.block_size;
+  const bool is_whole = part.begin == 0 && part.end == state_.block_size;
   // Beside what others are writing the rest of a discarded block isn't zero.
-  const bool is_alone = which.cell->in_flight == &which && which.next == nullptr;
-  if (state_.mode == cache_mode::writeback && (is_whole || (was_discarded && is_alone))) {
+  const bool is_alone = part.cell->in_flight == &part && part.next == nullptr;
+  if (state_.mode() == cache_mode::writeback && (is_whole || (was_discarded && is_alone))) {
     return promotion::without_copy;
   }
   return migrations_.has_room() ? promotion::by_copy : promotion::none;
 }
 
-void data_path::miss(piece &which, bool was_discarded) {
-  count(which, state_.statistics.read_misses, state_.statistics.write_misses);
-  if (which.of->op == operation::discard) {
-    send_to_origin(which);
+void data_path::miss(piece &part, bool was_discarded) {
+  count(part, state_.statistics.read_misses, state_.statistics.write_misses);
+  if (part.of->op == operation::discard) {
+    send_to_origin(part);
     return;
   }
-  if (migrations_.join(which)) {
+  if (migrator::join(part)) {
+    part.sent_to = piece::place::migration;
     return;
   }
-  const promotion possible = possible_promotion(which, was_discarded);
-  const auto into = state_.decisions->miss(which.block, possible);
-  if (into && possible == promotion::without_copy) {
-    migrations_.overwrite(which, *into);
-  } else if (into && which.of->op == operation::read) {
-    migrations_.promote(which.block, *into, &which);
+  const promotion possible = possible_promotion(part, was_discarded);
+  if (const auto into = state_.policy->miss(part.block, possible)) {
+    promote(part, *into, possible);
   } else {
-    if (into) { // when the write is done
-      migrations_.promote(which.block, *into, nullptr);
-    }
-    send_to_origin(which);
+    send_to_origin(part);
   }
   migrations_.work();
 }
 
-void data_path::send_to_fast(piece &which, cache_block block) {
-  which.cached_in = block;
-  which.went_to_fast = true;
-  issue(which, which.io, cache_device::fast, state_.fast_offset(block) + which.begin);
+void data_path::promote(piece &part, cache_block into, promotion how) {
+  if (how == promotion::without_copy) {
+    part.sent_to = piece::place::migration;
+    migrations_.overwrite(part, into);
+  } else if (part.of->op != operation::read) { // when the write is done
+    migrations_.promote(part.block, into, 0, nullptr);
+    send_to_origin(part);
+  } else if (migrations_.can_serve(part)) {
+    part.sent_to = piece::place::migration;
+    migrations_.promote(part.block, into, part.begin, &part);
+  } else {
+    send_to_origin(part);
+    migrations_.promote(part.block, into, part.begin, nullptr);
+  }
 }
 
-void data_path::send_to_origin(piece &which) {
-  which.went_to_fast = false;
-  const operation op = which.of->op;
+void data_path::send_to_fast(piece &part, cache_block block) {
+  part.cached_in = block;
+  part.sent_to = piece::place::fast;
+  issue(part, part.io, cache_device::fast, state_.fast_offset(block) + part.begin);
+}
+
+void data_path::send_to_origin(piece &part) {
+  part.sent_to = piece::place::origin;
+  const operation op = part.of->op;
   if (op == operation::prefetch || (op == operation::discard && !(state_.options.discard_passdown &&
                                                                   state_.origin_can_discard))) {
-    end(which, {});
+    end(part, {});
     return;
   }
-  issue(which, which.io, cache_device::origin, state_.origin_offset(which.block) + which.begin);
+  issue(part, part.io, cache_device::origin, state_.origin_offset(part.block) + part.begin);
 }
 
 // The piece has the block's range for itself, so both devices see overlapping writes in one order.
-void data_path::send_to_both(piece &which, cache_block block) {
-  which.cached_in = block;
-  which.went_to_fast = true;
-  which.nr_ios = 2;
+void data_path::send_to_both(piece &part, cache_block block) {
+  part.cached_in = block;
+  part.sent_to = piece::place::both;
+  part.nr_ios = 2;
   last_sent_ = nullptr;
-  issue(which, which.io, cache_device::fast, state_.fast_offset(block) + which.begin);
-  issue(which, which.mirror_io, cache_device::origin,
-        state_.origin_offset(which.block) + which.begin);
-  which.io.on_done = mirrored_io_done;
-  which.mirror_io.on_done = mirrored_io_done;
+  issue(part, part.io, cache_device::fast, state_.fast_offset(block) + part.begin);
+  issue(part, part.mirror_io, cache_device::origin, state_.origin_offset(part.block) + part.begin);
+  part.io.on_done = mirrored_io_done;
+  part.mirror_io.on_done = mirrored_io_done;
   last_sent_ = nullptr;
 }
 
-void data_path::issue(piece &which, engine_io &io, cache_device on, bytes offset) {
-  io.op = which.of->op;
+void data_path::issue(piece &part, engine_io &io, cache_device on, bytes offset) {
+  io.op = part.of->op;
   io.on = on;
   io.offset = offset;
-  io.length = bytes{which.end - which.begin};
-  io.data = carries_data(which) ? state_.data_of(which) : std::span<std::byte>{};
-  io.may_trim = which.of->may_trim;
+  io.length = bytes{part.end - part.begin};
+  io.data = carries_data(part) ? state_.data_of(part) : std::span<std::byte>{};
+  io.may_trim = part.of->may_trim;
   io.on_done = io_done;
   io.context = this;
-  io.first_piece = &which;
-  which.next_queued = nullptr;
-  if (!append_to_last(which, io)) {
+  io.first_piece = &part;
+  part.next_queued = nullptr;
+  if (!append_to_last(part, io)) {
     state_.io.issue(io);
-    last_sent_ = is_in_split_ ? &which : nullptr;
+    last_sent_ = is_in_split_ ? &part : nullptr;
     last_rider_ = last_sent_;
   }
 }
 
 // Pieces of one request that lie side by side on a device share an I/O.
-bool data_path::append_to_last(piece &which, const engine_io &io) {
-  if (last_sent_ == nullptr || last_sent_->of != which.of) {
+bool data_path::append_to_last(piece &part, const engine_io &io) {
+  if (last_sent_ == nullptr || last_sent_->of != part.of) {
     return false;
   }
   engine_io &last = last_sent_->io;
@@ -345,11 +337,11 @@ bool data_path::append_to_last(piece &which, const engine_io &io) {
     return false;
   }
   last.length = last.length + io.length.value();
-  if (carries_data(which)) {
+  if (carries_data(part)) {
     last.data = {last.data.data(), last.length.value()};
   }
-  last_rider_->next_queued = &which;
-  last_rider_ = &which;
+  last_rider_->next_queued = &part;
+  last_rider_ = &part;
   return true;
 }
 
@@ -358,73 +350,99 @@ void data_path::io_done(void *context, engine_io &io, std::error_code error) {
   piece *each = io.first_piece;
   while (each != nullptr) {
     piece &ended = *each;
-    each = std::exchange(ended.next_queued, nullptr);
-    if (ended.went_to_fast && error) [[unlikely]] {
-      self.ended_on_fast(ended, error);
-    } else {
-      self.end(ended, error);
+    each = ended.next_queued;
+    if (error) [[unlikely]] {
+      ended.error = error;
     }
+    self.state_.returned.push(ended);
   }
-}
-
-// An error of the fast device on reading a clean block: the origin has the same.
-void data_path::ended_on_fast(piece &which, std::error_code error) {
-  if (which.of->op != operation::read || state_.mappings->is_dirty(which.cached_in)) {
-    end(which, error);
-    return;
-  }
-  ++state_.counts.fast_errors_served;
-  migrations_.invalidate(which.cached_in, nullptr);
-  send_to_origin(which);
 }
 
 void data_path::mirrored_io_done(void *context, engine_io &io, std::error_code error) {
   auto &self = *static_cast<data_path *>(context);
-  piece &which = *io.first_piece;
-  (io.on == cache_device::fast ? which.fast_error : which.origin_error) = error;
-  if (--which.nr_ios == 0) {
-    self.ended_on_both(which);
+  piece &part = *io.first_piece;
+  (io.on == cache_device::fast ? part.fast_error : part.error) = error;
+  if (--part.nr_ios == 0) {
+    self.state_.returned.push(part);
   }
 }
 
-void data_path::ended_on_both(piece &which) {
-  if (!which.fast_error && !which.origin_error) {
-    end(which, {});
+void data_path::take_back(piece &part) {
+  if (!part.error && part.sent_to != piece::place::both) [[likely]] {
+    end(part, {});
+    return;
+  }
+  const std::error_code error = std::exchange(part.error, {});
+  switch (part.sent_to) {
+  case piece::place::origin:
+    end(part, error);
+    return;
+  case piece::place::fast:
+    failed_on_fast(part, error);
+    return;
+  case piece::place::both:
+    ended_on_both(part, error);
+    return;
+  case piece::place::migration:
+    if (part.of->op == operation::read) { // what failed may be a sector that this one doesn't want
+      send_to_origin(part);
+    } else {
+      end(part, error);
+    }
+    return;
+  }
+}
+
+// An error of the fast device on reading a clean block: the origin has the same.
+void data_path::failed_on_fast(piece &part, std::error_code error) {
+  if (part.of->op != operation::read || state_.mappings->is_dirty(part.cached_in)) {
+    end(part, error);
+    return;
+  }
+  ++nr_fast_errors_served_;
+  migrations_.invalidate(part.cached_in, nullptr);
+  send_to_origin(part);
+}
+
+void data_path::ended_on_both(piece &part, std::error_code origin_error) {
+  if (!part.fast_error && !origin_error) {
+    end(part, {});
     return;
   }
   // The origin has it and the fast device has not: the block leaves the cache, and then the write
   // is done once more, as a miss.
-  if (!which.origin_error && !state_.mappings->is_dirty(which.cached_in) &&
-      migrations_.invalidate(which.cached_in, &which)) {
+  if (!origin_error && !state_.mappings->is_dirty(part.cached_in) &&
+      migrations_.invalidate(part.cached_in, &part)) {
     return;
   }
-  // The two differ from now on, and dirty says which one counts.
-  mark_dirty(which.cached_in);
-  const std::error_code error = which.origin_error ? which.origin_error : which.fast_error;
-  which.fast_error.clear();
-  end(which, error);
+  // The two differ from now on, and dirty says part one counts.
+  mark_dirty(part.cached_in);
+  const std::error_code fast_error = std::exchange(part.fast_error, {});
+  end(part, origin_error ? origin_error : fast_error);
 }
 
-void data_path::end(piece &which, std::error_code outcome) {
-  state_.locks.leave(which);
-  finish(which, outcome);
-  give_turns();
-}
-
-void data_path::finish(piece &which, std::error_code outcome) {
-  request &of = *which.of;
+// A piece that a migration has carried out isn't in flight any more.
+void data_path::end(piece &part, std::error_code outcome) {
+  if (part.cell != nullptr) [[likely]] {
+    state_.locks.leave(part);
+  }
+  request &of = *part.of;
   if (outcome && !of.outcome) [[unlikely]] {
     of.outcome = outcome;
   }
-  if (&which != &of.first) {
-    free_pieces_.push(which);
+  if (&part != &of.first) {
+    free_pieces_.push(part);
   }
   if (--of.nr_open == 0) {
     complete(of);
   }
-  if (unsplit_.empty() || is_splitting_) [[likely]] {
-    return;
+  if (!unsplit_.empty() && !is_splitting_) [[unlikely]] {
+    split_waiting();
   }
+}
+
+// Goes on with the requests that wait for pieces.
+void data_path::split_waiting() {
   is_splitting_ = true;
   while (!unsplit_.empty()) {
     request &next = *unsplit_.front();
@@ -438,6 +456,33 @@ void data_path::finish(piece &which, std::error_code outcome) {
     }
   }
   is_splitting_ = false;
+}
+
+// All but durability is done.
+void data_path::complete(request &asked) {
+  --nr_requests_;
+  if (asked.op == operation::discard) {
+    end_discard(asked);
+  }
+  if (asked.is_write() && !asked.outcome) {
+    commits_.acknowledge(asked);
+  } else {
+    state_.completed.push(asked);
+  }
+}
+
+// What was discarded, and not written to meanwhile, counts as such from here on.
+void data_path::end_discard(const request &asked) {
+  const auto ended = std::ranges::find(discarding_, &asked, &discarding::by);
+  if (!asked.outcome) {
+    const std::uint64_t end = asked.offset.value() + asked.length.value();
+    state_.discards->set_within(sectors{asked.offset.value() / sector_size},
+                                sectors{end / sector_size});
+    for (const std::uint64_t block : ended->written) {
+      state_.discards->clear(block);
+    }
+  }
+  discarding_.erase(ended);
 }
 
 } // namespace dmcache

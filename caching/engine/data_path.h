@@ -4,7 +4,6 @@
 // The way of a hit is short: a lock without waiting, a lookup, a touch of the policy, one I/O.
 #pragma once
 
-#include <functional>
 #include <memory>
 #include <vector>
 
@@ -14,23 +13,25 @@
 
 namespace dmcache {
 
-class data_path final : public migrator::requests {
+class data_path {
  public:
   // Pieces of requests that are more than one, in flight at most; what needs more waits.
   static constexpr std::size_t max_spare_pieces = 1024;
 
-  // `complete` is told of requests of which all but durability is done; all outlive this.
-  data_path(cache_state &state, migrator &migrations, std::function<void(request &)> complete);
+  // All outlive this.
+  data_path(cache_state &state, migrator &migrations, committer &commits)
+      : state_{state}, migrations_{migrations}, commits_{commits} {}
 
   // A valid read, write, discard, zeroing or prefetch. It goes on its way when those before it
   // have.
-  void submit(request &which);
+  void submit(request &asked);
+
+  // Carries on with the pieces that have come back, and with those whose turn has come.
+  void carry_on();
 
   bool is_idle() const { return nr_requests_ == 0; }
-
-  void finish(piece &which, std::error_code outcome) override;
-  void send_to_origin(piece &which) override;
-  void give_turns() override;
+  // Reads of clean blocks that the origin answered because the fast device couldn't.
+  std::uint64_t nr_fast_errors_served() const { return nr_fast_errors_served_; }
 
  private:
   // A discard under way, and what was written to since it began, in discard blocks.
@@ -39,39 +40,44 @@ class data_path final : public migrator::requests {
     std::vector<std::uint64_t> written;
   };
 
-  void begin(request &which);
-  void complete(request &which);
-  void end_discard(const request &which);
-  bool split(request &which);
+  void begin(request &asked);
+  bool split(request &asked);
+  void split_waiting();
   piece *take_piece(request &of);
-  void route(piece &which);
-  static void count(piece &which, std::uint32_t &reads, std::uint32_t &writes);
-  void hit(piece &which, cache_block block);
-  void miss(piece &which, bool was_discarded);
-  void write_hit(piece &which, cache_block block);
+  void let_go(piece &admitted);
+  void route(piece &part);
+  static void count(piece &part, std::uint32_t &reads, std::uint32_t &writes);
+  void hit(piece &part, cache_block block);
+  void miss(piece &part, bool was_discarded);
+  void promote(piece &part, cache_block into, promotion how);
+  void write_hit(piece &part, cache_block block);
   void mark_dirty(cache_block block);
-  void discard_hit(piece &which, cache_block block);
-  promotion possible_promotion(const piece &which, bool was_discarded) const;
-  void send_to_fast(piece &which, cache_block block);
-  void send_to_both(piece &which, cache_block block);
-  void issue(piece &which, engine_io &io, cache_device on, bytes offset);
-  bool append_to_last(piece &which, const engine_io &io);
-  void end(piece &which, std::error_code outcome);
-  void ended_on_fast(piece &which, std::error_code error);
-  void ended_on_both(piece &which);
+  void discard_hit(piece &part, cache_block block);
+  promotion possible_promotion(const piece &part, bool was_discarded) const;
+  void send_to_fast(piece &part, cache_block block);
+  void send_to_origin(piece &part);
+  void send_to_both(piece &part, cache_block block);
+  void issue(piece &part, engine_io &io, cache_device on, bytes offset);
+  bool append_to_last(piece &part, const engine_io &io);
+  void take_back(piece &part);
+  void failed_on_fast(piece &part, std::error_code error);
+  void ended_on_both(piece &part, std::error_code origin_error);
+  void end(piece &part, std::error_code outcome);
+  void complete(request &asked);
+  void end_discard(const request &asked);
   bool is_any_discarded() const { return !state_.discards->empty() || !discarding_.empty(); }
-  bool clear_discard(const piece &which);
+  bool clear_discard(const piece &part);
   static void io_done(void *context, engine_io &io, std::error_code error);
   static void mirrored_io_done(void *context, engine_io &io, std::error_code error);
 
   cache_state &state_;
   migrator &migrations_;
-  std::function<void(request &)> complete_;
+  committer &commits_;
   std::uint64_t nr_requests_ = 0;
+  std::uint64_t nr_fast_errors_served_ = 0;
   std::vector<discarding> discarding_;
   intrusive_queue<request> unsplit_; // in order; the first one is being split
   bool is_splitting_ = false;
-  bool is_giving_turns_ = false;
   std::vector<std::unique_ptr<piece>> spare_pieces_;
   piece_queue free_pieces_;
   bool is_in_split_ = false;

@@ -23,18 +23,22 @@ class ready_flows {
  public:
   bool empty() const { return flows_.empty(); }
   void add(std::coroutine_handle<> flow) { flows_.push_back(flow); }
+  void add_first(std::coroutine_handle<> flow) { flows_.push_front(flow); }
 
-  // Runs them, and those that become ready by it.
-  void run() {
-    while (!flows_.empty()) {
-      const std::coroutine_handle<> flow = flows_.front();
-      flows_.pop_front();
-      flow.resume();
-    }
+  // Runs the first one until it waits again, or ends. Requires that there is one.
+  void run_one() {
+    const std::coroutine_handle<> flow = flows_.front();
+    flows_.pop_front();
+    is_running_ = true;
+    flow.resume();
+    is_running_ = false;
   }
+  // A flow goes on that was ready; not one that has just been started by something else.
+  bool is_running() const { return is_running_; }
 
  private:
   std::deque<std::coroutine_handle<>> flows_;
+  bool is_running_ = false;
 };
 
 class flow_promise {
@@ -120,24 +124,24 @@ class flow_set {
   std::size_t size() const { return running_.size(); }
 
   // Runs it up to where it first waits.
-  void start(flow<> what) {
-    running_.push_front({this, {}, std::move(what)});
+  void start(flow<> started) {
+    running_.push_front({this, {}, std::move(started)});
     running &added = running_.front();
     added.self = running_.begin();
-    auto &promise = added.what.handle_.promise();
+    auto &promise = added.work.handle_.promise();
     promise.on_end = [](void *context) {
       auto *ended = static_cast<running *>(context);
       ended->in->running_.erase(ended->self);
     };
     promise.on_end_context = &added;
-    added.what.handle_.resume();
+    added.work.handle_.resume();
   }
 
  private:
   struct running {
     flow_set *in;
     std::list<running>::iterator self;
-    flow<> what;
+    flow<> work;
   };
   std::list<running> running_;
 };

@@ -11,16 +11,16 @@ template <typename T, T *T::*link = &T::next> class intrusive_queue {
   bool empty() const { return head_ == nullptr; }
   T *front() const { return head_; }
 
-  void push(T &what) {
-    what.*link = nullptr;
-    (head_ == nullptr ? head_ : tail_->*link) = &what;
-    tail_ = &what;
+  void push(T &added) {
+    added.*link = nullptr;
+    (head_ == nullptr ? head_ : tail_->*link) = &added;
+    tail_ = &added;
   }
 
-  void push_front(T &what) {
-    what.*link = head_;
-    tail_ = head_ == nullptr ? &what : tail_;
-    head_ = &what;
+  void push_front(T &added) {
+    added.*link = head_;
+    tail_ = head_ == nullptr ? &added : tail_;
+    head_ = &added;
   }
 
   // The first one; none if it is empty.

@@ -37,11 +37,11 @@ class migrator::budget_share {
   std::uint64_t size_;
 };
 
-migrator::migrator(cache_state &state, committer &commits, requests &to)
-    : state_{state}, commits_{commits}, requests_{to}, changed_{state.ready} {}
+migrator::migrator(cache_state &state, committer &commits)
+    : state_{state}, commits_{commits}, changed_{state.ready} {}
 
 bool migrator::may_change_metadata() const {
-  return state_.metadata_is == metadata_mode::write;
+  return state_.mode_of_metadata == metadata_mode::write;
 }
 
 bool migrator::has_room() const {
@@ -51,7 +51,7 @@ bool migrator::has_room() const {
 }
 
 void migrator::failed() {
-  ++state_.counts.migration_errors;
+  ++counts_.errors;
   rest_until_ = state_.now + rest_after_error;
 }
 
@@ -62,7 +62,7 @@ void migrator::work() {
   is_starting_ = true;
   while (may_change_metadata() && state_.now >= rest_until_ && has_room() &&
          nr_demoting_ < max_demoting) {
-    const auto next = state_.decisions->next_work(is_idle_ || is_cleaning_);
+    const auto next = state_.policy->next_work(is_idle_ || is_cleaning_);
     if (!next) {
       break;
     }
@@ -75,7 +75,7 @@ void migrator::work() {
                                                              : do_write_back(*next));
   }
   is_starting_ = false;
-  if (in_flight_ == 0 && (is_cleaning_ || state_.decisions->nr_free() == 0)) {
+  if (in_flight_ == 0 && (is_cleaning_ || state_.policy->nr_free() == 0)) {
     commits_.hurry_settling();
   }
 }
@@ -87,8 +87,19 @@ void migrator::commit_ended(bool is_good) {
   work();
 }
 
-void migrator::promote(origin_block block, cache_block into, piece *reader) {
-  flows_.start(do_promote(block, into, reader));
+// Lets those in who wait for the block, before the flow that had it goes on.
+pieces_first migrator::release(origin_block block) {
+  state_.locks.release(block);
+  return {state_};
+}
+
+void migrator::promote(origin_block block, cache_block into, std::uint32_t first, piece *reader) {
+  flows_.start(do_promote(block, into, first, reader));
+}
+
+bool migrator::can_serve(const piece &reader) const {
+  const std::uint32_t chunk = chunk_of(state_);
+  return reader.end <= std::min(reader.begin / chunk * chunk + chunk, state_.block_size);
 }
 
 bool migrator::join(piece &reader) {
@@ -104,15 +115,16 @@ bool migrator::join(piece &reader) {
 // Promotion. Writes are kept out of the block from the first read to the switch of the mapping, so
 // that the copy is what the origin holds; reads in the meantime are right on either side. The
 // mapping is made when all of the copy has been written, and committed when it has been flushed.
-flow<> migrator::do_promote(origin_block block, cache_block into, piece *reader) {
+flow<> migrator::do_promote(origin_block block, cache_block into, std::uint32_t first,
+                            piece *reader) {
   {
     const budget_share share{*this};
     const std::uint32_t chunk = chunk_of(state_);
-    const std::uint32_t begin = reader != nullptr ? reader->begin / chunk * chunk : 0;
+    const std::uint32_t begin = first / chunk * chunk;
     block_fill readers{begin, std::min(begin + chunk, state_.block_size), {}};
     state_.locks.set_fill(block, &readers);
-    if (reader != nullptr && !join(*reader)) {
-      requests_.send_to_origin(*reader);
+    if (reader != nullptr) {
+      readers.readers.push(*reader);
     }
     const std::uint64_t failed_flushes = state_.failed_fast_flushes;
     co_await state_.locks.exclude(block, exclusion::writes);
@@ -125,15 +137,28 @@ flow<> migrator::do_promote(origin_block block, cache_block into, piece *reader)
     if (is_done) {
       state_.mappings->map(into, block);
       commits_.changed(into);
-      ++state_.counts.promotions;
+      ++counts_.promotions;
     } else {
       failed();
     }
-    state_.decisions->promoted(into, is_done);
-    state_.locks.release(block);
-    requests_.give_turns();
+    state_.policy->promoted(into, is_done);
+    co_await release(block);
   }
   work();
+}
+
+// The readers are on their way before the flow goes on.
+pieces_first migrator::serve(block_fill &readers, std::span<const std::byte> chunk,
+                             std::error_code error) {
+  while (piece *each = readers.readers.pop()) {
+    each->error = error;
+    if (!error) {
+      std::ranges::copy(chunk.subspan(each->begin - readers.begin, each->end - each->begin),
+                        state_.data_of(*each).begin());
+    }
+    state_.returned.push(*each);
+  }
+  return {state_};
 }
 
 // The first chunk is the one that readers wait for.
@@ -153,7 +178,7 @@ flow<bool> migrator::fill(origin_block block, cache_block into, block_fill &read
     }
     if (i == 0) {
       state_.locks.set_fill(block, nullptr);
-      serve(readers, data, error);
+      co_await serve(readers, data, error);
     }
     if (!error) {
       io_group writing{state_, true};
@@ -167,23 +192,9 @@ flow<bool> migrator::fill(origin_block block, cache_block into, block_fill &read
   co_return true;
 }
 
-void migrator::serve(block_fill &readers, std::span<const std::byte> chunk, std::error_code error) {
-  while (piece *each = readers.readers.pop()) {
-    if (error) { // which may be that of a sector that this one doesn't want
-      requests_.send_to_origin(*each);
-      continue;
-    }
-    std::ranges::copy(chunk.subspan(each->begin - readers.begin, each->end - each->begin),
-                      state_.data_of(*each).begin());
-    state_.locks.leave(*each);
-    requests_.finish(*each, {});
-  }
-}
-
 void migrator::overwrite(piece &writer, cache_block into) {
   flows_.start(do_overwrite(writer, into));
   state_.locks.leave(writer); // after the flow has asked for the block: it is the next to have it
-  requests_.give_turns();
 }
 
 // Promotion by a write. Nobody else is in the block until the mapping is made, which is when all of
@@ -202,18 +213,18 @@ flow<> migrator::do_overwrite(piece &writer, cache_block into) {
     state_.mappings->map(into, block);
     state_.mappings->mark_dirty(into);
     commits_.changed(into);
-    ++state_.counts.promotions;
+    ++counts_.promotions;
   }
-  state_.decisions->promoted(into, is_done);
+  state_.policy->promoted(into, is_done);
   if (is_done) {
-    state_.decisions->mark_dirty(into);
+    state_.policy->mark_dirty(into);
   } else {
     failed();
     error = co_await write_to_origin(writer);
   }
-  state_.locks.release(block);
-  requests_.finish(writer, error);
-  requests_.give_turns();
+  writer.error = error;
+  state_.returned.push(writer);
+  co_await release(block);
   work();
 }
 
@@ -245,18 +256,17 @@ flow<std::error_code> migrator::write_to_origin(const piece &writer) {
 // Demotion. When nothing is in flight in the block, its mapping goes; requests then go to the
 // origin, which holds the same, durably, since the block is clean. The cache block is free only
 // when the mapping is gone from the metadata for good: until then, a power cut would bring it back.
-flow<> migrator::do_demote(background_work work_item) {
+flow<> migrator::do_demote(background_work job) {
   ++nr_demoting_;
-  const origin_block block = state_.mappings->origin_of(work_item.block);
+  const origin_block block = state_.mappings->origin_of(job.block);
   co_await state_.locks.exclude(block, exclusion::all);
-  const bool has_room = co_await make_room(work_item.block);
-  const bool is_unmapped = has_room && unmap(work_item.block, block);
-  state_.locks.release(block);
-  requests_.give_turns();
+  const bool has_room = co_await make_room(job.block);
+  const bool is_unmapped = has_room && unmap(job.block, block);
+  co_await release(block);
   if (!is_unmapped) {
-    state_.decisions->completed(work_item, false);
+    state_.policy->completed(job, false);
   } else if (const auto outcome = co_await commits_.commit(); outcome.metadata) {
-    state_.decisions->completed(work_item, true);
+    state_.policy->completed(job, true);
   }
   --nr_demoting_;
   work();
@@ -282,16 +292,16 @@ bool migrator::unmap(cache_block block, origin_block from) {
   }
   state_.mappings->unmap(block);
   commits_.changed(block);
-  ++state_.counts.demotions;
+  ++counts_.demotions;
   return true;
 }
 
 // Writeback. Writes are kept out of the block while it is copied. Then it settles: it is clean when
 // the origin has been flushed, unless it is written to before.
-flow<> migrator::do_write_back(background_work work_item) {
+flow<> migrator::do_write_back(background_work job) {
   {
     const budget_share share{*this};
-    const cache_block from = work_item.block;
+    const cache_block from = job.block;
     const origin_block block = state_.mappings->origin_of(from);
     co_await state_.locks.exclude(block, exclusion::writes);
     bool is_copied = false;
@@ -299,17 +309,16 @@ flow<> migrator::do_write_back(background_work work_item) {
         state_.mappings->is_dirty(from)) {
       is_copied = co_await copy_to_origin(from, block);
       if (!is_copied) {
-        ++state_.failed_writebacks;
+        ++counts_.failed_writebacks;
         failed();
       }
     }
     if (is_copied) {
       commits_.settle(from);
     } else {
-      state_.decisions->completed(work_item, false);
+      state_.policy->completed(job, false);
     }
-    state_.locks.release(block);
-    requests_.give_turns();
+    co_await release(block);
   }
   work();
 }
@@ -328,8 +337,8 @@ flow<bool> migrator::copy_to_origin(cache_block from, origin_block to) {
       co_await reading;
     }
     if (error) {
-      state_.writeback_failure = description_of(engine_io::operation::read, cache_device::fast,
-                                                source, bytes{data.size()}, error);
+      writeback_failure_ = description_of(engine_io::operation::read, cache_device::fast, source,
+                                          bytes{data.size()}, error);
       co_return false;
     }
     {
@@ -338,8 +347,8 @@ flow<bool> migrator::copy_to_origin(cache_block from, origin_block to) {
       co_await writing;
     }
     if (error) {
-      state_.writeback_failure = description_of(engine_io::operation::write, cache_device::origin,
-                                                target, bytes{data.size()}, error);
+      writeback_failure_ = description_of(engine_io::operation::write, cache_device::origin, target,
+                                          bytes{data.size()}, error);
       co_return false;
     }
   }
@@ -356,7 +365,6 @@ bool migrator::invalidate(cache_block block, piece *waiting) {
   }
   if (waiting != nullptr) {
     state_.locks.put_back(*waiting);
-    requests_.give_turns();
   }
   return true;
 }
@@ -376,12 +384,11 @@ flow<> migrator::do_invalidate(cache_block block) {
   const auto asked = leaving->asked;
   leaving_.erase(leaving);
   if (is_gone) {
-    state_.decisions->invalidated(block);
+    state_.policy->invalidated(block);
   } else if (asked) {
-    state_.decisions->completed(*asked, false);
+    state_.policy->completed(*asked, false);
   }
-  state_.locks.release(from);
-  requests_.give_turns();
+  co_await release(from);
   changed_.happen();
   work();
 }

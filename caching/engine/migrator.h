@@ -4,8 +4,8 @@
 // All copying shares one budget, migration_threshold, which always lets one block through.
 #pragma once
 
-#include <functional>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "base/aligned_buffer.h"
@@ -16,23 +16,8 @@ namespace dmcache {
 
 class migrator {
  public:
-  // What the migrator asks of the way of requests; outlives it.
-  class requests {
-   public:
-    requests() = default;
-    requests(const requests &) = delete;
-    requests &operator=(const requests &) = delete;
-    virtual ~requests() = default;
-
-    // A piece that was handed over is done; it isn't in flight any more.
-    virtual void finish(piece &which, std::error_code outcome) = 0;
-    // A piece in flight that was handed over goes to the origin after all.
-    virtual void send_to_origin(piece &which) = 0;
-    // Others may have become admissible.
-    virtual void give_turns() = 0;
-  };
-
-  migrator(cache_state &state, committer &commits, requests &to);
+  // Both outlive this.
+  migrator(cache_state &state, committer &commits);
 
   // Can the metadata be written?
   bool may_change_metadata() const;
@@ -43,13 +28,19 @@ class migrator {
   // Could a block be promoted? A full metadata device has no room for its mapping.
   bool may_promote() const { return may_migrate() && !state_.metadata->is_full(); }
 
-  // Reads the block into the reserved cache block. `reader`, a read in flight in the block, is
-  // served from what is read; null if the promotion isn't for a read.
-  void promote(origin_block block, cache_block into, piece *reader);
-  // Lets a read in flight be served by a promotion under way that reads it anyway.
+  // Reads the block into the reserved cache block, from the chunk on in which `first`, a byte of it,
+  // lies. `reader`, a read in flight in the block that can_serve(), is served from what is read;
+  // null if the promotion isn't for a read. It comes back by cache_state::returned, with an error
+  // if it has to go to the origin after all.
+  void promote(origin_block block, cache_block into, std::uint32_t first, piece *reader);
+  // Does all that the piece wants lie within what a promotion reads first?
+  bool can_serve(const piece &reader) const;
+  // Lets a read in flight be served by a promotion under way that reads it anyway. It comes back as
+  // above.
   static bool join(piece &reader);
   // Writes the piece, in flight, into the reserved cache block, which it covers, or the rest of
-  // which is zero because the block is discarded. Takes it over.
+  // which is zero because the block is discarded. Takes it over, and gives it back when it is done:
+  // it isn't in flight any more then.
   void overwrite(piece &writer, cache_block into);
   // Drops the mapping of a block, if it is clean. The piece, if any, in flight in the block, waits
   // until it is gone for good. False, and nothing is done, if mappings can't be changed any more.
@@ -63,7 +54,7 @@ class migrator {
 
   // Starts what the policy wants done and the budget allows.
   void work();
-  // Blocks that settled are clean; or, if not all of it worked, to be written back once more.
+  // After a commit: blocks that settled are clean, or to be written back once more.
   void commit_ended(bool is_good);
   // Every dirty block is written back as if nothing else was to be done.
   void clean(bool is_wanted) {
@@ -76,6 +67,16 @@ class migrator {
   bool is_busy() const { return !flows_.empty(); }
   std::uint64_t nr_migrating() const { return flows_.size(); }
 
+  struct counts {
+    std::uint64_t promotions = 0;
+    std::uint64_t demotions = 0;
+    std::uint64_t errors = 0; // promotions, demotions and writebacks that failed
+    std::uint64_t failed_writebacks = 0;
+  };
+  const counts &so_far() const { return counts_; }
+  // Of the last writeback that failed, in words.
+  const std::string &writeback_failure() const { return writeback_failure_; }
+
  private:
   class budget_share;
 
@@ -84,14 +85,15 @@ class migrator {
     std::optional<background_work> asked; // by the policy, meanwhile
   };
 
-  flow<> do_promote(origin_block block, cache_block into, piece *reader);
+  pieces_first release(origin_block block);
+  flow<> do_promote(origin_block block, cache_block into, std::uint32_t first, piece *reader);
   flow<bool> fill(origin_block block, cache_block into, block_fill &readers);
-  void serve(block_fill &readers, std::span<const std::byte> chunk, std::error_code error);
+  pieces_first serve(block_fill &readers, std::span<const std::byte> chunk, std::error_code error);
   flow<> do_overwrite(piece &writer, cache_block into);
   flow<std::error_code> write_into(const piece &writer, cache_block into);
   flow<std::error_code> write_to_origin(const piece &writer);
-  flow<> do_demote(background_work work_item);
-  flow<> do_write_back(background_work work_item);
+  flow<> do_demote(background_work job);
+  flow<> do_write_back(background_work job);
   flow<> do_invalidate(cache_block block);
   flow<bool> copy_to_origin(cache_block from, origin_block to);
   flow<bool> make_room(cache_block block);
@@ -100,9 +102,10 @@ class migrator {
 
   cache_state &state_;
   committer &commits_;
-  requests &requests_;
   std::uint64_t in_flight_ = 0; // bytes of blocks being copied
   std::uint64_t nr_demoting_ = 0;
+  counts counts_;
+  std::string writeback_failure_;
   bool is_idle_ = false;
   bool is_cleaning_ = false;
   bool is_starting_ = false;           // work() is at work

@@ -50,12 +50,14 @@ struct piece {
   origin_block block;
   std::uint32_t begin = 0; // bytes from the start of the block
   std::uint32_t end = 0;
-  cache_block cached_in; // where it went, if it did
-  bool went_to_fast = false;
-  bool is_counted = false; // among hits or misses
-  std::uint8_t nr_ios = 0; // in flight
-  std::error_code fast_error;
-  std::error_code origin_error;
+  // Who carries it out.
+  enum class place : std::uint8_t { origin, fast, both, migration };
+  place sent_to{};
+  cache_block cached_in;      // if it was sent to the fast device
+  bool is_counted = false;    // among hits or misses
+  std::uint8_t nr_ios = 0;    // in flight, if it was sent to both devices
+  std::error_code error;      // with which it comes back; of both devices, that of the origin
+  std::error_code fast_error; // and that of the fast device
   block_cell *cell = nullptr; // while it is in flight, or waits for its turn
   piece *next = nullptr;      // among those in flight in its block, or those that wait there
   piece *previous = nullptr;

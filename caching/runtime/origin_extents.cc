@@ -26,7 +26,7 @@ std::vector<origin_extent> uncached_extents(const cache_state &state, bytes offs
     const std::uint64_t block = at / size;
     const std::uint64_t next = std::min((block + 1) * size, end.value());
     // In this mode it isn't known what is mapped, and reading fails.
-    const bool is_cached = state.metadata_is == metadata_mode::fail ||
+    const bool is_cached = state.mode_of_metadata == metadata_mode::fail ||
                            state.mappings->find(origin_block{block}).has_value();
     add(found, {bytes{next - at}, !is_cached});
     at = next;

@@ -336,7 +336,7 @@ void runtime::keep_time() {
     } else {
       engine_->tick(now);
       hand_out();
-      const metadata_mode mode = engine_->state().metadata_is;
+      const metadata_mode mode = engine_->state().mode_of_metadata;
       leave(inside);
       tell_some([&] { return troubles_.due(mode, now); });
       inside.lock();

@@ -28,7 +28,7 @@ TEST_F(durability_test, a_fua_write_that_promotes_its_block_is_durable_when_it_c
     open();
     EXPECT_FALSE(in->perform(operation::write, whole(5), true));
     EXPECT_TRUE(is_cached(5));
-    EXPECT_EQ(state().counts.promotions, 1U);
+    EXPECT_EQ(in->engine().counts().promotions, 1U);
     in->cut_power();
     EXPECT_TRUE(is_mapped_on_media(5));
     ASSERT_FALSE(in->is_over()) << *in->violation();
@@ -56,9 +56,9 @@ TEST_F(durability_test, what_was_invalidated_does_not_come_back_after_a_power_cu
 TEST_F(durability_test, a_change_of_the_mappings_is_committed_after_a_second_though_nobody_waits) {
   open();
   cache(5);
-  EXPECT_EQ(state().counts.commits, 0U);
+  EXPECT_EQ(in->engine().counts().commits, 0U);
   in->advance(std::chrono::milliseconds{1100});
-  EXPECT_EQ(state().counts.commits, 1U);
+  EXPECT_EQ(in->engine().counts().commits, 1U);
   in->cut_power();
   EXPECT_TRUE(is_mapped_on_media(5));
 }
@@ -108,7 +108,7 @@ TEST_F(durability_test, metadata_that_cannot_be_written_are_given_up_and_say_so)
   cache(2);
   fail(cache_device::metadata, device_operation::write, bytes{metadata_block_size});
   EXPECT_TRUE(in->flush());
-  EXPECT_EQ(state().metadata_is, metadata_mode::read_only);
+  EXPECT_EQ(state().mode_of_metadata, metadata_mode::read_only);
   EXPECT_TRUE(in->flush());
   EXPECT_TRUE(in->perform(operation::write, part(1), true));
   EXPECT_FALSE(in->read(part(1)));
@@ -132,7 +132,7 @@ TEST_F(durability_test, if_not_even_that_can_be_said_nothing_is_served_any_more)
   cache(1);
   fail(cache_device::metadata, device_operation::write);
   EXPECT_TRUE(in->flush());
-  EXPECT_EQ(state().metadata_is, metadata_mode::fail);
+  EXPECT_EQ(state().mode_of_metadata, metadata_mode::fail);
   EXPECT_TRUE(in->read(part(1)));
   EXPECT_TRUE(in->write(part(9)));
   EXPECT_TRUE(in->flush());

@@ -20,7 +20,7 @@ TEST_F(error_test, the_origin_serves_a_clean_block_that_cannot_be_read_and_the_b
   fail(cache_device::fast, device_operation::read);
   EXPECT_FALSE(in->read(part(3)));
   EXPECT_TRUE(in->settle());
-  EXPECT_EQ(state().counts.fast_errors_served, 1U);
+  EXPECT_EQ(in->engine().counts().fast_errors_served, 1U);
   EXPECT_FALSE(is_cached(3));
 }
 
@@ -137,7 +137,7 @@ TEST_F(error_test, cleaning_goes_on_although_another_block_could_not_be_promoted
   fail(cache_device::fast, device_operation::write);
   in->submit(operation::write, whole(5));
   EXPECT_TRUE(in->clean());
-  EXPECT_EQ(state().counts.migration_errors, 1U);
+  EXPECT_EQ(in->engine().counts().migration_errors, 1U);
   EXPECT_EQ(nr_dirty(), 0U);
 }
 
@@ -282,7 +282,7 @@ TEST_F(lost_copy_test, is_not_committed_if_it_was_mapped_before_the_flush_had_fa
   EXPECT_EQ(state().failed_flushes, 0U);
   EXPECT_TRUE(in->settle());
   EXPECT_EQ(state().failed_flushes, 1U);
-  EXPECT_EQ(state().metadata_is, metadata_mode::read_only);
+  EXPECT_EQ(state().mode_of_metadata, metadata_mode::read_only);
   in->cut_power();
   EXPECT_TRUE(is_mapped_on_media(1));
   EXPECT_FALSE(is_mapped_on_media(2));

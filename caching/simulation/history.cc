@@ -260,7 +260,7 @@ void history::reload() {
 }
 
 void history::invalidate_some() {
-  if (in_.engine().state().mode != cache_mode::passthrough && !chance_.one_in(8)) {
+  if (in_.engine().state().mode() != cache_mode::passthrough && !chance_.one_in(8)) {
     return; // it would be refused
   }
   const std::uint64_t nr = in_.engine().state().mappings->nr_cache_blocks();

@@ -108,11 +108,11 @@ TEST_F(passthrough_test, a_write_waits_for_room_though_another_takes_what_a_comm
   }
   EXPECT_TRUE(in->reload(options(cache_mode::passthrough)));
   in->carrier().set_latency(cache_device::metadata, {slow, slow, 0, {}});
-  const auto commits = state().counts.commits;
+  const auto commits = in->engine().counts().commits;
   in->submit(operation::write, part(0)); // of which the commit takes all the room
   in->submit(operation::write, part(1)); // and this one waits for the next, which only flushes
   EXPECT_FALSE(in->write(part(20)));
-  while (state().counts.commits == commits && in->step()) {
+  while (in->engine().counts().commits == commits && in->step()) {
   }
   in->submit(operation::write, part(2)); // meanwhile
   EXPECT_TRUE(in->finish());
@@ -139,7 +139,7 @@ TEST_F(passthrough_test, if_the_metadata_device_is_full_nothing_is_copied_in_vai
   EXPECT_FALSE(in->write(whole(3)));
   ASSERT_TRUE(in->settle());
   EXPECT_EQ(nr_ios(cache_device::fast, engine_io::operation::write), before);
-  EXPECT_EQ(state().counts.migration_errors, 0U);
+  EXPECT_EQ(in->engine().counts().migration_errors, 0U);
 }
 
 TEST_F(passthrough_test, a_message_tells_of_blocks_that_a_full_metadata_device_keeps) {
@@ -174,10 +174,10 @@ TEST_F(passthrough_test, and_by_a_reload) {
   ASSERT_FALSE(refused);
   EXPECT_EQ(refused.error().message, "passthrough needs a cache without dirty blocks, and 1 are "
                                      "dirty: clean it first");
-  EXPECT_EQ(state().mode, cache_mode::writeback);
+  EXPECT_EQ(state().mode(), cache_mode::writeback);
   EXPECT_TRUE(in->clean());
   EXPECT_TRUE(in->reload(options(cache_mode::passthrough)));
-  EXPECT_EQ(state().mode, cache_mode::passthrough);
+  EXPECT_EQ(state().mode(), cache_mode::passthrough);
 }
 
 TEST_F(passthrough_test, is_refused_after_a_power_cut) {

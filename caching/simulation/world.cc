@@ -95,7 +95,7 @@ void world::end_next_io() {
 }
 
 void world::look_at_mode() {
-  if (engine_->state().mode == cache_mode::passthrough) {
+  if (engine_->state().mode() == cache_mode::passthrough) {
     passthrough_at_ = model_.now();
   }
 }
@@ -196,7 +196,7 @@ void world::submit(operation what, sector_range where, bool fua) {
   which.before = model_.next_change();
   which.submitted_at = model_.now();
   look_at_mode();
-  which.mode = engine_->state().metadata_is;
+  which.mode = engine_->state().mode_of_metadata;
   which.failed_flushes = engine_->state().failed_flushes;
   which.failures = failures_;
   if (nr_reloads_ != 0) {
@@ -363,7 +363,7 @@ result<> world::shut_down() {
     violate("after a shutdown something is under way");
   }
   if (!outcome && nr_failed() == failures && !has_failed_flush_ &&
-      engine_->state().metadata_is == metadata_mode::write) {
+      engine_->state().mode_of_metadata == metadata_mode::write) {
     violate("a shutdown failed without a reason: " + outcome.error().message);
   }
   for (const auto &each : devices_) {

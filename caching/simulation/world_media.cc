@@ -114,7 +114,7 @@ void world::check_opened() {
   const cache_state &state = engine_->state();
   std::uint64_t nr_mapped = 0;
   const bool has_hints = media_.is_formatted && media_.is_clean() && !media_.hints.empty() &&
-                         media_.block.policy() == state.decisions->name();
+                         media_.block.policy() == state.policy->name();
   for (const mapping &each : media_.mappings) {
     if (each.cached_in.value() >= state.mappings->nr_cache_blocks() ||
         each.origin.value() >= state.nr_origin_blocks) {
@@ -124,8 +124,8 @@ void world::check_opened() {
     if (state.mappings->find(each.origin) != each.cached_in ||
         state.mappings->is_dirty(each.cached_in) != each.dirty) {
       violate(fmt::format("origin block {} is not mapped as the metadata say", each.origin));
-    } else if (has_hints && state.decisions->name() == eager_policy::own_name &&
-               state.decisions->hint(each.cached_in) != media_.hints.at(each.cached_in.value())) {
+    } else if (has_hints && state.policy->name() == eager_policy::own_name &&
+               state.policy->hint(each.cached_in) != media_.hints.at(each.cached_in.value())) {
       violate(fmt::format("the hint of cache block {} got lost", each.cached_in));
     }
   }
@@ -181,7 +181,7 @@ void world::kill() {
 }
 
 void world::stop() {
-  const bool is_given_up = engine_ && engine_->state().metadata_is == metadata_mode::read_only &&
+  const bool is_given_up = engine_ && engine_->state().mode_of_metadata == metadata_mode::read_only &&
                            !carrier_.is_any_on(cache_device::metadata);
   forget_engine();
   for (const auto &each : devices_) {
@@ -202,12 +202,12 @@ void world::forget_engine() {
     violate("something was written though the cache was opened read-only");
   }
   if (engine_) {
-    const cache_counts &counts = engine_->state().counts;
+    const cache_counts counts = engine_->counts();
     totals_.promotions += counts.promotions;
     totals_.demotions += counts.demotions;
     totals_.writebacks += counts.writebacks;
     totals_.commits += counts.commits;
-    const metadata_mode mode = engine_->state().metadata_is;
+    const metadata_mode mode = engine_->state().mode_of_metadata;
     totals_.failed_metadata +=
         mode == metadata_mode::read_only || mode == metadata_mode::fail ? 1U : 0U;
   }
@@ -299,7 +299,7 @@ void world::inspect_sectors(bool are_discards_kept) {
 
 void world::compare_clean_blocks() {
   const cache_state &state = engine_->state();
-  if (state.metadata_is == metadata_mode::fail) {
+  if (state.mode_of_metadata == metadata_mode::fail) {
     return; // nobody will hear of it any more
   }
   const std::uint64_t block_size = state.block_size / sector_size;
@@ -347,7 +347,7 @@ void world::compare_shutdown(const cache_state &last) {
         last.mappings->is_dirty(each.cached_in) != each.dirty) {
       violate(fmt::format("a clean shutdown wrote cache block {} as {} {}", each.cached_in,
                           each.dirty ? "dirty" : "clean", each.origin));
-    } else if (found->hints.at(each.cached_in.value()) != last.decisions->hint(each.cached_in)) {
+    } else if (found->hints.at(each.cached_in.value()) != last.policy->hint(each.cached_in)) {
       violate(fmt::format("a clean shutdown wrote a wrong hint of cache block {}", each.cached_in));
     }
   }
@@ -367,9 +367,9 @@ void world::compare_shutdown(const cache_state &last) {
       block.write_misses != last.statistics.write_misses) {
     violate("a clean shutdown wrote the wrong statistics");
   }
-  if (block.policy() != last.decisions->name() ||
+  if (block.policy() != last.policy->name() ||
       std::array<std::uint32_t, 3>{block.policy_version[0], block.policy_version[1],
-                                   block.policy_version[2]} != last.decisions->version()) {
+                                   block.policy_version[2]} != last.policy->version()) {
     violate("a clean shutdown named the wrong policy");
   }
 }

@@ -70,7 +70,7 @@ bool world::is_failure_justified(const client_request &which) const {
   if (which.inner.outcome == std::errc::no_such_device) {
     return is_shutting_down_;
   }
-  if (engine_->state().metadata_is == metadata_mode::fail) {
+  if (engine_->state().mode_of_metadata == metadata_mode::fail) {
     return true;
   }
   switch (which.inner.op) {
@@ -101,7 +101,7 @@ bool world::has_failed_since(const client_request &which, engine_io::operation w
 // after a device failed to flush, whoever had asked for that. A FUA write fails if that happened
 // while it was under way.
 bool world::is_durability_denied(const client_request &which) const {
-  if (engine_->state().metadata_is == metadata_mode::read_only) {
+  if (engine_->state().mode_of_metadata == metadata_mode::read_only) {
     return which.inner.op == operation::flush || which.inner.fua;
   }
   if (which.inner.op == operation::flush) {
@@ -116,7 +116,7 @@ bool world::is_durability_denied(const client_request &which) const {
 bool world::is_invalidation_denied(const client_request &which) const {
   const cache_state &state = engine_->state();
   const bool is_possible =
-      state.metadata_is == metadata_mode::write &&
+      state.mode_of_metadata == metadata_mode::write &&
       !(how_.nr_metadata_blocks < enough_metadata_blocks && state.metadata->is_full());
   if (is_possible || which.submitted_at > passthrough_at_) {
     return false;

@@ -207,7 +207,7 @@ void cache_engine::tick(instant now) {
     has_arrived_ = false;
   }
   migrations_.set_idle(now - last_arrival_ >= idle_after);
-  if (is_next_second && !is_shut_down_) { // its hints are being written, asked are of one time
+  if (is_next_second && !is_shut_down_) { // its hints are being written, which are of one time
     state_.policy->tick(seconds_of(now));
   }
   commits_.tick();

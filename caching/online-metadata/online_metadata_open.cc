@@ -29,15 +29,15 @@ class damage_found final : public damage_sink {
  public:
   explicit damage_found(bool is_read_only) : is_read_only_{is_read_only} {}
 
-  void found(const damage &what) override {
-    if (what.fatal && !fatal && !(is_read_only_ && what.in == structure::space_map)) {
-      fatal = what;
+  void found(const damage &found_damage) override {
+    if (found_damage.fatal && !fatal && !(is_read_only_ && found_damage.in == structure::space_map)) {
+      fatal = found_damage;
     }
     if (!first) {
-      first = what;
+      first = found_damage;
     }
-    in_hints = in_hints || what.in == structure::hints;
-    in_discards = in_discards || what.in == structure::discards;
+    in_hints = in_hints || found_damage.in == structure::hints;
+    in_discards = in_discards || found_damage.in == structure::discards;
   }
 
   std::optional<damage> fatal;

@@ -37,7 +37,7 @@ change_id data_model::begin(change_kind kind, sector_range where) {
   changes_.push_back({kind, state::pending, false, false, where, time_++, 0});
   for (std::uint64_t i = where.begin; i < where.end; ++i) {
     const std::uint32_t added = new_link();
-    links_[added].which = number;
+    links_[added].id = number;
     std::uint32_t *at = &sectors_[i].first;
     if (*at == 0) {
       unflushed_.push_back(static_cast<std::uint32_t>(i));
@@ -50,36 +50,36 @@ change_id data_model::begin(change_kind kind, sector_range where) {
   return number;
 }
 
-std::optional<std::string> data_model::end(change_id which, bool is_done, bool is_durable) {
-  change &ended = changes_[which];
+std::optional<std::string> data_model::end(change_id id, bool is_done, bool is_durable) {
+  change &ended = changes_[id];
   require(ended.is == state::pending, "a change ends once");
   ended.is = is_done ? state::done : state::failed;
   ended.ended_at = time_++;
   if (is_done && ended.must_fail) {
-    return fmt::format("change {} of [{}, {}) succeeded, but a later read didn't find it", which,
+    return fmt::format("change {} of [{}, {}) succeeded, but a later read didn't find it", id,
                        ended.where.begin, ended.where.end);
   }
   if (is_done && is_durable) {
     for (std::uint64_t i = ended.where.begin; i < ended.where.end; ++i) {
-      cover(sectors_[i], which);
+      cover(sectors_[i], id);
     }
   }
   return {};
 }
 
 // Drops what is older than `durable`, if that is newer than what was.
-void data_model::cover(sector_state &which, change_id durable) {
-  std::uint32_t *at = &which.first;
-  while (*at != 0 && links_[*at].which <= durable) {
+void data_model::cover(sector_state &sector, change_id durable) {
+  std::uint32_t *at = &sector.first;
+  while (*at != 0 && links_[*at].id <= durable) {
     const std::uint32_t dropped = *at;
-    which.durable = links_[dropped].which;
+    sector.durable = links_[dropped].id;
     *at = links_[dropped].next;
     links_[dropped].next = free_links_;
     free_links_ = dropped;
   }
-  if (which.seen_at_last <= which.durable) {
-    which.seen = 0;
-    which.seen_at_last = 0;
+  if (sector.seen_at_last <= sector.durable) {
+    sector.seen = 0;
+    sector.seen_at_last = 0;
   }
 }
 
@@ -88,9 +88,9 @@ void data_model::flushed(std::uint64_t submitted_at) {
     sector_state &each = sectors_[number];
     change_id durable = 0;
     for (std::uint32_t at = each.first; at != 0; at = links_[at].next) {
-      const change &made = changes_[links_[at].which];
+      const change &made = changes_[links_[at].id];
       if (made.is == state::done && made.ended_at < submitted_at && !made.can_be_lost) {
-        durable = links_[at].which;
+        durable = links_[at].id;
       }
     }
     const bool is_settled = each.seen_at_last > durable && each.seen_time < submitted_at &&
@@ -110,7 +110,7 @@ std::optional<std::uint64_t> data_model::lost(std::uint64_t flush_began_at) {
   std::optional<std::uint64_t> first;
   for (const std::uint32_t number : unflushed_) {
     for (std::uint32_t at = sectors_[number].first; at != 0; at = links_[at].next) {
-      change &made = changes_[links_[at].which];
+      change &made = changes_[links_[at].id];
       const bool is_concerned = made.begun_at < flush_began_at; // all of it or a part
       if (is_concerned && made.is == state::done && !made.can_be_lost) {
         first = std::min(first.value_or(made.ended_at), made.ended_at);
@@ -133,11 +133,11 @@ bool data_model::was_written(std::uint64_t sector, const stamp &found, change_id
 }
 
 // Is `found` what this change leaves of the sector?
-bool data_model::is_of(change_id which, std::uint64_t sector, const stamp &found,
+bool data_model::is_of(change_id id, std::uint64_t sector, const stamp &found,
                        change_id before) const {
-  switch (changes_[which].kind) {
+  switch (changes_[id].kind) {
   case change_kind::write:
-    return found == stamp{sector, which};
+    return found == stamp{sector, id};
   case change_kind::zeroes:
     return found == stamp{};
   case change_kind::discard:
@@ -148,24 +148,24 @@ bool data_model::is_of(change_id which, std::uint64_t sector, const stamp &found
 
 std::optional<std::string> data_model::read(std::uint64_t number, const stamp &found,
                                             change_id before) {
-  sector_state &which = sectors_[number];
-  if (which.durable >= before) { // later changes are known to be durable: what was before is gone
+  sector_state &sector = sectors_[number];
+  if (sector.durable >= before) { // later changes are known to be durable: what was before is gone
     return was_written(number, found, before)
                ? std::nullopt
                : std::optional{explain(number, found, "read what was never written")};
   }
   const bool is_newer =
-      which.seen_at_last != 0 && which.seen_at_last < before; // than what was seen
-  const change_id start = is_newer ? which.seen : which.durable;
+      sector.seen_at_last != 0 && sector.seen_at_last < before; // than what was seen
+  const change_id start = is_newer ? sector.seen : sector.durable;
   std::optional<change_id> match;
   if (is_of(start, number, found, before)) {
     match = start;
   }
   bool is_sure = true;
-  change_id last = which.durable;
-  for (std::uint32_t at = which.first; at != 0 && links_[at].which < before; at = links_[at].next) {
-    last = links_[at].which;
-    if (is_newer && last <= which.seen_at_last) {
+  change_id last = sector.durable;
+  for (std::uint32_t at = sector.first; at != 0 && links_[at].id < before; at = links_[at].next) {
+    last = links_[at].id;
+    if (is_newer && last <= sector.seen_at_last) {
       continue;
     }
     is_sure = changes_[last].is == state::done;
@@ -181,16 +181,15 @@ std::optional<std::string> data_model::read(std::uint64_t number, const stamp &f
   if (is_sure || changes_[*match].kind == change_kind::discard) {
     return {};
   }
-  if (last > which.seen_at_last) {
-    which.seen = *match;
-    which.seen_at_last = last;
-    which.seen_time = time_++;
+  if (last > sector.seen_at_last) {
+    sector.seen = *match;
+    sector.seen_at_last = last;
+    sector.seen_time = time_++;
   }
   // What is pending has been here before the read. If the read didn't find it, it failed here.
-  for (std::uint32_t at = which.first; at != 0 && links_[at].which <= last; at = links_[at].next) {
-    change &passed = changes_[links_[at].which];
-    passed.must_fail =
-        passed.must_fail || (passed.is == state::pending && links_[at].which > *match);
+  for (std::uint32_t at = sector.first; at != 0 && links_[at].id <= last; at = links_[at].next) {
+    change &passed = changes_[links_[at].id];
+    passed.must_fail = passed.must_fail || (passed.is == state::pending && links_[at].id > *match);
   }
   return {};
 }
@@ -198,7 +197,7 @@ std::optional<std::string> data_model::read(std::uint64_t number, const stamp &f
 void data_model::killed() {
   for (const std::uint32_t number : unflushed_) {
     for (std::uint32_t at = sectors_[number].first; at != 0; at = links_[at].next) {
-      changes_[links_[at].which].is = state::failed;
+      changes_[links_[at].id].is = state::failed;
     }
     sectors_[number].seen = 0;
     sectors_[number].seen_at_last = 0;
@@ -208,7 +207,7 @@ void data_model::killed() {
 void data_model::interrupt() {
   for (const std::uint32_t number : unflushed_) {
     for (std::uint32_t at = sectors_[number].first; at != 0; at = links_[at].next) {
-      change &made = changes_[links_[at].which];
+      change &made = changes_[links_[at].id];
       made.is = made.is == state::pending ? state::failed : made.is;
     }
   }
@@ -216,41 +215,41 @@ void data_model::interrupt() {
 
 std::optional<std::string> data_model::survived(std::uint64_t number, const stamp &found,
                                                 bool are_discards_kept) {
-  sector_state &which = sectors_[number];
+  sector_state &sector = sectors_[number];
   const change_id before = next_change();
-  change_id discard = changes_[which.durable].kind == change_kind::discard ? which.durable : 0;
+  change_id discard = changes_[sector.durable].kind == change_kind::discard ? sector.durable : 0;
   std::optional<change_id> match;
-  if (is_of(which.durable, number, found, before)) {
-    match = which.durable;
+  if (is_of(sector.durable, number, found, before)) {
+    match = sector.durable;
   }
-  for (std::uint32_t at = which.first; at != 0; at = links_[at].next) {
-    const change_id next = links_[at].which;
+  for (std::uint32_t at = sector.first; at != 0; at = links_[at].next) {
+    const change_id next = links_[at].id;
     match = is_of(next, number, found, before) ? next : match;
     discard = changes_[next].kind == change_kind::discard ? next : discard;
   }
   if (!match) {
     return explain(number, found, "holds after the power cut what it can't");
   }
-  cover(which, ~change_id{0});
-  which.seen = 0;
-  which.seen_at_last = 0;
-  which.durable = discard != 0 && are_discards_kept ? discard
-                  : found == stamp{}                ? 0
-                                                    : static_cast<change_id>(found.change);
+  cover(sector, ~change_id{0});
+  sector.seen = 0;
+  sector.seen_at_last = 0;
+  sector.durable = discard != 0 && are_discards_kept ? discard
+                   : found == stamp{}                ? 0
+                                                     : static_cast<change_id>(found.change);
   return {};
 }
 
 bool data_model::is_discarded(std::uint64_t number) const {
-  const sector_state &which = sectors_[number];
-  bool is_so = changes_[which.durable].kind == change_kind::discard;
-  for (std::uint32_t at = which.first; at != 0; at = links_[at].next) {
-    const change &made = changes_[links_[at].which];
+  const sector_state &sector = sectors_[number];
+  bool is_so = changes_[sector.durable].kind == change_kind::discard;
+  for (std::uint32_t at = sector.first; at != 0; at = links_[at].next) {
+    const change &made = changes_[links_[at].id];
     is_so = made.kind == change_kind::discard || (is_so && made.is != state::done);
   }
   return is_so;
 }
 
-std::string data_model::explain(std::uint64_t number, const stamp &found, const char *what) const {
+std::string data_model::explain(std::uint64_t number, const stamp &found, const char *claim) const {
   const auto describe = [&](change_id id) {
     const change &made = changes_[id];
     static constexpr const char *kinds[] = {"write", "zeroes", "discard"};
@@ -258,14 +257,14 @@ std::string data_model::explain(std::uint64_t number, const stamp &found, const 
     return fmt::format("{} {} [{}, {}) {}", kinds[static_cast<int>(made.kind)], id,
                        made.where.begin, made.where.end, states[static_cast<int>(made.is)]);
   };
-  const sector_state &which = sectors_[number];
-  std::string text = fmt::format("sector {} {}: change {} of sector {}; durable: {}", number, what,
-                                 found.change, found.sector, describe(which.durable));
-  if (which.seen_at_last != 0) {
-    text += fmt::format("; read before: {}", describe(which.seen));
+  const sector_state &sector = sectors_[number];
+  std::string text = fmt::format("sector {} {}: change {} of sector {}; durable: {}", number, claim,
+                                 found.change, found.sector, describe(sector.durable));
+  if (sector.seen_at_last != 0) {
+    text += fmt::format("; read before: {}", describe(sector.seen));
   }
-  for (std::uint32_t at = which.first; at != 0; at = links_[at].next) {
-    text += "; then " + describe(links_[at].which);
+  for (std::uint32_t at = sector.first; at != 0; at = links_[at].next) {
+    text += "; then " + describe(links_[at].id);
   }
   return text;
 }

@@ -39,10 +39,10 @@ class data_model {
   // A change is submitted.
   change_id begin(change_kind kind, sector_range where);
   // Nothing of it is done yet, until it is let in.
-  void hold(change_id which) { changes_[which].begun_at = ~std::uint64_t{0}; }
-  void let_in(change_id which) { changes_[which].begun_at = time_++; }
+  void hold(change_id id) { changes_[id].begun_at = ~std::uint64_t{0}; }
+  void let_in(change_id id) { changes_[id].begun_at = time_++; }
   // It has ended. If that gives away that an earlier read was wrong, says so.
-  std::optional<std::string> end(change_id which, bool is_done, bool is_durable);
+  std::optional<std::string> end(change_id id, bool is_done, bool is_durable);
 
   // What is submitted from now on has this number or a higher one.
   change_id next_change() const { return static_cast<change_id>(changes_.size()); }
@@ -57,7 +57,7 @@ class data_model {
   // help. When the first of the changes that may be concerned had ended, if any has.
   std::optional<std::uint64_t> lost(std::uint64_t flush_began_at);
   // May that be so of this one, though it ended well?
-  bool can_be_lost(change_id which) const { return changes_[which].can_be_lost; }
+  bool can_be_lost(change_id id) const { return changes_[id].can_be_lost; }
 
   // The engine is gone, the devices are not: what was not flushed is old or new, as if it had
   // failed.
@@ -87,7 +87,7 @@ class data_model {
 
   // A change of a sector that is not known to be durable. A list, in order of submission.
   struct link {
-    change_id which = 0;
+    change_id id = 0;
     std::uint32_t next = 0; // 0: none
   };
 
@@ -99,11 +99,11 @@ class data_model {
     std::uint64_t seen_time = 0;
   };
 
-  bool is_of(change_id which, std::uint64_t sector, const stamp &found, change_id before) const;
+  bool is_of(change_id id, std::uint64_t sector, const stamp &found, change_id before) const;
   bool was_written(std::uint64_t sector, const stamp &found, change_id before) const;
-  void cover(sector_state &which, change_id durable);
+  void cover(sector_state &sector, change_id durable);
   std::uint32_t new_link();
-  std::string explain(std::uint64_t sector, const stamp &found, const char *what) const;
+  std::string explain(std::uint64_t sector, const stamp &found, const char *claim) const;
 
   std::vector<sector_state> sectors_;
   std::vector<change> changes_; // by number

@@ -9,9 +9,9 @@ using kind = data_model::change_kind;
 
 class data_model_test : public testing::Test {
  protected:
-  change_id begin(kind what = kind::write) { return model.begin(what, {0, 4}); }
-  change_id done(kind what = kind::write, bool is_durable = false) {
-    const change_id made = begin(what);
+  change_id begin(kind how = kind::write) { return model.begin(how, {0, 4}); }
+  change_id done(kind how = kind::write, bool is_durable = false) {
+    const change_id made = begin(how);
     EXPECT_FALSE(model.end(made, true, is_durable));
     return made;
   }

@@ -11,17 +11,17 @@ eager_policy::eager_policy(const policy_geometry &geometry, std::uint64_t seed)
       writes_back_one_in_{chance_.between(1, 20)} {}
 
 eager_policy::entry &eager_policy::used(cache_block block) {
-  entry &which = of(block);
-  require(which.is == state::clean || which.is == state::dirty, "the block is used");
-  return which;
+  entry &found = of(block);
+  require(found.is == state::clean || found.is == state::dirty, "the block is used");
+  return found;
 }
 
 void eager_policy::load(cache_block block, origin_block /*of*/, bool is_dirty,
                         std::optional<std::uint32_t> hint) {
-  entry &which = of(block);
-  require(which.is == state::free, "a block that is loaded was free");
-  which.is = is_dirty ? state::dirty : state::clean;
-  which.hint = hint.value_or(0);
+  entry &found = of(block);
+  require(found.is == state::free, "a block that is loaded was free");
+  found.is = is_dirty ? state::dirty : state::clean;
+  found.hint = hint.value_or(0);
 }
 
 void eager_policy::hit(cache_block block) {
@@ -29,11 +29,11 @@ void eager_policy::hit(cache_block block) {
 }
 
 // One of those in this state, and not busy, from a random one on.
-std::optional<cache_block> eager_policy::any(state which) {
+std::optional<cache_block> eager_policy::any(state wanted) {
   const std::uint64_t start = chance_.below(entries_.size());
   for (std::uint64_t i = 0; i < entries_.size(); ++i) {
     const std::uint64_t at = (start + i) % entries_.size();
-    if (entries_[at].is == which && !entries_[at].is_busy) {
+    if (entries_[at].is == wanted && !entries_[at].is_busy) {
       return cache_block{at};
     }
   }
@@ -86,11 +86,11 @@ std::optional<background_work> eager_policy::next_work(bool is_idle) {
 }
 
 void eager_policy::completed(const background_work &work, bool is_done) {
-  entry &which = used(work.block);
-  require(which.is_busy, "what is completed was begun");
-  which.is_busy = false;
+  entry &found = used(work.block);
+  require(found.is_busy, "what is completed was begun");
+  found.is_busy = false;
   if (is_done) {
-    which.is = work.what == background_work::kind::demote ? state::free : state::clean;
+    found.is = work.what == background_work::kind::demote ? state::free : state::clean;
   }
 }
 

@@ -45,7 +45,7 @@ class eager_policy final : public policy {
   entry &of(cache_block block) { return entries_.at(block.value()); }
   const entry &of(cache_block block) const { return entries_.at(block.value()); }
   entry &used(cache_block block);
-  std::optional<cache_block> any(state which);
+  std::optional<cache_block> any(state wanted);
 
   std::vector<entry> entries_;
   chance chance_;

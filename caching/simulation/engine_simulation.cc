@@ -111,10 +111,10 @@ worker *next_end(std::span<worker> workers, int &status) {
 }
 
 // Of the worker that has ended: did it do its work?
-bool has_succeeded(int status, const settings &how, const worker &which,
+bool has_succeeded(int status, const settings &how, const worker &ended,
                    const std::string &program) {
   if (WIFSIGNALED(status)) {
-    const std::uint64_t seed = which.seed;
+    const std::uint64_t seed = ended.seed;
     fmt::print(stderr, "seed {}: {}\nreplay it: {}\n", seed,
                WTERMSIG(status) == SIGALRM
                    ? fmt::format("not at its end after {} s", longest_history)

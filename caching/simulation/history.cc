@@ -71,9 +71,9 @@ world_options history::random_world() {
 void history::choose_weights() {
   weights_.at(static_cast<std::size_t>(event::read)) = 300;
   weights_.at(static_cast<std::size_t>(event::write)) = 300;
-  const auto maybe = [&](event what, std::uint32_t weight) {
+  const auto maybe = [&](event kind, std::uint32_t weight) {
     const std::uint64_t choice = chance_.below(4);
-    weights_.at(static_cast<std::size_t>(what)) = choice == 0   ? 0
+    weights_.at(static_cast<std::size_t>(kind)) = choice == 0   ? 0
                                                   : choice == 1 ? 3 * weight
                                                                 : weight;
   };
@@ -154,11 +154,11 @@ std::optional<std::string> history::run() {
 
 history::event history::random_event() {
   std::uint64_t left = chance_.below(total_weight_);
-  std::size_t which = 0;
-  while (left >= weights_.at(which)) {
-    left -= weights_.at(which++);
+  std::size_t chosen = 0;
+  while (left >= weights_.at(chosen)) {
+    left -= weights_.at(chosen++);
   }
-  return static_cast<event>(which);
+  return static_cast<event>(chosen);
 }
 
 // Mostly within a few blocks, so that they are hit; small, or whole blocks, or across some.
@@ -190,10 +190,10 @@ sector_range history::long_range() {
   return is_affordable && chance_.one_in(10) ? sector_range{0, size} : random_range(size);
 }
 
-void history::happen(event what) {
+void history::happen(event kind) {
   using operation = world::operation;
   const std::uint64_t size = in_.nr_origin_sectors();
-  switch (what) {
+  switch (kind) {
   case event::read:
     in_.submit(operation::read, random_range());
     break;
@@ -270,14 +270,14 @@ void history::invalidate_some() {
 }
 
 void history::add_fault() {
-  const simulated_device::fault what{.op = fault_kinds.at(chance_.below(fault_kinds.size())),
-                                     .one_in = chance_.one_in(2) ? 1 : chance_.between(2, 20),
-                                     .at_most = chance_.one_in(4) ? ~std::uint64_t{0}
-                                                                  : chance_.between(1, 4)};
+  const simulated_device::fault fault{.op = fault_kinds.at(chance_.below(fault_kinds.size())),
+                                      .one_in = chance_.one_in(2) ? 1 : chance_.between(2, 20),
+                                      .at_most = chance_.one_in(4) ? ~std::uint64_t{0}
+                                                                   : chance_.between(1, 4)};
   const cache_device on = random_device(chance_);
-  in_.note("fault: operation {} on device {}, one in {}, {} times", static_cast<int>(what.op),
-           static_cast<int>(on), what.one_in, what.at_most);
-  in_.device(on).add_fault(what);
+  in_.note("fault: operation {} on device {}, one in {}, {} times", static_cast<int>(fault.op),
+           static_cast<int>(on), fault.one_in, fault.at_most);
+  in_.device(on).add_fault(fault);
 }
 
 // Starting and stopping. --------------------------------------------------------------------------

@@ -55,7 +55,7 @@ class history {
   event random_event();
   sector_range random_range(std::uint64_t longest = world::max_request);
   sector_range long_range();
-  void happen(event what);
+  void happen(event kind);
   void start();
   void try_to_start(const engine_options &how);
   void reload();

@@ -29,36 +29,35 @@ bool overlap(const engine_io &one, const engine_io &other) {
 
 } // namespace
 
-std::string describe(const engine_io &which) {
-  return fmt::format(
-      "{} of [{}, {}) on the {}", operation_names[static_cast<std::size_t>(which.op)], which.offset,
-      which.offset + which.length.value(), device_names[static_cast<std::size_t>(which.on)]);
+std::string describe(const engine_io &io) {
+  return fmt::format("{} of [{}, {}) on the {}", operation_names[static_cast<std::size_t>(io.op)],
+                     io.offset, io.offset + io.length.value(),
+                     device_names[static_cast<std::size_t>(io.on)]);
 }
 
-void io_carrier::complain(const engine_io &about, const std::string &what) {
+void io_carrier::complain(const engine_io &about, const std::string &text) {
   if (!violation_) {
-    violation_ = fmt::format("{}: {}", describe(about), what);
+    violation_ = fmt::format("{}: {}", describe(about), text);
   }
 }
 
-void io_carrier::inspect(const engine_io &which) {
-  const std::uint64_t unit = which.on == cache_device::metadata ? metadata_block_size : sector_size;
-  const bool has_data = which.op == operation::read || which.op == operation::write;
-  if (which.op != operation::flush) {
-    const std::uint64_t size = device_of(which).size().value();
-    if (which.length.value() == 0 || which.offset.value() % unit != 0 ||
-        which.length.value() % unit != 0) {
-      complain(which, "not aligned");
-    } else if (which.offset.value() > size || which.length.value() > size - which.offset.value()) {
-      complain(which, "beyond the end of the device");
-    } else if (has_data && which.data.size() != which.length.value()) {
-      complain(which, "has data of another length");
+void io_carrier::inspect(const engine_io &io) {
+  const std::uint64_t unit = io.on == cache_device::metadata ? metadata_block_size : sector_size;
+  const bool has_data = io.op == operation::read || io.op == operation::write;
+  if (io.op != operation::flush) {
+    const std::uint64_t size = device_of(io).size().value();
+    if (io.length.value() == 0 || io.offset.value() % unit != 0 || io.length.value() % unit != 0) {
+      complain(io, "not aligned");
+    } else if (io.offset.value() > size || io.length.value() > size - io.offset.value()) {
+      complain(io, "beyond the end of the device");
+    } else if (has_data && io.data.size() != io.length.value()) {
+      complain(io, "has data of another length");
     }
   }
   for (const flying &each : in_flight_) {
     // A writeback may pass a read of the origin: it writes there what there is.
-    if (overlap(*each.io, which) && is_change(*each.io) && is_change(which)) {
-      complain(which, "it overlaps one in flight: " + describe(*each.io));
+    if (overlap(*each.io, io) && is_change(*each.io) && is_change(io)) {
+      complain(io, "it overlaps one in flight: " + describe(*each.io));
     }
   }
 }
@@ -68,10 +67,10 @@ std::optional<instant> io_carrier::next_due() const {
   return next == in_flight_.end() ? std::nullopt : std::optional{next->due};
 }
 
-void io_carrier::begin(engine_io &which, instant now, std::uint64_t mark) {
-  inspect(which);
-  ++counts_[static_cast<std::size_t>(which.on)][static_cast<std::size_t>(which.op)];
-  const io_latency &latency = latencies_[static_cast<std::size_t>(which.on)];
+void io_carrier::begin(engine_io &io, instant now, std::uint64_t mark) {
+  inspect(io);
+  ++counts_[static_cast<std::size_t>(io.on)][static_cast<std::size_t>(io.op)];
+  const io_latency &latency = latencies_[static_cast<std::size_t>(io.on)];
   const auto range = static_cast<std::uint64_t>((latency.longest - latency.shortest).count());
   instant takes = latency.shortest;
   if (latency.stall_one_in != 0 && chance_.one_in(latency.stall_one_in)) {
@@ -79,31 +78,31 @@ void io_carrier::begin(engine_io &which, instant now, std::uint64_t mark) {
   } else if (range != 0) {
     takes += instant{static_cast<std::int64_t>(chance_() % range)};
   }
-  const std::uint64_t flush = which.op == operation::flush ? device_of(which).begin_flush() : 0;
-  in_flight_.push_back({&which, now + takes, flush, mark});
-  digest_.add(now.count(), which.on, which.op, which.offset.value(), which.length.value());
+  const std::uint64_t flush = io.op == operation::flush ? device_of(io).begin_flush() : 0;
+  in_flight_.push_back({&io, now + takes, flush, mark});
+  digest_.add(now.count(), io.on, io.op, io.offset.value(), io.length.value());
   if (is_verbose_) {
-    fmt::print(stderr, "{:12}     begins {}\n", now.count(), describe(which));
+    fmt::print(stderr, "{:12}     begins {}\n", now.count(), describe(io));
   }
 }
 
 io_carrier::ended io_carrier::end_next() {
   const auto next = std::ranges::min_element(in_flight_, {}, &flying::due);
   require(next != in_flight_.end(), "something that is in flight ends");
-  const flying which = *next;
+  const flying ending = *next;
   *next = in_flight_.back();
   in_flight_.pop_back();
-  engine_io &io = *which.io;
+  engine_io &io = *ending.io;
   simulated_device &on = device_of(io);
   const std::error_code error = io.op == operation::flush
-                                    ? on.end_flush(which.flush)
+                                    ? on.end_flush(ending.flush)
                                     : on.transfer(io.op, io.offset, io.length, io.data);
-  digest_.add(which.due.count(), io.on, io.op, io.offset.value(), error.value());
+  digest_.add(ending.due.count(), io.on, io.op, io.offset.value(), error.value());
   if (is_verbose_) {
-    fmt::print(stderr, "{:12}     ended  {}{}\n", which.due.count(), describe(io),
+    fmt::print(stderr, "{:12}     ended  {}{}\n", ending.due.count(), describe(io),
                error ? ": failed" : "");
   }
-  return {&io, error, which.mark};
+  return {&io, error, ending.mark};
 }
 
 void io_carrier::interrupt() {

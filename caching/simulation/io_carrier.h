@@ -46,9 +46,9 @@ class io_carrier {
   std::optional<instant> next_due() const;
 
   // `mark` is handed back when it has ended.
-  void begin(engine_io &which, instant now, std::uint64_t mark = 0);
+  void begin(engine_io &io, instant now, std::uint64_t mark = 0);
   struct ended {
-    engine_io *which;
+    engine_io *io;
     std::error_code error;
     std::uint64_t mark;
   };
@@ -80,8 +80,8 @@ class io_carrier {
   simulated_device &device_of(const engine_io &io) const {
     return *devices_[static_cast<std::size_t>(io.on)];
   }
-  void inspect(const engine_io &which);
-  void complain(const engine_io &about, const std::string &what);
+  void inspect(const engine_io &io);
+  void complain(const engine_io &about, const std::string &text);
 
   device_set &devices_;
   chance chance_;
@@ -94,6 +94,6 @@ class io_carrier {
 };
 
 // "write of [4096, 8192) on the origin"
-std::string describe(const engine_io &which);
+std::string describe(const engine_io &io);
 
 } // namespace dmcache

@@ -22,11 +22,11 @@ class load_test : public cache_test {
   }
 
   // The 99th percentile of the time that hits of blocks 0 to 15 take, one after the other.
-  instant slow_hit(operation what, int count) {
+  instant slow_hit(operation op, int count) {
     std::vector<instant> times;
     for (int i = 0; i < count; ++i) {
       const instant start = in->now();
-      EXPECT_FALSE(in->perform(what, part(static_cast<std::uint64_t>(i) % 16)));
+      EXPECT_FALSE(in->perform(op, part(static_cast<std::uint64_t>(i) % 16)));
       times.push_back(in->now() - start);
     }
     std::ranges::sort(times);

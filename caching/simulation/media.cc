@@ -45,7 +45,7 @@ class media_reader final : public metadata_visitor {
 
 class damage_text final : public damage_sink {
  public:
-  void found(const damage &what) override { text += describe(what) + "\n"; }
+  void found(const damage &found_damage) override { text += describe(found_damage) + "\n"; }
   std::string text;
 };
 

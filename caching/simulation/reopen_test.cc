@@ -34,11 +34,11 @@ TEST_P(reopen_test, a_start_that_failed_can_be_tried_again) {
   simulated_device &metadata = in->device(cache_device::metadata);
   for (const bool is_read : {true, false}) {
     std::uint64_t nr_refused = 0;
-    for (std::uint64_t which = 0; which < 30; ++which) {
+    for (std::uint64_t number = 0; number < 30; ++number) {
       if (is_read) {
-        metadata.fail_read_at(metadata.nr_reads() + which);
+        metadata.fail_read_at(metadata.nr_reads() + number);
       } else {
-        metadata.fail_at(metadata.nr_changes() + which);
+        metadata.fail_at(metadata.nr_changes() + number);
       }
       if (!in->open(options())) {
         ++nr_refused;

@@ -26,9 +26,9 @@ struct stamp {
 inline constexpr std::size_t max_stamps_per_sector = sector_size / sizeof(stamp);
 
 // Fills the sector at `sector` with its stamp, repeated so often.
-inline void put_stamp(std::byte *sector, const stamp &what, std::size_t repeated) {
+inline void put_stamp(std::byte *sector, const stamp &mark, std::size_t repeated) {
   for (std::size_t i = 0; i < repeated; ++i) {
-    std::memcpy(sector + i * sizeof what, &what, sizeof what);
+    std::memcpy(sector + i * sizeof mark, &mark, sizeof mark);
   }
 }
 

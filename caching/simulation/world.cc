@@ -32,10 +32,10 @@ world::world(const world_options &how)
 
 world::~world() = default;
 
-void world::violate(const std::string &what) {
+void world::violate(const std::string &text) {
   if (!violation_) {
-    violation_ = what;
-    note("violation: {}", what);
+    violation_ = text;
+    note("violation: {}", text);
   }
 }
 
@@ -179,51 +179,51 @@ world::client_request &world::take_request() {
   return taken;
 }
 
-void world::submit(operation what, sector_range where, bool fua) {
+void world::submit(operation op, sector_range where, bool fua) {
   if (is_over() || is_power_cut_) {
     return;
   }
-  client_request &which = take_request();
-  which.where = where;
-  which.change = 0;
-  if (what == operation::write) {
-    which.change = model_.begin(data_model::change_kind::write, where);
-  } else if (what == operation::write_zeroes) {
-    which.change = model_.begin(data_model::change_kind::zeroes, where);
-  } else if (what == operation::discard) {
-    which.change = model_.begin(data_model::change_kind::discard, where);
+  client_request &asked = take_request();
+  asked.where = where;
+  asked.change = 0;
+  if (op == operation::write) {
+    asked.change = model_.begin(data_model::change_kind::write, where);
+  } else if (op == operation::write_zeroes) {
+    asked.change = model_.begin(data_model::change_kind::zeroes, where);
+  } else if (op == operation::discard) {
+    asked.change = model_.begin(data_model::change_kind::discard, where);
   }
-  which.before = model_.next_change();
-  which.submitted_at = model_.now();
+  asked.before = model_.next_change();
+  asked.submitted_at = model_.now();
   look_at_mode();
-  which.mode = engine_->state().mode_of_metadata;
-  which.failed_flushes = engine_->state().failed_flushes;
-  which.failures = failures_;
+  asked.mode = engine_->state().mode_of_metadata;
+  asked.failed_flushes = engine_->state().failed_flushes;
+  asked.failures = failures_;
   if (nr_reloads_ != 0) {
-    held_.push_back(&which);
-    if (which.change != 0) {
-      model_.hold(which.change);
+    waiting_.push_back(&asked);
+    if (asked.change != 0) {
+      model_.hold(asked.change);
     }
   }
-  if (what == operation::write || what == operation::read) {
-    std::byte *at = which.data.span().data();
+  if (op == operation::write || op == operation::read) {
+    std::byte *at = asked.data.span().data();
     for (std::uint64_t sector = where.begin; sector < where.end; ++sector, at += sector_size) {
-      put_stamp(at, {sector, what == operation::write ? which.change : ~change_id{0}}, stamps_);
+      put_stamp(at, {sector, op == operation::write ? asked.change : ~change_id{0}}, stamps_);
     }
   }
-  which.inner = {};
-  which.inner.op = what;
-  which.inner.fua = fua;
-  which.inner.offset = to_bytes(sectors{where.begin});
-  which.inner.length = to_bytes(sectors{where.size()});
-  which.inner.data = which.data.span().first(
-      what == operation::write || what == operation::read ? where.size() * sector_size : 0);
-  which.inner.client = &which;
-  note("submit {}{} [{}, {}) as {}, {}", static_cast<int>(what), fua ? " fua" : "", where.begin,
-       where.end, which.change, fmt::ptr(&which));
+  asked.inner = {};
+  asked.inner.op = op;
+  asked.inner.fua = fua;
+  asked.inner.offset = to_bytes(sectors{where.begin});
+  asked.inner.length = to_bytes(sectors{where.size()});
+  asked.inner.data = asked.data.span().first(
+      op == operation::write || op == operation::read ? where.size() * sector_size : 0);
+  asked.inner.client = &asked;
+  note("submit {}{} [{}, {}) as {}, {}", static_cast<int>(op), fua ? " fua" : "", where.begin,
+       where.end, asked.change, fmt::ptr(&asked));
   ++nr_under_way_;
   ++totals_.requests;
-  engine_->submit(which.inner);
+  engine_->submit(asked.inner);
   pump();
 }
 
@@ -235,14 +235,14 @@ void world::let_in(client_request &held) {
   }
 }
 
-std::error_code world::perform(operation what, sector_range where, bool fua) {
+std::error_code world::perform(operation op, sector_range where, bool fua) {
   std::optional<std::error_code> outcome;
   const auto lost = std::make_error_code(std::errc::io_error);
   if (free_requests_.empty()) {
     free_requests_.push_back(&take_request());
   }
   free_requests_.back()->told = &outcome;
-  submit(what, where, fua);
+  submit(op, where, fua);
   while (!outcome) {
     if (!step()) {
       return lost;
@@ -265,19 +265,19 @@ void world::read_everything() {
 
 world::client_control &world::begin_control() {
   client_control &added = controls_.emplace_back();
-  added.which.client = &added;
+  added.inner.client = &added;
   ++nr_controls_;
   return added;
 }
 
-result<> world::finish(client_control &which) {
+result<> world::finish(client_control &call) {
   pump();
-  while (!which.is_done) {
+  while (!call.is_done) {
     if (!step()) {
       return fail(failure::environment, violation_.value_or("the power was cut"));
     }
   }
-  return which.which.outcome;
+  return call.inner.outcome;
 }
 
 result<> world::clean() {
@@ -297,7 +297,7 @@ result<> world::message(const std::vector<std::string> &words) {
 
 void world::begin_clean() {
   note("clean");
-  engine_->clean(begin_control().which);
+  engine_->clean(begin_control().inner);
   pump();
 }
 
@@ -306,13 +306,13 @@ void world::begin_reload(const engine_options &how) {
   client_control &added = begin_control();
   added.is_reload = true;
   ++nr_reloads_;
-  engine_->reload([how](engine_options &options) { options = how; }, added.which);
+  engine_->reload([how](engine_options &options) { options = how; }, added.inner);
   pump();
 }
 
 void world::begin_message(const std::vector<std::string> &words) {
   note("message {}", fmt::join(words, " "));
-  engine_->message(words, begin_control().which);
+  engine_->message(words, begin_control().inner);
   pump();
 }
 
@@ -321,21 +321,21 @@ void world::begin_invalidate(cache_block begin, cache_block end) {
   client_control &added = begin_control();
   added.invalidated_begin = begin;
   added.invalidated_end = end;
-  engine_->message({"invalidate_cblocks", fmt::format("{}-{}", begin, end)}, added.which);
+  engine_->message({"invalidate_cblocks", fmt::format("{}-{}", begin, end)}, added.inner);
   pump();
 }
 
-void world::finished(client_control &which) {
-  if (std::exchange(which.is_done, true)) {
+void world::finished(client_control &call) {
+  if (std::exchange(call.is_done, true)) {
     violate("a control finished twice");
   }
   --nr_controls_;
-  if (which.is_reload && --nr_reloads_ == 0) {
-    for (client_request *each : std::exchange(held_, {})) {
+  if (call.is_reload && --nr_reloads_ == 0) {
+    for (client_request *each : std::exchange(waiting_, {})) {
       let_in(*each);
     }
   }
-  for (cache_block at = which.invalidated_begin; which.which.outcome && at < which.invalidated_end;
+  for (cache_block at = call.invalidated_begin; call.inner.outcome && at < call.invalidated_end;
        ++at) {
     if (engine_->state().mappings->is_mapped(at)) {
       violate(fmt::format("cache block {} is said to be invalidated, but mapped", at));
@@ -346,7 +346,7 @@ void world::finished(client_control &which) {
 void world::begin_shut_down() {
   note("shut down");
   is_shutting_down_ = true;
-  engine_->shut_down(begin_control().which);
+  engine_->shut_down(begin_control().inner);
   pump();
 }
 

@@ -89,10 +89,10 @@ class world {
 
   using operation = request::operation;
   // Any number may be under way.
-  void submit(operation what, sector_range where, bool fua = false);
+  void submit(operation op, sector_range where, bool fua = false);
   std::size_t nr_under_way() const { return nr_under_way_; }
   // The same, waited for.
-  std::error_code perform(operation what, sector_range where, bool fua = false);
+  std::error_code perform(operation op, sector_range where, bool fua = false);
   std::error_code read(sector_range where) { return perform(operation::read, where); }
   std::error_code write(sector_range where) { return perform(operation::write, where); }
   std::error_code flush() { return perform(operation::flush, {}); }
@@ -130,7 +130,7 @@ class world {
 
   bool is_over() const { return violation_.has_value(); }
   const std::optional<std::string> &violation() const { return violation_; }
-  void violate(const std::string &what);
+  void violate(const std::string &text);
   template <typename... Args> void note(fmt::format_string<Args...> text, Args &&...args) {
     if (how_.is_verbose) {
       fmt::print(stderr, "{:12} {}\n", now_.count(),
@@ -145,9 +145,7 @@ class world {
   }
 
   cache_engine &engine() { return *engine_; }
-  simulated_device &device(cache_device which) {
-    return *devices_[static_cast<std::size_t>(which)];
-  }
+  simulated_device &device(cache_device on) { return *devices_[static_cast<std::size_t>(on)]; }
   io_carrier &carrier() { return carrier_; }
   data_model &model() { return model_; }
   std::uint64_t nr_origin_sectors() const { return origin_size_.value(); }
@@ -169,7 +167,7 @@ class world {
     std::optional<std::error_code> *told = nullptr; // of its outcome
   };
   struct client_control {
-    control which{};
+    control inner{};
     bool is_done = false;
     bool is_reload = false;
     cache_block invalidated_begin; // if it succeeds
@@ -193,18 +191,18 @@ class world {
   void pump();
   void end_next_io();
   void let_in(client_request &held);
-  void completed(client_request &which);
-  void finished(client_control &which);
-  std::optional<std::string> fault_of(const client_request &which);
-  void owe_failure(const client_request &which);
-  bool is_failure_justified(const client_request &which) const;
-  bool is_durability_denied(const client_request &which) const;
-  bool is_invalidation_denied(const client_request &which) const;
-  bool has_failed_since(const client_request &which, engine_io::operation what) const;
+  void completed(client_request &asked);
+  void finished(client_control &call);
+  std::optional<std::string> fault_of(const client_request &asked);
+  void owe_failure(const client_request &asked);
+  bool is_failure_justified(const client_request &asked) const;
+  bool is_durability_denied(const client_request &asked) const;
+  bool is_invalidation_denied(const client_request &asked) const;
+  bool has_failed_since(const client_request &asked, engine_io::operation op) const;
   void look_at_mode();
-  std::optional<std::string> fault_of_data(const client_request &which);
+  std::optional<std::string> fault_of_data(const client_request &asked);
   client_control &begin_control();
-  result<> finish(client_control &which);
+  result<> finish(client_control &call);
   client_request &take_request();
 
   world_options how_;
@@ -232,9 +230,9 @@ class world {
   std::optional<std::uint64_t> events_to_cut_;
   std::uint64_t nr_idle_ticks_ = 0; // in a row, with something under way, but no I/O
   std::size_t nr_under_way_ = 0;
-  std::size_t nr_controls_ = 0;        // not finished
-  std::size_t nr_reloads_ = 0;         // of these
-  std::vector<client_request *> held_; // arrived during those
+  std::size_t nr_controls_ = 0;           // not finished
+  std::size_t nr_reloads_ = 0;            // of these
+  std::vector<client_request *> waiting_; // arrived during those
   std::vector<std::unique_ptr<client_request>> requests_;
   std::vector<client_request *> free_requests_;
   std::deque<client_control> controls_;

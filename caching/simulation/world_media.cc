@@ -181,7 +181,8 @@ void world::kill() {
 }
 
 void world::stop() {
-  const bool is_given_up = engine_ && engine_->state().mode_of_metadata == metadata_mode::read_only &&
+  const bool is_given_up = engine_ &&
+                           engine_->state().mode_of_metadata == metadata_mode::read_only &&
                            !carrier_.is_any_on(cache_device::metadata);
   forget_engine();
   for (const auto &each : devices_) {
@@ -224,7 +225,7 @@ void world::forget_engine() {
   nr_under_way_ = 0;
   nr_controls_ = 0;
   nr_reloads_ = 0;
-  held_.clear();
+  waiting_.clear();
   controls_.clear();
   nr_idle_ticks_ = 0;
   is_power_cut_ = false;

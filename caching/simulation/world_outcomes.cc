@@ -3,126 +3,126 @@
 
 namespace dmcache {
 
-void world::completed(client_request &which) {
-  note("completed {}{}", fmt::ptr(&which), which.inner.outcome ? ": failed" : "");
-  carrier_.digest().add(now_.count(), which.inner.op, which.change, which.inner.outcome.value());
-  if (const auto fault = fault_of(which)) {
+void world::completed(client_request &asked) {
+  note("completed {}{}", fmt::ptr(&asked), asked.inner.outcome ? ": failed" : "");
+  carrier_.digest().add(now_.count(), asked.inner.op, asked.change, asked.inner.outcome.value());
+  if (const auto fault = fault_of(asked)) {
     violate(*fault);
   }
-  if (which.told != nullptr) {
-    *which.told = which.inner.outcome;
-    which.told = nullptr;
+  if (asked.told != nullptr) {
+    *asked.told = asked.inner.outcome;
+    asked.told = nullptr;
   }
   --nr_under_way_;
-  std::erase(held_, &which);
-  free_requests_.push_back(&which);
+  std::erase(waiting_, &asked);
+  free_requests_.push_back(&asked);
 }
 
-std::optional<std::string> world::fault_of(const client_request &which) {
-  const request &inner = which.inner;
+std::optional<std::string> world::fault_of(const client_request &asked) {
+  const request &inner = asked.inner;
   const bool is_done = !inner.outcome;
-  if (!is_done && !is_failure_justified(which)) {
+  if (!is_done && !is_failure_justified(asked)) {
     return fmt::format("operation {} of [{}, {}) failed, but no device did",
-                       static_cast<int>(inner.op), which.where.begin, which.where.end);
+                       static_cast<int>(inner.op), asked.where.begin, asked.where.end);
   }
-  const bool is_to_be_durable = inner.op == operation::flush || (inner.fua && which.change != 0);
+  const bool is_to_be_durable = inner.op == operation::flush || (inner.fua && asked.change != 0);
   if (is_done && is_to_be_durable &&
-      (which.mode == metadata_mode::read_only || which.mode == metadata_mode::fail)) {
+      (asked.mode == metadata_mode::read_only || asked.mode == metadata_mode::fail)) {
     return "something was said to be durable after the metadata had failed";
   }
-  if (is_done && which.mode == metadata_mode::fail) {
+  if (is_done && asked.mode == metadata_mode::fail) {
     return "something was served after the metadata had failed for good";
   }
   const bool is_refused = inner.outcome == std::errc::no_such_device; // which tells nothing
   if (inner.op == operation::flush && !is_refused) {
-    if (is_done && untold_loss_ && *untold_loss_ < which.submitted_at) {
+    if (is_done && untold_loss_ && *untold_loss_ < asked.submitted_at) {
       return "a flush succeeded, though what it should cover was lost by one that failed";
     }
     told_at_ = has_untold_failure_ && !is_done ? now_ : told_at_;
     has_untold_failure_ = has_untold_failure_ && is_done;
     untold_loss_ = is_done ? untold_loss_ : std::nullopt;
   }
-  if (which.change != 0) {
+  if (asked.change != 0) {
     if (is_done) {
-      owe_failure(which);
+      owe_failure(asked);
     }
-    return model_.end(which.change, is_done, inner.fua);
+    return model_.end(asked.change, is_done, inner.fua);
   }
   if (is_done && inner.op == operation::flush) {
-    model_.flushed(which.submitted_at);
+    model_.flushed(asked.submitted_at);
   }
-  return is_done && inner.op == operation::read ? fault_of_data(which) : std::nullopt;
+  return is_done && inner.op == operation::read ? fault_of_data(asked) : std::nullopt;
 }
 
 // The change ends well. If a flush failed while it was under way, and may have lost a part of it,
 // whoever was told of that flush needn't know that it concerns this one: a later flush has to fail.
-void world::owe_failure(const client_request &which) {
-  if (which.failed_flushes != engine_->state().failed_flushes) {
+void world::owe_failure(const client_request &asked) {
+  if (asked.failed_flushes != engine_->state().failed_flushes) {
     has_untold_failure_ = true;
   }
-  if (model_.can_be_lost(which.change)) {
+  if (model_.can_be_lost(asked.change)) {
     untold_loss_ = untold_loss_.value_or(model_.now());
   }
 }
 
 // A device must have failed at what was asked for; or the metadata, as far as they were needed.
-bool world::is_failure_justified(const client_request &which) const {
-  if (which.inner.outcome == std::errc::no_such_device) {
+bool world::is_failure_justified(const client_request &asked) const {
+  if (asked.inner.outcome == std::errc::no_such_device) {
     return is_shutting_down_;
   }
   if (engine_->state().mode_of_metadata == metadata_mode::fail) {
     return true;
   }
-  switch (which.inner.op) {
+  switch (asked.inner.op) {
   case operation::flush:
-    return is_durability_denied(which);
+    return is_durability_denied(asked);
   case operation::read:
-    return has_failed_since(which, engine_io::operation::read);
+    return has_failed_since(asked, engine_io::operation::read);
   case operation::prefetch:
     return false;
   case operation::write:
-    return has_failed_since(which, engine_io::operation::write) || is_durability_denied(which) ||
-           is_invalidation_denied(which);
+    return has_failed_since(asked, engine_io::operation::write) || is_durability_denied(asked) ||
+           is_invalidation_denied(asked);
   case operation::write_zeroes:
-    return has_failed_since(which, engine_io::operation::write_zeroes) ||
-           is_durability_denied(which) || is_invalidation_denied(which);
+    return has_failed_since(asked, engine_io::operation::write_zeroes) ||
+           is_durability_denied(asked) || is_invalidation_denied(asked);
   case operation::discard:
-    return has_failed_since(which, engine_io::operation::discard) || is_durability_denied(which);
+    return has_failed_since(asked, engine_io::operation::discard) || is_durability_denied(asked);
   }
   return false;
 }
 
-bool world::has_failed_since(const client_request &which, engine_io::operation what) const {
-  const auto number = static_cast<std::size_t>(what);
-  return failures_.at(number) != which.failures.at(number);
+bool world::has_failed_since(const client_request &asked, engine_io::operation op) const {
+  const auto number = static_cast<std::size_t>(op);
+  return failures_.at(number) != asked.failures.at(number);
 }
 
 // A flush fails if the metadata have been given up; or once, with those that end together with it,
 // after a device failed to flush, whoever had asked for that. A FUA write fails if that happened
 // while it was under way.
-bool world::is_durability_denied(const client_request &which) const {
+bool world::is_durability_denied(const client_request &asked) const {
   if (engine_->state().mode_of_metadata == metadata_mode::read_only) {
-    return which.inner.op == operation::flush || which.inner.fua;
+    return asked.inner.op == operation::flush || asked.inner.fua;
   }
-  if (which.inner.op == operation::flush) {
+  if (asked.inner.op == operation::flush) {
     return has_untold_failure_ || told_at_ == now_;
   }
-  return which.inner.fua && which.failed_flushes != engine_->state().failed_flushes;
+  return asked.inner.fua && asked.failed_flushes != engine_->state().failed_flushes;
 }
 
 // In passthrough mode a write to a cached block changes the metadata first: else the mapping could
 // come back, and hide it. It fails if they can't be changed, because they have been given up, or
 // are full; and then the block stays.
-bool world::is_invalidation_denied(const client_request &which) const {
+bool world::is_invalidation_denied(const client_request &asked) const {
   const cache_state &state = engine_->state();
   const bool is_possible =
       state.mode_of_metadata == metadata_mode::write &&
       !(how_.nr_metadata_blocks < enough_metadata_blocks && state.metadata->is_full());
-  if (is_possible || which.submitted_at > passthrough_at_) {
+  if (is_possible || asked.submitted_at > passthrough_at_) {
     return false;
   }
   const std::uint64_t block_size = state.block_size / sector_size;
-  for (std::uint64_t at = which.where.begin / block_size; at * block_size < which.where.end; ++at) {
+  for (std::uint64_t at = asked.where.begin / block_size; at * block_size < asked.where.end; ++at) {
     if (state.mappings->find(origin_block{at})) {
       return true;
     }
@@ -130,10 +130,10 @@ bool world::is_invalidation_denied(const client_request &which) const {
   return false;
 }
 
-std::optional<std::string> world::fault_of_data(const client_request &which) {
-  const std::byte *at = which.inner.data.data();
-  for (std::uint64_t sector = which.where.begin; sector < which.where.end; ++sector) {
-    if (auto fault = model_.read(sector, stamp_of(at, stamps_), which.before)) {
+std::optional<std::string> world::fault_of_data(const client_request &asked) {
+  const std::byte *at = asked.inner.data.data();
+  for (std::uint64_t sector = asked.where.begin; sector < asked.where.end; ++sector) {
+    if (auto fault = model_.read(sector, stamp_of(at, stamps_), asked.before)) {
       return fault;
     }
     at += sector_size;

@@ -119,7 +119,9 @@ class cache_engine {
                                               std::array<std::uint32_t, 3> version) const;
 
   void run() {
-    data_.carry_on();
+    if (data_.has_to_carry_on()) {
+      data_.carry_on();
+    }
     if (!state_.ready.empty() || !flows_.empty()) [[unlikely]] {
       run_flows();
     }

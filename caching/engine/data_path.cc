@@ -31,20 +31,39 @@ void data_path::submit(request &asked) {
     asked.outcome.clear();
   }
   asked.failed_flushes = state_.failed_flushes;
+  const std::uint64_t end = asked.offset.value() + asked.length.value();
+  const std::uint64_t block = asked.offset.value() / state_.block_size;
+  const std::uint64_t start = block * state_.block_size;
+  const bool is_next = unsplit_.empty() && !is_splitting_;
+  if (is_next && end <= start + state_.block_size && asked.op != operation::discard) [[likely]] {
+    asked.nr_open = 1;
+    set_out(asked.first, asked, origin_block{block}, asked.offset.value() - start, end - start);
+    return;
+  }
   asked.nr_open = 1;
   asked.split_to = asked.offset;
-  if (unsplit_.empty() && !is_splitting_) [[likely]] {
-    begin(asked);
-    if (split(asked)) {
-      return;
-    }
+  if (!is_next) {
+    unsplit_.push(asked);
+    return;
   }
-  unsplit_.push(asked);
+  if (asked.op == operation::discard) {
+    begin_discard(asked);
+  }
+  if (!split(asked)) {
+    unsplit_.push(asked);
+  }
 }
 
-void data_path::begin(request &asked) {
-  if (asked.op == operation::discard) {
-    discarding_.push_back({&asked, {}});
+// The piece goes on its way, or waits for its turn in the block.
+void data_path::set_out(piece &part, request &of, origin_block block, std::uint64_t begin,
+                        std::uint64_t end) {
+  part.of = &of;
+  part.block = block;
+  part.begin = static_cast<std::uint32_t>(begin);
+  part.end = static_cast<std::uint32_t>(end);
+  part.is_counted = false;
+  if (state_.locks.enter(part)) [[likely]] {
+    route(part);
   }
 }
 
@@ -60,16 +79,10 @@ bool data_path::split(request &asked) {
     const std::uint64_t at = asked.split_to.value();
     const std::uint64_t block = at / state_.block_size;
     const std::uint64_t start = block * state_.block_size;
-    part->of = &asked;
-    part->block = origin_block{block};
-    part->begin = static_cast<std::uint32_t>(at - start);
-    part->end = static_cast<std::uint32_t>(std::min<std::uint64_t>(state_.block_size, end - start));
-    asked.split_to = bytes{start + part->end};
-    part->is_counted = false;
+    const std::uint64_t stop = std::min<std::uint64_t>(state_.block_size, end - start);
+    asked.split_to = bytes{start + stop};
     ++asked.nr_open;
-    if (state_.locks.enter(*part)) {
-      route(*part);
-    }
+    set_out(*part, asked, origin_block{block}, at - start, stop);
   }
   is_in_split_ = false;
   last_sent_ = nullptr;
@@ -96,8 +109,12 @@ piece *data_path::take_piece(request &of) {
 // One that has come back makes room for others before the next one does.
 void data_path::carry_on() {
   for (;;) {
-    if (piece *back = state_.returned.pop()) {
-      take_back(*back);
+    if (piece *back = state_.returned.pop()) [[likely]] {
+      if (!back->error && back->sent_to != piece::place::both) [[likely]] {
+        end(*back);
+      } else {
+        take_back(*back);
+      }
     }
     while (piece *admitted = state_.locks.next_admitted()) {
       let_go(*admitted);
@@ -180,7 +197,7 @@ void data_path::hit(piece &part, cache_block block) {
     return;
   case operation::prefetch:
   case operation::flush:
-    end(part, {});
+    end(part);
     return;
   }
 }
@@ -218,7 +235,7 @@ void data_path::discard_hit(piece &part, cache_block block) {
   const bool is_whole = part.begin == 0 && part.end == state_.block_size;
   const bool may_leave = is_whole || state_.mode() == cache_mode::passthrough;
   if (!may_leave || state_.mappings->is_dirty(block) || !migrations_.invalidate(block, &part)) {
-    end(part, {});
+    end(part);
   }
 }
 
@@ -288,7 +305,7 @@ void data_path::send_to_origin(piece &part) {
   const operation op = part.of->op;
   if (op == operation::prefetch || (op == operation::discard && !(state_.options.discard_passdown &&
                                                                   state_.origin_can_discard))) {
-    end(part, {});
+    end(part);
     return;
   }
   issue(part, part.io, cache_device::origin, state_.origin_offset(part.block) + part.begin);
@@ -367,11 +384,8 @@ void data_path::mirrored_io_done(void *context, engine_io &io, std::error_code e
   }
 }
 
+// One that failed, or was on both devices.
 void data_path::take_back(piece &part) {
-  if (!part.error && part.sent_to != piece::place::both) [[likely]] {
-    end(part, {});
-    return;
-  }
   const std::error_code error = std::exchange(part.error, {});
   switch (part.sent_to) {
   case piece::place::origin:
@@ -406,7 +420,7 @@ void data_path::failed_on_fast(piece &part, std::error_code error) {
 
 void data_path::ended_on_both(piece &part, std::error_code origin_error) {
   if (!part.fast_error && !origin_error) {
-    end(part, {});
+    end(part);
     return;
   }
   // The origin has it and the fast device has not: the block leaves the cache, and then the write
@@ -421,15 +435,19 @@ void data_path::ended_on_both(piece &part, std::error_code origin_error) {
   end(part, origin_error ? origin_error : fast_error);
 }
 
+void data_path::end(piece &part, std::error_code failure) {
+  if (failure && !part.of->outcome) {
+    part.of->outcome = failure;
+  }
+  end(part);
+}
+
 // A piece that a migration has carried out isn't in flight any more.
-void data_path::end(piece &part, std::error_code outcome) {
+void data_path::end(piece &part) {
   if (part.cell != nullptr) [[likely]] {
     state_.locks.leave(part);
   }
   request &of = *part.of;
-  if (outcome && !of.outcome) [[unlikely]] {
-    of.outcome = outcome;
-  }
   if (&part != &of.first) {
     free_pieces_.push(part);
   }
@@ -446,8 +464,8 @@ void data_path::split_waiting() {
   is_splitting_ = true;
   while (!unsplit_.empty()) {
     request &next = *unsplit_.front();
-    if (next.split_to == next.offset) {
-      begin(next);
+    if (next.op == operation::discard && next.split_to == next.offset) {
+      begin_discard(next);
     }
     unsplit_.pop(); // it may be completed by split()
     if (!split(next)) {
@@ -469,6 +487,10 @@ void data_path::complete(request &asked) {
   } else {
     state_.completed.push(asked);
   }
+}
+
+void data_path::begin_discard(const request &asked) {
+  discarding_.push_back({&asked, {}});
 }
 
 // What was discarded, and not written to meanwhile, counts as such from here on.

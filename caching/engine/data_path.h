@@ -28,6 +28,7 @@ class data_path {
 
   // Carries on with the pieces that have come back, and with those whose turn has come.
   void carry_on();
+  bool has_to_carry_on() const { return !state_.returned.empty() || state_.locks.has_admitted(); }
 
   bool is_idle() const { return nr_requests_ == 0; }
   // Reads of clean blocks that the origin answered because the fast device couldn't.
@@ -40,8 +41,9 @@ class data_path {
     std::vector<std::uint64_t> written;
   };
 
-  void begin(request &asked);
   bool split(request &asked);
+  void set_out(piece &part, request &of, origin_block block, std::uint64_t begin,
+               std::uint64_t end);
   void split_waiting();
   piece *take_piece(request &of);
   void let_go(piece &admitted);
@@ -62,8 +64,10 @@ class data_path {
   void take_back(piece &part);
   void failed_on_fast(piece &part, std::error_code error);
   void ended_on_both(piece &part, std::error_code origin_error);
-  void end(piece &part, std::error_code outcome);
+  void end(piece &part, std::error_code failure);
+  void end(piece &part);
   void complete(request &asked);
+  void begin_discard(const request &asked);
   void end_discard(const request &asked);
   bool is_any_discarded() const { return !state_.discards->empty() || !discarding_.empty(); }
   bool clear_discard(const piece &part);

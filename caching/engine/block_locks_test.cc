@@ -7,7 +7,7 @@ namespace {
 
 using operation = request::operation;
 
-class BlockLocks : public testing::Test {
+class block_locks_test : public testing::Test {
  protected:
   // A request for [begin, end) of a block, with its one piece.
   struct client {
@@ -46,14 +46,14 @@ class BlockLocks : public testing::Test {
   flow_set flows;
 };
 
-TEST_F(BlockLocks, ReadsShareARange) {
+TEST_F(block_locks_test, reads_share_a_range) {
   client one{operation::read, 0, 4096};
   client other{operation::read, 0, 4096};
   EXPECT_TRUE(locks.enter(one.part()));
   EXPECT_TRUE(locks.enter(other.part()));
 }
 
-TEST_F(BlockLocks, WritesShareABlockButNoRange) {
+TEST_F(block_locks_test, writes_share_a_block_but_no_range) {
   client one{operation::write, 0, 4096};
   client beside{operation::write, 4096, 8192};
   client over{operation::write, 4000, 4608};
@@ -66,7 +66,7 @@ TEST_F(BlockLocks, WritesShareABlockButNoRange) {
   EXPECT_EQ(locks.next_admitted(), &over.part());
 }
 
-TEST_F(BlockLocks, AReadWaitsForTheWriteBeforeIt) {
+TEST_F(block_locks_test, a_read_waits_for_the_write_before_it) {
   client write{operation::write, 0, 4096};
   client read{operation::read, 512, 1024};
   EXPECT_TRUE(locks.enter(write.part()));
@@ -75,7 +75,7 @@ TEST_F(BlockLocks, AReadWaitsForTheWriteBeforeIt) {
   EXPECT_EQ(locks.next_admitted(), &read.part());
 }
 
-TEST_F(BlockLocks, NothingOvertakesWhatWaitsForItsRange) {
+TEST_F(block_locks_test, nothing_overtakes_what_waits_for_its_range) {
   client first{operation::read, 0, 4096};
   client write{operation::write, 0, 4096};
   client late{operation::read, 0, 512};
@@ -91,7 +91,7 @@ TEST_F(BlockLocks, NothingOvertakesWhatWaitsForItsRange) {
   EXPECT_EQ(locks.next_admitted(), &late.part());
 }
 
-TEST_F(BlockLocks, OtherBlocksAreNotHeldUp) {
+TEST_F(block_locks_test, other_blocks_are_not_held_up) {
   bool is_held = false;
   start(hold(exclusion::all, is_held, finish));
   client elsewhere{operation::write, 0, 4096, 8};
@@ -99,7 +99,7 @@ TEST_F(BlockLocks, OtherBlocksAreNotHeldUp) {
   EXPECT_TRUE(locks.enter(elsewhere.part()));
 }
 
-TEST_F(BlockLocks, AMigrationWaitsForTheWritesInFlightAndKeepsOthersOut) {
+TEST_F(block_locks_test, a_migration_waits_for_the_writes_in_flight_and_keeps_others_out) {
   client before{operation::write, 0, 512};
   client after{operation::write, 4096, 8192};
   client read{operation::read, 4096, 8192};
@@ -119,7 +119,7 @@ TEST_F(BlockLocks, AMigrationWaitsForTheWritesInFlightAndKeepsOthersOut) {
   EXPECT_EQ(locks.next_admitted(), &after.part());
 }
 
-TEST_F(BlockLocks, TheSwitchOfAMappingKeepsEverythingOut) {
+TEST_F(block_locks_test, the_switch_of_a_mapping_keeps_everything_out) {
   client read{operation::read, 0, 512};
   EXPECT_TRUE(locks.enter(read.part()));
   bool is_held = false;
@@ -132,7 +132,7 @@ TEST_F(BlockLocks, TheSwitchOfAMappingKeepsEverythingOut) {
   EXPECT_TRUE(is_held);
 }
 
-TEST_F(BlockLocks, MigrationsOfABlockTakeTurns) {
+TEST_F(block_locks_test, migrations_of_a_block_take_turns) {
   bool is_first = false;
   bool is_second = false;
   flow_event finish_second{ready};
@@ -149,7 +149,7 @@ TEST_F(BlockLocks, MigrationsOfABlockTakeTurns) {
   EXPECT_FALSE(locks.has_migration(origin_block{7}));
 }
 
-TEST_F(BlockLocks, WhatIsPutBackComesBeforeWhatWaits) {
+TEST_F(block_locks_test, what_is_put_back_comes_before_what_waits) {
   client writer{operation::write, 0, 512};
   client waiting{operation::write, 0, 512};
   EXPECT_TRUE(locks.enter(writer.part()));

@@ -34,8 +34,6 @@ struct engine_io {
   bool is_background = false; // no request waits for it: others may go first
   bool may_trim = false;      // of write_zeroes: they need no room on the device
 
-  void *carrier = nullptr; // of whoever carries it out, until it is done
-
   // The engine's own.
   using handler = void (*)(void *context, engine_io &done, std::error_code error);
   handler on_done = nullptr;

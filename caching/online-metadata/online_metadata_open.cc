@@ -30,7 +30,8 @@ class damage_found final : public damage_sink {
   explicit damage_found(bool is_read_only) : is_read_only_{is_read_only} {}
 
   void found(const damage &found_damage) override {
-    if (found_damage.fatal && !fatal && !(is_read_only_ && found_damage.in == structure::space_map)) {
+    if (found_damage.fatal && !fatal &&
+        !(is_read_only_ && found_damage.in == structure::space_map)) {
       fatal = found_damage;
     }
     if (!first) {

@@ -1,4 +1,5 @@
 #include "base/testing/faulty_device.h"
+#include "base/testing/matchers.h"
 #include "caching/online-metadata/testing/stored_cache.h"
 
 namespace dmcache {
@@ -249,8 +250,7 @@ TEST_P(open_test, what_can_not_be_read_is_told) {
   const auto where = offset_of(metadata_block{block().mapping_root});
   on.fail_reads(where, where + 1);
   const auto opened = online_metadata::open(on, devices(cache_blocks));
-  ASSERT_FALSE(opened);
-  EXPECT_EQ(opened.error().kind, failure::environment);
+  ASSERT_THAT(opened, fails_with(failure::environment));
   EXPECT_EQ(opened.error().message,
             fmt::format("block {0}: Input/output error ({0}): run cache_check, and see "
                         "cache_repair",

@@ -4,6 +4,7 @@
 #include <cstdlib>
 #include <random>
 
+#include "base/testing/matchers.h"
 #include "base/testing/simulated_device.h"
 #include "caching/online-metadata/testing/metadata_session.h"
 
@@ -170,7 +171,7 @@ class random_use {
     auto block = read_superblock(on);
     if (block && block->is_needs_check()) {
       block->flags = block->flags & ~superblock::needs_check;
-      ASSERT_TRUE(commit_superblock(on, *block));
+      ASSERT_THAT(commit_superblock(on, *block), succeeds());
       image_.assign(on.contents().begin(), on.contents().end());
     }
   }

@@ -1,3 +1,4 @@
+#include "base/testing/matchers.h"
 #include "caching/online-metadata/testing/metadata_session.h"
 
 namespace dmcache {
@@ -157,7 +158,7 @@ TEST_P(clean_shutdown_test, a_small_device_takes_several_commits) {
     for (bool is_done = false; !is_done; ++nr_commits) {
       EXPECT_FALSE(sound_on(on).block.is_clean());
       const auto prepared = session.prepare();
-      ASSERT_TRUE(prepared);
+      ASSERT_THAT(prepared, succeeds());
       is_done = *prepared;
       ASSERT_TRUE(session.commit());
     }
@@ -181,7 +182,7 @@ TEST_P(clean_shutdown_test, what_becomes_dirty_between_its_commits_is_so) {
   std::uint64_t nr_commits = 0;
   for (bool is_done = false; !is_done; ++nr_commits) {
     const auto prepared = session.prepare();
-    ASSERT_TRUE(prepared);
+    ASSERT_THAT(prepared, succeeds());
     is_done = *prepared;
     ASSERT_TRUE(session.commit());
     if (!is_done) {
@@ -205,7 +206,7 @@ TEST_P(clean_shutdown_test, a_full_device_is_told_and_can_still_be_committed_to)
     ASSERT_TRUE(session.commit());
     prepared = session.prepare();
   }
-  ASSERT_FALSE(prepared);
+  ASSERT_THAT(prepared, fails_with(failure::failed));
   EXPECT_EQ(prepared.error().message,
             fmt::format("the metadata device is full: {} of 34 blocks are in use, and a clean "
                         "shutdown needs more: use a larger one (see cache_metadata_size)",

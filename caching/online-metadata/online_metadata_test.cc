@@ -1,3 +1,4 @@
+#include "base/testing/matchers.h"
 #include "caching/online-metadata/online_metadata.h"
 
 #include "base/testing/faulty_device.h"

@@ -1,5 +1,6 @@
 // What is suspected of the kernel's target, and what has been wrong with its commits: engine.md of
 // the project calls these S1 to S4, 6, 10 and 14.
+#include "base/testing/matchers.h"
 #include "caching/simulation/cache_test.h"
 
 namespace dmcache {
@@ -26,7 +27,7 @@ TEST_F(durability_test, a_fua_write_that_promotes_its_block_is_durable_when_it_c
   for (std::uint64_t seed = 0; seed < trials; ++seed) {
     with_seed(seed);
     open();
-    EXPECT_FALSE(in->perform(operation::write, whole(5), true));
+    EXPECT_THAT(in->perform(operation::write, whole(5), true), succeeds());
     EXPECT_TRUE(is_cached(5));
     EXPECT_EQ(in->engine().counts().promotions, 1U);
     in->cut_power();
@@ -40,12 +41,12 @@ TEST_F(durability_test, what_was_invalidated_does_not_come_back_after_a_power_cu
   for (std::uint64_t seed = 0; seed < trials; ++seed) {
     with_seed(seed);
     open();
-    EXPECT_FALSE(in->write(whole(3)));
-    EXPECT_TRUE(in->clean());
+    EXPECT_THAT(in->write(whole(3)), succeeds());
+    EXPECT_THAT(in->clean(), succeeds());
     shut_down();
     open(cache_mode::passthrough);
-    EXPECT_TRUE(in->message({"invalidate_cblocks", "0-8"}));
-    EXPECT_FALSE(in->write(part(3)));
+    EXPECT_THAT(in->message({"invalidate_cblocks", "0-8"}), succeeds());
+    EXPECT_THAT(in->write(part(3)), succeeds());
     in->cut_power();
     EXPECT_FALSE(is_mapped_on_media(3));
     ASSERT_FALSE(in->is_over()) << *in->violation();
@@ -68,8 +69,8 @@ TEST_F(durability_test, a_power_cut_in_passthrough_mode_does_not_bring_back_what
   for (std::uint64_t events = 0; events < 30; ++events) {
     with_seed(events);
     open();
-    EXPECT_FALSE(in->write(whole(3)));
-    EXPECT_TRUE(in->clean());
+    EXPECT_THAT(in->write(whole(3)), succeeds());
+    EXPECT_THAT(in->clean(), succeeds());
     shut_down();
     open(cache_mode::passthrough);
     in->submit(operation::write, part(3), true);
@@ -77,7 +78,7 @@ TEST_F(durability_test, a_power_cut_in_passthrough_mode_does_not_bring_back_what
     in->finish();
     in->cut_power();
     open();
-    EXPECT_TRUE(in->clean()); // whatever is mapped goes to the origin
+    EXPECT_THAT(in->clean(), succeeds()); // whatever is mapped goes to the origin
     in->read_everything();
     ASSERT_FALSE(in->is_over()) << *in->violation();
   }
@@ -88,9 +89,9 @@ TEST_F(durability_test, a_promoted_block_is_on_the_fast_device_before_it_is_mapp
   for (std::uint64_t seed = 0; seed < trials; ++seed) {
     with_seed(seed);
     open();
-    EXPECT_FALSE(in->perform(operation::write, whole(2), true));
+    EXPECT_THAT(in->perform(operation::write, whole(2), true), succeeds());
     cache(2);
-    EXPECT_FALSE(in->flush());
+    EXPECT_THAT(in->flush(), succeeds());
     policy->promotes = true;
     cache(3);
     in->advance(std::chrono::seconds{2});
@@ -104,20 +105,20 @@ TEST_F(durability_test, a_promoted_block_is_on_the_fast_device_before_it_is_mapp
 TEST_F(durability_test, metadata_that_cannot_be_written_are_given_up_and_say_so) {
   open();
   cache(1);
-  EXPECT_FALSE(in->flush());
+  EXPECT_THAT(in->flush(), succeeds());
   cache(2);
   fail(cache_device::metadata, device_operation::write, bytes{metadata_block_size});
-  EXPECT_TRUE(in->flush());
+  EXPECT_THAT(in->flush(), fails_with(std::errc::io_error));
   EXPECT_EQ(state().mode_of_metadata, metadata_mode::read_only);
-  EXPECT_TRUE(in->flush());
-  EXPECT_TRUE(in->perform(operation::write, part(1), true));
-  EXPECT_FALSE(in->read(part(1)));
-  EXPECT_FALSE(in->write(part(1)));
-  EXPECT_FALSE(in->read(part(2)));
-  EXPECT_FALSE(in->read(part(9)));
+  EXPECT_THAT(in->flush(), fails_with(std::errc::io_error));
+  EXPECT_THAT(in->perform(operation::write, part(1), true), fails_with(std::errc::io_error));
+  EXPECT_THAT(in->read(part(1)), succeeds());
+  EXPECT_THAT(in->write(part(1)), succeeds());
+  EXPECT_THAT(in->read(part(2)), succeeds());
+  EXPECT_THAT(in->read(part(9)), succeeds());
   EXPECT_FALSE(is_cached(9));
-  EXPECT_FALSE(in->message({"migration_threshold", "0"}));
-  EXPECT_FALSE(in->shut_down());
+  EXPECT_THAT(in->message({"migration_threshold", "0"}), fails_with(failure::failed));
+  EXPECT_THAT(in->shut_down(), fails_with(failure::failed));
   EXPECT_TRUE(in->media().block.is_needs_check());
   EXPECT_TRUE(is_mapped_on_media(1));
   EXPECT_FALSE(is_mapped_on_media(2));
@@ -131,12 +132,12 @@ TEST_F(durability_test, if_not_even_that_can_be_said_nothing_is_served_any_more)
   open();
   cache(1);
   fail(cache_device::metadata, device_operation::write);
-  EXPECT_TRUE(in->flush());
+  EXPECT_THAT(in->flush(), fails_with(std::errc::io_error));
   EXPECT_EQ(state().mode_of_metadata, metadata_mode::fail);
-  EXPECT_TRUE(in->read(part(1)));
-  EXPECT_TRUE(in->write(part(9)));
-  EXPECT_TRUE(in->flush());
-  EXPECT_FALSE(in->shut_down());
+  EXPECT_THAT(in->read(part(1)), fails_with(std::errc::io_error));
+  EXPECT_THAT(in->write(part(9)), fails_with(std::errc::io_error));
+  EXPECT_THAT(in->flush(), fails_with(std::errc::io_error));
+  EXPECT_THAT(in->shut_down(), fails_with(failure::failed));
   open();
 }
 
@@ -154,7 +155,7 @@ TEST_F(durability_test, a_cache_in_use_is_not_cleanly_shut_down_whatever_it_comm
   EXPECT_TRUE(in->media().block.is_clean());
   open();
   cache(2);
-  EXPECT_FALSE(in->flush());
+  EXPECT_THAT(in->flush(), succeeds());
   in->cut_power();
   EXPECT_FALSE(in->media().block.is_clean());
 }
@@ -165,7 +166,7 @@ TEST_F(durability_test, the_superblock_is_not_written_after_a_write_that_failed)
     with_seed(seed);
     open();
     cache(1);
-    EXPECT_FALSE(in->flush());
+    EXPECT_THAT(in->flush(), succeeds());
     cache(2);
     in->device(cache_device::metadata)
         .add_fault({.op = device_operation::write,
@@ -187,7 +188,7 @@ TEST_F(durability_test, the_superblock_is_not_written_after_a_flush_that_failed)
     open();
     cache(2);
     in->device(bad).add_fault({.op = device_operation::flush, .at_most = 1});
-    EXPECT_TRUE(in->flush());
+    EXPECT_THAT(in->flush(), fails_with(std::errc::io_error));
     in->cut_power();
     EXPECT_FALSE(is_mapped_on_media(2));
     EXPECT_TRUE(in->media().block.is_needs_check());

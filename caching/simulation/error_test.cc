@@ -1,4 +1,5 @@
 // I/O errors of the fast device and the origin: who hears of them, and what they must not spoil.
+#include "base/testing/matchers.h"
 #include "caching/simulation/cache_test.h"
 
 namespace dmcache {
@@ -18,7 +19,7 @@ TEST_F(error_test, the_origin_serves_a_clean_block_that_cannot_be_read_and_the_b
   open();
   cache(3);
   fail(cache_device::fast, device_operation::read);
-  EXPECT_FALSE(in->read(part(3)));
+  EXPECT_THAT(in->read(part(3)), succeeds());
   EXPECT_TRUE(in->settle());
   EXPECT_EQ(in->engine().counts().fast_errors_served, 1U);
   EXPECT_FALSE(is_cached(3));
@@ -28,8 +29,8 @@ TEST_F(error_test, of_a_dirty_block_it_is_an_error_of_that_request_alone) {
   open();
   make_dirty(3);
   fail(cache_device::fast, device_operation::read);
-  EXPECT_TRUE(in->read(part(3)));
-  EXPECT_FALSE(in->read(part(3)));
+  EXPECT_THAT(in->read(part(3)), fails_with(std::errc::io_error));
+  EXPECT_THAT(in->read(part(3)), succeeds());
   EXPECT_EQ(nr_dirty(), 1U);
 }
 
@@ -37,10 +38,10 @@ TEST_F(error_test, a_block_that_could_not_be_written_through_to_the_origin_is_di
   open(cache_mode::writethrough);
   cache(3);
   fail(cache_device::origin, device_operation::write);
-  EXPECT_TRUE(in->write(part(3)));
+  EXPECT_THAT(in->write(part(3)), fails_with(std::errc::io_error));
   EXPECT_EQ(nr_dirty(), 1U);
-  EXPECT_FALSE(in->read(whole(3)));
-  EXPECT_TRUE(in->clean());
+  EXPECT_THAT(in->read(whole(3)), succeeds());
+  EXPECT_THAT(in->clean(), succeeds());
   in->compare_clean_blocks();
 }
 
@@ -49,9 +50,9 @@ TEST_F(error_test, a_block_that_could_not_be_written_to_the_fast_device_goes) {
   cache(3);
   policy->promotes = false;
   fail(cache_device::fast, device_operation::write);
-  EXPECT_FALSE(in->write(part(3)));
+  EXPECT_THAT(in->write(part(3)), succeeds());
   EXPECT_FALSE(is_cached(3));
-  EXPECT_FALSE(in->read(whole(3)));
+  EXPECT_THAT(in->read(whole(3)), succeeds());
 }
 
 TEST_F(error_test, a_block_that_cannot_be_read_whole_is_not_promoted_but_served) {
@@ -59,8 +60,9 @@ TEST_F(error_test, a_block_that_cannot_be_read_whole_is_not_promoted_but_served)
   const bytes bad = to_bytes(sectors{3 * block_size + 60});
   in->device(cache_device::origin)
       .add_fault({.op = device_operation::read, .begin = bad, .end = bad + sector_size});
-  EXPECT_FALSE(in->read(part(3)));
-  EXPECT_TRUE(in->read({3 * block_size + 60, 3 * block_size + 61}));
+  EXPECT_THAT(in->read(part(3)), succeeds());
+  EXPECT_THAT(in->read({3 * block_size + 60, 3 * block_size + 61}),
+              fails_with(std::errc::io_error));
   EXPECT_TRUE(in->settle());
   EXPECT_FALSE(is_cached(3));
   EXPECT_EQ(policy->nr_free(), 8U);
@@ -69,7 +71,7 @@ TEST_F(error_test, a_block_that_cannot_be_read_whole_is_not_promoted_but_served)
 TEST_F(error_test, a_block_that_cannot_be_copied_is_not_promoted_but_served) {
   open();
   fail(cache_device::fast, device_operation::write, always);
-  EXPECT_FALSE(in->read(part(3)));
+  EXPECT_THAT(in->read(part(3)), succeeds());
   EXPECT_TRUE(in->settle());
   EXPECT_FALSE(is_cached(3));
   EXPECT_EQ(policy->nr_free(), 8U);
@@ -77,7 +79,7 @@ TEST_F(error_test, a_block_that_cannot_be_copied_is_not_promoted_but_served) {
 
 TEST_F(error_test, zeroes_take_the_place_of_nothing) {
   open();
-  EXPECT_FALSE(in->perform(operation::write_zeroes, whole(5)));
+  EXPECT_THAT(in->perform(operation::write_zeroes, whole(5)), succeeds());
   ASSERT_TRUE(in->settle());
   EXPECT_FALSE(is_cached(5));
   EXPECT_EQ(nr_ios(cache_device::origin, engine_io::operation::write_zeroes), 1U);
@@ -86,9 +88,9 @@ TEST_F(error_test, zeroes_take_the_place_of_nothing) {
 TEST_F(error_test, a_write_that_could_not_promote_its_block_goes_to_the_origin) {
   open();
   fail(cache_device::fast, device_operation::write, always);
-  EXPECT_FALSE(in->write(whole(3)));
+  EXPECT_THAT(in->write(whole(3)), succeeds());
   EXPECT_FALSE(is_cached(3));
-  EXPECT_FALSE(in->read(whole(3)));
+  EXPECT_THAT(in->read(whole(3)), succeeds());
 }
 
 TEST_F(error_test, a_block_that_cannot_be_written_back_stays_dirty_and_is_not_tried_all_the_time) {
@@ -104,7 +106,7 @@ TEST_F(error_test, a_block_that_cannot_be_written_back_stays_dirty_and_is_not_tr
   EXPECT_LE(nr_ios(cache_device::origin, engine_io::operation::write) - before, 11U);
   EXPECT_EQ(nr_dirty(), 1U);
   in->device(cache_device::origin).clear_faults();
-  EXPECT_TRUE(in->clean());
+  EXPECT_THAT(in->clean(), succeeds());
 }
 
 TEST_F(error_test, blocks_that_cannot_settle_are_not_written_back_all_the_time) {
@@ -114,7 +116,7 @@ TEST_F(error_test, blocks_that_cannot_settle_are_not_written_back_all_the_time) 
   }
   make_dirty(3); // and none is free: there is a hurry
   fail(cache_device::origin, device_operation::flush, always);
-  EXPECT_FALSE(in->clean());
+  EXPECT_THAT(in->clean(), fails_with(failure::failed));
   in->advance(std::chrono::seconds{10});
   EXPECT_LE(nr_ios(cache_device::origin, engine_io::operation::write), 12U);
   EXPECT_EQ(nr_dirty(), 1U);
@@ -136,7 +138,7 @@ TEST_F(error_test, cleaning_goes_on_although_another_block_could_not_be_promoted
   make_dirty(3);
   fail(cache_device::fast, device_operation::write);
   in->submit(operation::write, whole(5));
-  EXPECT_TRUE(in->clean());
+  EXPECT_THAT(in->clean(), succeeds());
   EXPECT_EQ(in->engine().counts().migration_errors, 1U);
   EXPECT_EQ(nr_dirty(), 0U);
 }
@@ -158,14 +160,14 @@ TEST_F(error_test, a_flush_that_failed_unheard_is_told_to_the_next_one_who_flush
   devices.fast.failed_flush_loses = true;
   open();
   make_dirty(3);
-  EXPECT_FALSE(in->flush());
-  EXPECT_FALSE(in->write(part(3)));
+  EXPECT_THAT(in->flush(), succeeds());
+  EXPECT_THAT(in->write(part(3)), succeeds());
   fail(cache_device::fast, device_operation::flush);
   policy->write_back(0);
   in->advance(std::chrono::seconds{3});
   EXPECT_EQ(state().failed_flushes, 1U);
-  EXPECT_TRUE(in->flush());
-  EXPECT_FALSE(in->flush());
+  EXPECT_THAT(in->flush(), fails_with(std::errc::io_error));
+  EXPECT_THAT(in->flush(), succeeds());
 }
 
 TEST_F(error_test, a_flush_that_lost_a_part_of_a_write_under_way_is_told_once_more_after_it) {
@@ -173,29 +175,29 @@ TEST_F(error_test, a_flush_that_lost_a_part_of_a_write_under_way_is_told_once_mo
   devices.fast.failed_flush_loses = true;
   open();
   cache(3);
-  EXPECT_FALSE(in->flush());
+  EXPECT_THAT(in->flush(), succeeds());
   policy->promotes = false;
   in->carrier().set_latency(cache_device::origin, {slow, slow, 0, {}});
   in->submit(operation::write, {4 * block_size - 2, 4 * block_size + 2}); // half of it is cached
   in->carrier().set_latency(cache_device::origin, {});
   in->advance(std::chrono::milliseconds{1});
   fail(cache_device::fast, device_operation::flush);
-  EXPECT_TRUE(in->flush());
+  EXPECT_THAT(in->flush(), fails_with(std::errc::io_error));
   EXPECT_EQ(in->nr_under_way(), 1U);
   EXPECT_TRUE(in->finish());
-  EXPECT_TRUE(in->flush());
-  EXPECT_FALSE(in->flush());
+  EXPECT_THAT(in->flush(), fails_with(std::errc::io_error));
+  EXPECT_THAT(in->flush(), succeeds());
 }
 
 TEST_F(error_test, after_a_failed_flush_the_cache_is_not_cleanly_shut_down) {
   devices.origin.failed_flush_loses = true;
   open(cache_mode::writethrough);
   cache(3);
-  EXPECT_FALSE(in->write(part(3)));
+  EXPECT_THAT(in->write(part(3)), succeeds());
   fail(cache_device::origin, device_operation::flush);
-  EXPECT_TRUE(in->flush());
-  EXPECT_FALSE(in->flush());
-  EXPECT_FALSE(in->shut_down());
+  EXPECT_THAT(in->flush(), fails_with(std::errc::io_error));
+  EXPECT_THAT(in->flush(), succeeds());
+  EXPECT_THAT(in->shut_down(), fails_with(failure::failed));
   EXPECT_FALSE(in->media().block.is_clean());
   EXPECT_FALSE(in->media().block.is_needs_check());
 }
@@ -258,7 +260,7 @@ TEST_F(lost_copy_test, is_not_mapped) {
   in->submit(operation::read, part(2));
   while (nr_ios(cache_device::fast, engine_io::operation::write) < 2 && in->step()) {
   }
-  EXPECT_TRUE(in->flush());
+  EXPECT_THAT(in->flush(), fails_with(std::errc::io_error));
   EXPECT_TRUE(in->settle());
   EXPECT_FALSE(is_cached(2));
   cache(2);
@@ -269,7 +271,7 @@ TEST_F(lost_copy_test, is_not_committed_if_it_was_mapped_before_the_flush_had_fa
   constexpr instant quick = std::chrono::microseconds{1};
   open();
   cache(1);
-  EXPECT_FALSE(in->flush());
+  EXPECT_THAT(in->flush(), succeeds());
   fail(cache_device::fast, device_operation::flush);
   in->submit(operation::read, part(2));
   while (nr_ios(cache_device::fast, engine_io::operation::write) < 6 && in->step()) {

@@ -1,5 +1,6 @@
 // From one life of a cache to the next: what has been wrong with that elsewhere is numbered 3, 7,
 // 11, 12 and 13 in engine.md of the project.
+#include "base/testing/matchers.h"
 #include "caching/simulation/cache_test.h"
 
 namespace dmcache {
@@ -18,7 +19,7 @@ class reopen_test : public cache_test, public testing::WithParamInterface<std::u
   // Caches that many blocks, of which those are dirty.
   void fill(std::uint64_t count, const std::function<bool(std::uint64_t)> &is_dirty) {
     for (std::uint64_t block = 0; block < count; ++block) {
-      EXPECT_FALSE(is_dirty(block) ? in->write(whole(block)) : in->read(part(block)));
+      EXPECT_THAT(is_dirty(block) ? in->write(whole(block)) : in->read(part(block)), succeeds());
       ASSERT_TRUE(in->settle());
     }
   }
@@ -61,7 +62,7 @@ TEST_P(reopen_test, a_start_that_ends_in_a_power_cut_spoils_no_commit_that_it_fi
     devices.seed = seed;
     open();
     cache(1);
-    EXPECT_FALSE(in->flush());
+    EXPECT_THAT(in->flush(), succeeds());
     cache(2);
     in->submit(operation::flush, {});
     const auto nr_flushes = nr_ios(cache_device::metadata, engine_io::operation::flush);
@@ -84,14 +85,14 @@ TEST_P(reopen_test, a_start_that_ends_in_a_power_cut_spoils_no_commit_that_it_fi
 TEST_P(reopen_test, a_flush_covers_what_one_had_written_who_was_killed) {
   open();
   make_dirty(3);
-  EXPECT_FALSE(in->flush());
-  EXPECT_FALSE(in->write(part(3)));
+  EXPECT_THAT(in->flush(), succeeds());
+  EXPECT_THAT(in->write(part(3)), succeeds());
   in->kill();
   open();
   policy->promotes = false;
   in->read_everything();
   const auto before = nr_ios(cache_device::fast, engine_io::operation::flush);
-  EXPECT_FALSE(in->flush());
+  EXPECT_THAT(in->flush(), succeeds());
   EXPECT_EQ(nr_ios(cache_device::fast, engine_io::operation::flush), before + 1);
   in->cut_power();
 }
@@ -117,7 +118,7 @@ TEST_P(reopen_test, a_shutdown_that_takes_long_writes_the_hints_of_one_time) {
     return result<std::unique_ptr<dmcache::policy>>{
         std::make_unique<aging_policy>(geometry.nr_cache_blocks)};
   };
-  ASSERT_TRUE(in->open(how));
+  ASSERT_THAT(in->open(how), succeeds());
   cache(3);
   in->carrier().set_latency(cache_device::metadata, {slow, slow, 0, {}});
   shut_down(); // the world compares
@@ -130,13 +131,13 @@ TEST_P(reopen_test, a_reload_that_failed_can_be_tried_again) {
   engine_options wrong = options();
   wrong.policy = "none";
   for (int i = 0; i < 3; ++i) {
-    EXPECT_FALSE(in->reload(options(cache_mode::passthrough)));
-    EXPECT_FALSE(in->reload(wrong));
-    EXPECT_FALSE(in->write(part(3)));
+    EXPECT_THAT(in->reload(options(cache_mode::passthrough)), fails_with(failure::failed));
+    EXPECT_THAT(in->reload(wrong), fails_with(failure::failed));
+    EXPECT_THAT(in->write(part(3)), succeeds());
   }
-  EXPECT_TRUE(in->reload(options(cache_mode::writethrough)));
+  EXPECT_THAT(in->reload(options(cache_mode::writethrough)), succeeds());
   EXPECT_EQ(nr_dirty(), 1U);
-  EXPECT_FALSE(in->write(part(3)));
+  EXPECT_THAT(in->write(part(3)), succeeds());
   in->read_everything();
 }
 
@@ -162,11 +163,11 @@ TEST_P(reopen_test, no_metadata_block_is_released_twice_or_lost) {
   open();
   for (std::uint64_t i = 0; i < 700; i += 50) {
     for (std::uint64_t block = i; block < i + 50; ++block) {
-      EXPECT_FALSE(in->write(whole(block)));
+      EXPECT_THAT(in->write(whole(block)), succeeds());
     }
-    EXPECT_FALSE(in->flush());
+    EXPECT_THAT(in->flush(), succeeds());
   }
-  EXPECT_TRUE(in->clean());
+  EXPECT_THAT(in->clean(), succeeds());
   for (std::uint64_t block = 0; block < 700; block += 7) {
     policy->demote(block);
   }
@@ -185,7 +186,7 @@ TEST_P(reopen_test, what_is_clean_is_clean_after_a_clean_shutdown_and_what_is_di
   }
   open();
   EXPECT_EQ(nr_dirty(), 2U);
-  EXPECT_TRUE(in->clean());
+  EXPECT_THAT(in->clean(), succeeds());
   shut_down();
   EXPECT_EQ(nr_dirty_on_media(), 0U);
   EXPECT_EQ(in->media().mappings.size(), 8U);
@@ -246,9 +247,9 @@ TEST_P(reopen_test, hints_are_believed_of_the_same_policy_and_major_version_only
 TEST_P(reopen_test, statistics_and_discards_are_kept_by_a_clean_shutdown) {
   open();
   cache(5);
-  EXPECT_FALSE(in->read(part(5)));
-  EXPECT_FALSE(in->write(part(5)));
-  EXPECT_FALSE(in->perform(operation::discard, whole(9, 2)));
+  EXPECT_THAT(in->read(part(5)), succeeds());
+  EXPECT_THAT(in->write(part(5)), succeeds());
+  EXPECT_THAT(in->perform(operation::discard, whole(9, 2)), succeeds());
   shut_down();
   EXPECT_EQ(in->media().block.read_misses, 1U);
   EXPECT_EQ(in->media().block.read_hits, 1U);

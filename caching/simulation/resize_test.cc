@@ -1,6 +1,7 @@
 // Devices of another size: what has been wrong with that elsewhere is numbered 1, 2, 5 and 9 in
 // engine.md of the project.
 #include "base/memory_device.h"
+#include "base/testing/matchers.h"
 #include "caching/simulation/cache_test.h"
 
 namespace dmcache {
@@ -27,7 +28,7 @@ TEST_F(resize_test, a_shrunk_fast_device_drops_the_clean_blocks_beyond_its_end) 
   EXPECT_TRUE(is_cached(4));
   EXPECT_FALSE(is_cached(5));
   in->read_everything();
-  EXPECT_FALSE(in->write(whole(6)));
+  EXPECT_THAT(in->write(whole(6)), succeeds());
   shut_down();
 }
 
@@ -87,9 +88,9 @@ TEST_F(resize_test, the_origin_is_as_long_as_it_is_said_to_be) {
 TEST_F(resize_test, a_last_block_that_is_not_whole_is_never_cached) {
   open();
   const sector_range last{24 * block_size, 24 * block_size + 8};
-  EXPECT_FALSE(in->write(last));
-  EXPECT_FALSE(in->read(last));
-  EXPECT_FALSE(in->write({23 * block_size, 24 * block_size + 8}));
+  EXPECT_THAT(in->write(last), succeeds());
+  EXPECT_THAT(in->read(last), succeeds());
+  EXPECT_THAT(in->write({23 * block_size, 24 * block_size + 8}), succeeds());
   ASSERT_TRUE(in->settle());
   EXPECT_FALSE(is_cached(24));
   EXPECT_TRUE(is_cached(23));
@@ -126,7 +127,7 @@ TEST_F(resize_test, a_shrunk_origin_is_refused_if_dirty_blocks_lie_beyond_its_en
             "the origin has 10 blocks, and 1 dirty blocks are mapped to beyond its end: the first "
             "is cache block 2, mapped to origin block 10");
   open();
-  EXPECT_TRUE(in->clean());
+  EXPECT_THAT(in->clean(), succeeds());
   shut_down();
   EXPECT_EQ(refusal(options(), {}, blocks(10)), "");
 }
@@ -173,14 +174,14 @@ class huge_origin : public testing::Test {
     engine->submit(one);
     run();
     EXPECT_EQ(engine->next_completed(), &one);
-    EXPECT_FALSE(one.outcome);
+    EXPECT_THAT(one.outcome, succeeds());
   }
   void shut_down() {
     control ending;
     engine->shut_down(ending);
     run();
     ASSERT_EQ(engine->next_finished(), &ending);
-    EXPECT_TRUE(ending.outcome);
+    EXPECT_THAT(ending.outcome, succeeds());
   }
 
   memory_device metadata{bytes{64 * metadata_block_size}};

@@ -1,5 +1,5 @@
-// What is suspected of the kernel's target, and what has been wrong with its commits: cases S1 to S4,
-// 6, 10 and 14 in caching/engine/engine.md, whose numbers stand before the tests.
+// What is suspected of the kernel's target, and what has been wrong with its commits: cases S1 to
+// S4, 6, 10 and 14 in caching/engine/engine.md, whose numbers stand before the tests.
 #include "caching/simulation/cache_test.h"
 
 namespace dmcache {

@@ -1,5 +1,5 @@
-// From one life of a cache to the next: what has been wrong with that elsewhere is cases 3, 7, 11, 12
-// and 13 in caching/engine/engine.md, whose numbers stand before the tests.
+// From one life of a cache to the next: what has been wrong with that elsewhere is cases 3, 7, 11,
+// 12 and 13 in caching/engine/engine.md, whose numbers stand before the tests.
 #include "caching/simulation/cache_test.h"
 
 namespace dmcache {

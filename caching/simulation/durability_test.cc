@@ -1,5 +1,5 @@
-// What is suspected of the kernel's target, and what has been wrong with its commits: engine.md of
-// the project calls these S1 to S4, 6, 10 and 14.
+// What is suspected of the kernel's target, and what has been wrong with its commits: cases S1 to
+// S4, 6, 10 and 14 in caching/engine/engine.md, whose numbers stand before the tests.
 #include "base/testing/matchers.h"
 #include "caching/simulation/cache_test.h"
 

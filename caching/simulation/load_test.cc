@@ -1,4 +1,4 @@
-// A cache under load: who waits for whom, and how long; number 8 in engine.md of the project.
+// A cache under load: who waits for whom, and how long; case 8 in caching/engine/engine.md.
 #include <numeric>
 
 #include "base/testing/matchers.h"

@@ -1,4 +1,4 @@
-// Passthrough mode: what has been wrong with it elsewhere is number 4 in engine.md of the project.
+// Passthrough mode: what has been wrong with it elsewhere is case 4 in caching/engine/engine.md.
 #include "base/testing/matchers.h"
 #include "caching/simulation/cache_test.h"
 

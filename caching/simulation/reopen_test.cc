@@ -1,5 +1,5 @@
-// From one life of a cache to the next: what has been wrong with that elsewhere is numbered 3, 7,
-// 11, 12 and 13 in engine.md of the project.
+// From one life of a cache to the next: what has been wrong with that elsewhere is cases 3, 7, 11,
+// 12 and 13 in caching/engine/engine.md, whose numbers stand before the tests.
 #include "base/testing/matchers.h"
 #include "caching/simulation/cache_test.h"
 
@@ -141,7 +141,7 @@ TEST_P(reopen_test, a_reload_that_failed_can_be_tried_again) {
   in->read_everything();
 }
 
-// 7: an array block has 510 mappings in it.
+// 7: an array block has 509 mappings in it.
 TEST_P(reopen_test, mappings_on_both_sides_of_an_array_block_s_end_are_kept) {
   for (const std::uint64_t count : {509U, 510U, 511U, 1021U}) {
     use_blocks(count);

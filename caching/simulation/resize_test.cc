@@ -1,5 +1,5 @@
-// Devices of another size: what has been wrong with that elsewhere is numbered 1, 2, 5 and 9 in
-// engine.md of the project.
+// Devices of another size: what has been wrong with that elsewhere is cases 1, 2, 5 and 9 in
+// caching/engine/engine.md, whose numbers stand before the tests.
 #include "base/memory_device.h"
 #include "base/testing/matchers.h"
 #include "caching/simulation/cache_test.h"

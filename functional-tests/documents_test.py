@@ -1,0 +1,60 @@
+"""What the documents say of the code and its tests, where that can be compared."""
+
+import re
+import unittest
+
+from fixture_images import SOURCE
+from rules_test import LAYERS
+
+DOCUMENTS = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "bench/README.md",
+             "caching/engine/engine.md", "persistent-data/format.md"]
+CITATION = re.compile(r"`([\w/-]+_test\.(?:cc|py))`:\s+(`\w+`(?:,\s+`\w+`)*)")
+
+
+def text_of(document):
+    return (SOURCE / document).read_text()
+
+
+def test_files(cited):
+    """Those that a path, or its end, names."""
+    return [path for suffix in ("cc", "py") for path in SOURCE.rglob(f"*_test.{suffix}")
+            if f"/{path.relative_to(SOURCE)}".endswith(f"/{cited}")
+            and "build" not in path.relative_to(SOURCE).parts]
+
+
+class Documents(unittest.TestCase):
+    def test_tests_that_are_cited_exist(self):
+        cited = 0
+        for document in DOCUMENTS:
+            for file, names in CITATION.findall(text_of(document)):
+                with self.subTest(document, file=file):
+                    found = test_files(file)
+                    self.assertEqual(len(found), 1)
+                    code = found[0].read_text()
+                    for name in re.findall(r"\w+", names):
+                        cited += 1
+                        is_there = re.search(rf"\bTEST\w*\(\s*\w+,\s*{name}\)|\bdef {name}\(", code)
+                        self.assertTrue(is_there, f"{file} has no test {name}")
+        self.assertGreater(cited, 50)
+
+    def test_the_picture_has_the_arrows_of_the_layers(self):
+        picture = re.search(r"```mermaid\n(.*?)```", text_of("ARCHITECTURE.md"), re.S)[1]
+        names = dict(re.findall(r'\b(\w+)\["([^"<]*)', picture))
+        arrows = set()
+        for source, targets in re.findall(r"^ *(\w+).* --> (.*)$", picture, re.M):
+            for target in targets.split(" & "):
+                arrows.add((names[source], names[re.match(r"\w+", target)[0]]))
+        self.assertEqual(arrows, {(layer, each) for layer in LAYERS for each in LAYERS[layer]})
+
+    def test_documents_that_are_named_are_there(self):
+        for document in DOCUMENTS:
+            for named in re.findall(r"`([\w/-]+\.md)`", text_of(document)):
+                if named != "engine.md" and named != "format.md":  # beside what is spoken of
+                    self.assertTrue((SOURCE / named).exists(), f"{document}: {named}")
+
+    def test_the_readme_fits_three_screens(self):
+        self.assertLessEqual(len(text_of("README.md").splitlines()), 150)
+
+
+if __name__ == "__main__":
+    unittest.main()

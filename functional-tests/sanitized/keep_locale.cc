@@ -1,4 +1,4 @@
 // In the place of the C library's: see nbdkit.in.
 #include <clocale>
 
-extern "C" [[gnu::visibility("default")]] void freelocale(locale_t /*which*/) noexcept {}
+extern "C" [[gnu::visibility("default")]] void freelocale(locale_t /*unused*/) noexcept {}

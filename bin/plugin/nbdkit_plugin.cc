@@ -45,8 +45,8 @@ constexpr std::uint64_t max_preferred = 1U << 20;
 
 constexpr std::chrono::seconds grace{3}; // for clients to go, once the cache is shut down
 
-// The exit status of this process whenever nbdkit doesn't decide about it. It says whether the cache
-// was cleanly shut down.
+// The exit status of this process whenever nbdkit doesn't decide about it. It says whether the
+// cache was cleanly shut down.
 std::atomic<int> exit_status{EXIT_SUCCESS};
 
 class served_cache {
@@ -140,8 +140,8 @@ void served_cache::shut_down() {
   }
 }
 
-// When this has ended, clients are told that the cache is shut down, and nothing is lost if they are
-// cut off.
+// When this has ended, clients are told that the cache is shut down, and nothing is lost if they
+// are cut off.
 void served_cache::shut_down_and_end() {
   // A supervisor may start a process again that was killed by a signal. One that was told to end is
   // not to come back, even if nbdkit aborts now.
@@ -317,8 +317,8 @@ int trim(void * /*handle*/, std::uint32_t count, std::uint64_t offset, std::uint
   return carry_out(request::operation::discard, count, offset, flags, nullptr, "trim");
 }
 
-// Whether zeroing is faster than writing is up to the file systems of the devices, so nothing can be
-// promised.
+// Whether zeroing is faster than writing is up to the file systems of the devices, so nothing can
+// be promised.
 int zero(void * /*handle*/, std::uint32_t count, std::uint64_t offset, std::uint32_t flags) {
   if ((flags & NBDKIT_FLAG_FAST_ZERO) != 0) {
     nbdkit_set_error(ENOTSUP);

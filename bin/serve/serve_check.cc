@@ -10,19 +10,19 @@
 namespace dmcache {
 namespace {
 
-// The error of the cache whose metadata these are.
-std::unexpected<error> of(const std::string &path, const error &what) {
-  return fail(what.kind, fmt::format("{} ({})", what.message, path));
+// The same error, with the path of the metadata that it is about.
+std::unexpected<error> with_path(const std::string &path, const error &found) {
+  return fail(found.kind, fmt::format("{} ({})", found.message, path));
 }
 
-// Nothing that could be of use to somebody is ever formatted.
+// What somebody might still need is never formatted.
 result<> check_that_nothing_is_lost(device &metadata, const std::string &path) {
   if (auto checked = check_that_no_cache_is_lost(metadata, path); !checked) {
     return checked;
   }
   const auto is_blank = holds_nothing(metadata);
   if (!is_blank) {
-    return of(path, is_blank.error());
+    return with_path(path, is_blank.error());
   }
   if (*is_blank) {
     return {};
@@ -40,7 +40,7 @@ result<> check_that_nothing_is_lost(device &metadata, const std::string &path) {
 result<> check_that_it_holds_a_cache(device &metadata, const std::string &path) {
   const auto is_blank = holds_nothing(metadata);
   if (!is_blank) {
-    return of(path, is_blank.error());
+    return with_path(path, is_blank.error());
   }
   if (!*is_blank) {
     return {};
@@ -71,7 +71,7 @@ result<> check_before_serving(const cache_paths &paths, const engine_options &op
   if (!activated && activated.error().kind == failure::usage) { // a policy's name or setting
     return std::unexpected{activated.error()};
   }
-  return activated ? result<>{} : of(paths.metadata, activated.error());
+  return activated ? result<>{} : with_path(paths.metadata, activated.error());
 }
 
 } // namespace dmcache

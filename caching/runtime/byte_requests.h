@@ -1,9 +1,9 @@
 // Carries out requests that begin or end within a sector by requests of whole sectors.
 //
-// A write to a part of a sector reads the sector and writes it back changed. If another write to the
-// sector came between the two, its bytes would be undone. So the sector is locked meanwhile: writes
-// that arrive wait until it is unlocked, and the reading waits for writes that are under way, since
-// requests that overlap are carried out in the order in which they came.
+// A write to a part of a sector reads the sector and writes it back changed. If another write to
+// the sector came between the two, its bytes would be undone. So the sector is locked meanwhile:
+// writes that arrive wait until it is unlocked, and the reading waits for writes that are under
+// way, since requests that overlap are carried out in the order in which they came.
 #pragma once
 
 #include <system_error>

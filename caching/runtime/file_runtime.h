@@ -1,8 +1,8 @@
 // Runs an engine on files from one event loop, in one thread.
 //
-// All I/O, of requests, migrations and commits alike, goes past the page cache and through one queue
-// to the three files. Each round of the loop hands all new I/O to the kernel in one call, and takes
-// back all that has ended. The loop never blocks, except on discards where the kernel has no
+// All I/O, of requests, migrations and commits alike, goes past the page cache and through one
+// queue to the three files. Each round of the loop hands all new I/O to the kernel in one call, and
+// takes back all that has ended. The loop never blocks, except on discards where the kernel has no
 // asynchronous way to do them.
 #pragma once
 

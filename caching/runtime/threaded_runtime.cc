@@ -338,8 +338,8 @@ void runtime::work() {
   }
 }
 
-// No tick becomes due earlier while this thread sleeps: the engine reckons from the time of the last
-// tick, and only a tick changes that.
+// No tick becomes due earlier while this thread sleeps: the engine reckons from the time of the
+// last tick, and only a tick changes that.
 void runtime::keep_time() {
   const inside entered{*this};
   while (!is_stopping_) {

@@ -78,8 +78,8 @@ class runtime final : public threaded_runtime, private sector_requests {
   bytes origin_size() const override { return origin_size_; }
 
  private:
-  // Both are for a scope of a function: the thread may use the engine, or, within such a scope, it
-  // may not for a while. On its way out it wakes all for whom the engine had something.
+  // A thread may use the engine for as long as an `inside` of its own lives, except while there is an
+  // `outside` as well. Whenever it leaves, it wakes the threads for which the engine had something.
   class SCOPED_CAPABILITY inside {
    public:
     explicit inside(runtime &of) ACQUIRE(of.mutex_) : of_{of} { of.mutex_.lock(); }
@@ -129,8 +129,8 @@ class runtime final : public threaded_runtime, private sector_requests {
 
   std::optional<result<>> closed_ GUARDED_BY(closing_);
 
-  // None after close(), which comes when the engine wants no more I/O. An I/O of the engine's is
-  // over before that, and may use them without the lock; all others take a share of them with it.
+  // None after close(). I/O of the engine's ends before that, so it uses the files without the lock.
+  // All others copy this pointer while they hold the lock.
   std::shared_ptr<const blocking_files> files_;
 
   std::unique_ptr<cache_engine> engine_ PT_GUARDED_BY(mutex_);

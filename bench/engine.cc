@@ -1,8 +1,8 @@
 // Measures the engine on real files: bench_engine [FOLDER [ROUNDS]]. FOLDER takes sparse files with
 // 1 GB in them. Prints what was measured beside its bar, and exits with 1 if a bar is missed.
 //
-// The raw fast file and hits on it through the engine take turns, in short rounds, and medians
-// count: others use the machine, too.
+// Others use the machine as well, so reads of the raw fast file and hits through the engine take
+// turns, in short rounds, and medians are compared.
 
 #include <fcntl.h>
 #include <sys/wait.h>
@@ -40,9 +40,9 @@ constexpr auto latency_round_length = 1s;
 constexpr std::uint64_t nr_counted = 20000; // hits, of which the instructions are counted
 constexpr double rate_bar = 0.95;
 constexpr double instruction_bar = 800;
-constexpr double memory_bar = 32; // bytes a cache block
-constexpr double open_bar = 0.5;  // s, as is the next
-constexpr double close_bar = 0.5;
+constexpr double memory_bar = 32; // bytes for a cache block
+constexpr double open_bar = 0.5;  // seconds
+constexpr double close_bar = 0.5; // seconds
 constexpr double latency_bar = 2; // times the quiet one
 
 double median(std::vector<double> of) {
@@ -216,8 +216,8 @@ double raw_p99_while(raw_loop &raw, const std::function<void()> &something) {
   return all.p99() / 1000;
 }
 
-// The devices of this cache are files on one disk, which is slower while blocks are copied from one
-// to another, whoever reads: the bar is held against that.
+// The devices of this cache are files on one disk, which is slower for everybody while blocks are
+// copied from one to another. So the bar is a multiple of what raw reads take meanwhile.
 bool measure_latencies(const bench_cache &cache, file_runtime &runtime, int rounds) {
   const file_descriptor file = open_raw(cache.paths().fast);
   raw_loop raw{file.get(), cache.fast_offsets()};

@@ -64,7 +64,7 @@ class command_line {
   // Returns the exit code if nothing is left to do: help was shown, or the usage is wrong.
   std::optional<int> parse(std::span<const std::string> arguments);
 
-  // Does the same, and refuses a command line that lacks one of these options.
+  // Does what parse() does, and refuses a command line that lacks one of these options.
   std::optional<int> parse_with(std::span<const std::string> arguments,
                                 std::initializer_list<const char *> needed);
 

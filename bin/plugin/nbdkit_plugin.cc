@@ -269,7 +269,7 @@ int carry_out(request &wanted, const char *verb) {
   if (!failed) [[likely]] {
     return 0;
   }
-  // With this error the engine refuses requests that come while it is shut down, or later.
+  // This is how the engine refuses requests that come during its shutdown, or after it.
   const bool is_shut_down = failed == std::errc::no_such_device;
   // The reason stands in the log already, since the runtime has told it. The client learns of the
   // error from what this returns.

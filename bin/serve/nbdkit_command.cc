@@ -106,7 +106,7 @@ result<std::vector<std::string>> nbdkit_command(const serve_options &options) {
     return std::unexpected{plugin.error()};
   }
   std::vector<std::string> command{*nbdkit, "--foreground", "--exit-with-parent"};
-  if (options.port) { // no host but this one is let in
+  if (options.port) { // only clients on this host can connect
     command.insert(command.end(),
                    {"--ipaddr", "localhost", "--port", fmt::format("{}", *options.port)});
   } else {

@@ -116,7 +116,7 @@ result<> bench_cache::fill_origin() const {
   return origin.finish();
 }
 
-// As a cache that was in use left them, with the hints of its policy.
+// The metadata are what a cache in use leaves behind, with the hints of its policy.
 result<> bench_cache::make_metadata() const {
   new_file file{paths_.metadata, metadata_size};
   file.fill(0, metadata_size, 0);

@@ -1,6 +1,6 @@
 // The cache that the engine is measured on: a million blocks of 32 KiB, loaded with random blocks
-// of the origin, and some that are free. The three files are sparse; of the blocks that are used,
-// the first 4 KiB are really there, or the device would have nothing to do.
+// of the origin, and some free ones. The three files are sparse. Only of the blocks that are used
+// the first 4 KiB are really there, so that the device has something to do.
 #pragma once
 
 #include <cstdint>
@@ -17,21 +17,22 @@ class bench_cache {
   static constexpr std::uint64_t block_size = 32 << 10;
   static constexpr std::uint64_t nr_loaded = 1000000;
   static constexpr std::uint64_t nr_cache_blocks = nr_loaded + 8000;
-  // Of the used blocks, so many can be written back.
+  // How many of the used blocks can be written back.
   static constexpr std::uint64_t nr_to_write_back = 4000;
 
-  // In a folder, where prepare() has been called once.
+  // For each folder prepare() must have been called once.
   explicit bench_cache(const std::string &folder);
 
   // Makes the files.
   result<> prepare() const;
 
   const cache_paths &paths() const { return paths_; }
-  // Of the used blocks, in the same order, where they begin on the fast device, and where on the
-  // origin. The first 4 KiB of each are what is read and written.
+  // Where the used blocks begin on the fast device, and, in the same order, on the origin. Only the
+  // first 4 KiB of each are read and written.
   const std::vector<std::uint64_t> &fast_offsets() const { return fast_offsets_; }
   const std::vector<std::uint64_t> &origin_offsets() const { return origin_offsets_; }
-  // Where blocks of the origin begin that are not cached: as many as there are free cache blocks.
+  // Where some blocks of the origin begin that are not cached. They are as many as there are free
+  // cache blocks.
   const std::vector<std::uint64_t> &uncached_offsets() const { return uncached_offsets_; }
 
  private:

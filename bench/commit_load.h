@@ -1,5 +1,4 @@
-// Keeps an engine committing: promotes a block by writing all of it, has that made durable, and
-// begins again.
+// Keeps an engine committing: writes a whole block, which promotes it, flushes, and begins again.
 #pragma once
 
 #include <algorithm>
@@ -15,7 +14,7 @@ namespace dmcache {
 
 class commit_load final : public request_client {
  public:
-  // Each of `uncached`, where blocks of the origin begin, is used once; with none left it rests.
+  // `uncached` are the offsets of blocks of the origin. Each is used once; then the load ends.
   commit_load(file_runtime &runtime, std::span<const std::uint64_t> uncached)
       : runtime_{runtime}, uncached_{uncached} {
     std::ranges::fill(data_.span(), std::byte{1});
@@ -28,9 +27,9 @@ class commit_load final : public request_client {
     is_stopping_ = false;
   }
 
-  void completed(request &which) override {
-    require(!which.outcome, "no I/O fails here");
-    if (which.op == request::operation::write) {
+  void completed(request &done) override {
+    require(!done.outcome, "no I/O fails here");
+    if (done.op == request::operation::write) {
       submit(request::operation::flush, {}, {});
     } else {
       write();

@@ -1,8 +1,8 @@
 // Measures the engine on real files: bench_engine [FOLDER [ROUNDS]]. FOLDER takes sparse files with
 // 1 GB in them. Prints what was measured beside its bar, and exits with 1 if a bar is missed.
 //
-// The raw fast file and hits on it through the engine take turns, in short rounds, and medians
-// count: others use the machine, too.
+// Others use the machine as well, so reads of the raw fast file and hits through the engine take
+// turns, in short rounds, and medians are compared.
 
 #include <fcntl.h>
 #include <sys/wait.h>
@@ -40,9 +40,9 @@ constexpr auto latency_round_length = 1s;
 constexpr std::uint64_t nr_counted = 20000; // hits, of which the instructions are counted
 constexpr double rate_bar = 0.95;
 constexpr double instruction_bar = 800;
-constexpr double memory_bar = 32; // bytes a cache block
-constexpr double open_bar = 0.5;  // s, as is the next
-constexpr double close_bar = 0.5;
+constexpr double memory_bar = 32; // bytes for a cache block
+constexpr double open_bar = 0.5;  // seconds
+constexpr double close_bar = 0.5; // seconds
 constexpr double latency_bar = 2; // times the quiet one
 
 double median(std::vector<double> of) {
@@ -67,8 +67,8 @@ std::unique_ptr<file_runtime> open_runtime(const bench_cache &cache, bool read_o
   engine_options options;
   options.may_format = false;
   options.read_only = read_only;
-  auto opened = file_runtime::open(cache.paths(), options, [](request &which) {
-    static_cast<request_client *>(which.client)->completed(which);
+  auto opened = file_runtime::open(cache.paths(), options, [](request &done) {
+    static_cast<request_client *>(done.client)->completed(done);
   });
   if (!opened) {
     give_up(opened.error().message);
@@ -90,18 +90,18 @@ file_descriptor open_raw(const std::string &path) {
   return file;
 }
 
-// A figure and its bar. False: missed.
-bool report(std::string_view what, double figure, std::string_view unit, double bar,
+// Prints a figure and its bar. The value says whether the bar is met.
+bool report(std::string_view name, double figure, std::string_view unit, double bar,
             bool at_least = false) {
   const bool is_met = at_least ? figure >= bar : figure <= bar;
-  fmt::print("{:<44} {:8.2f} {:<12} (bar {} {}){}\n", what, figure, unit,
+  fmt::print("{:<44} {:8.2f} {:<12} (bar {} {}){}\n", name, figure, unit,
              at_least ? ">=" : "<=", bar, is_met ? "" : "  MISSED");
   std::fflush(stdout);
   return is_met;
 }
 
-// In a process of its own, whose memory doesn't mix with what is measured elsewhere. What `work`
-// says of its bars.
+// Does `work` in a process of its own, so that its memory doesn't mix with that of other
+// measurements. The value is what `work` returns.
 bool in_a_child(const std::function<bool()> &work) {
   std::fflush(nullptr);
   const pid_t child = ::fork();
@@ -153,7 +153,7 @@ bool measure_opening(const bench_cache &cache, int rounds) {
   return is_fine;
 }
 
-// Rounds of the two take turns, and so does who begins.
+// The rounds of the two loops take turns, and so does which of them begins.
 bool compare_rates(io_loop &raw, io_loop &hits, bool writes, std::size_t depth, int rounds) {
   const io_plan plan{.writes = writes, .depth = depth, .duration = round_length};
   std::vector<double> raw_rates;
@@ -186,21 +186,21 @@ bool measure_rates(const bench_cache &cache, file_runtime &runtime, int rounds) 
   bool is_fine = true;
   for (const bool writes : {false, true}) {
     for (const std::size_t depth : depths) {
-      (void)runtime.clean(); // or what is dirty is written back meanwhile
+      (void)runtime.clean(); // lest dirty blocks are written back meanwhile
       is_fine &= compare_rates(raw, hits, writes, depth, rounds);
     }
   }
   return is_fine;
 }
 
-// Hits in microseconds, while something else happens for as long as it takes.
+// The 99th percentile of hits in microseconds, while `something` is done.
 double p99_while(hit_loop &hits, const std::function<void()> &something) {
   hits.start({.depth = 1, .with_latencies = true});
   something();
   return hits.stop().p99() / 1000;
 }
 
-// Of raw reads in microseconds, while the engine does something with the same device.
+// The same of raw reads, while the engine does something with the same device.
 double raw_p99_while(raw_loop &raw, const std::function<void()> &something) {
   io_outcome all;
   std::atomic<bool> is_enough = false;
@@ -216,8 +216,8 @@ double raw_p99_while(raw_loop &raw, const std::function<void()> &something) {
   return all.p99() / 1000;
 }
 
-// The devices of this cache are files on one disk, which is slower while blocks are copied from one
-// to another, whoever reads: the bar is held against that.
+// The devices of this cache are files on one disk, which is slower for everybody while blocks are
+// copied from one to another. So the bar is a multiple of what raw reads take meanwhile.
 bool measure_latencies(const bench_cache &cache, file_runtime &runtime, int rounds) {
   const file_descriptor file = open_raw(cache.paths().fast);
   raw_loop raw{file.get(), cache.fast_offsets()};
@@ -258,7 +258,7 @@ bool measure_latencies(const bench_cache &cache, file_runtime &runtime, int roun
   return is_fine;
 }
 
-// What callgrind counts of this program as it is called with `arguments`.
+// The number that callgrind counts when this program is called with `arguments`.
 double count_instructions(const std::string &arguments) {
   const std::string self = std::filesystem::read_symlink("/proc/self/exe");
   const std::string command = fmt::format(
@@ -277,7 +277,7 @@ double count_instructions(const std::string &arguments) {
   return counted;
 }
 
-// Of one I/O: what twice as many take more.
+// Those of one I/O: the difference that twice as many I/Os make, divided by their number.
 double instructions_of(const std::string &loop, const std::string &folder, std::size_t depth) {
   const auto count = [&](std::uint64_t nr) {
     return count_instructions(fmt::format("--loop {} {} {} {}", loop, folder, depth, nr));

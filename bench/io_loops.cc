@@ -7,7 +7,7 @@
 namespace dmcache {
 namespace {
 
-// So often a loop looks at the clock, in I/Os.
+// After so many I/Os a loop looks at the clock.
 constexpr std::uint64_t clock_interval = 32;
 
 } // namespace
@@ -92,13 +92,13 @@ void raw_loop::issue(std::size_t number, bytes offset, std::span<std::byte> data
 }
 
 void hit_loop::issue(std::size_t number, bytes offset, std::span<std::byte> data) {
-  request &which = requests_[number];
-  which.op = writes() ? request::operation::write : request::operation::read;
-  which.offset = offset;
-  which.length = bytes{data.size()};
-  which.data = data;
-  which.client = static_cast<request_client *>(this);
-  runtime_.submit(which);
+  request &next = requests_[number];
+  next.op = writes() ? request::operation::write : request::operation::read;
+  next.offset = offset;
+  next.length = bytes{data.size()};
+  next.data = data;
+  next.client = static_cast<request_client *>(this);
+  runtime_.submit(next);
 }
 
 } // namespace dmcache

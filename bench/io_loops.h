@@ -23,7 +23,7 @@ inline constexpr std::size_t max_depth = 32;
 struct io_plan {
   bool writes = false;
   std::size_t depth = 1;
-  // What comes first ends it.
+  // The loop ends when either of these is reached.
   std::uint64_t count = ~std::uint64_t{0};
   std::chrono::nanoseconds duration = std::chrono::hours{1};
   bool with_latencies = false;
@@ -33,12 +33,13 @@ struct io_outcome {
   double per_second = 0;
   std::vector<std::uint32_t> latencies; // ns
 
-  // The latency that 1 % exceed; takes the latencies out of order.
+  // The latency that 1 % of all exceed. Changes the order of the latencies.
   double p99();
 };
 
-// What both loops have in common: where the next one goes, and when it is enough. An I/O has a
-// number below the depth, under which its buffer and its begin are kept.
+// Both loops choose in the same way where the next I/O goes, and when it is enough. Each I/O in
+// flight has a number below the depth, under which its buffer and the time of its beginning are
+// kept.
 class io_loop {
  public:
   explicit io_loop(std::span<const std::uint64_t> offsets) : offsets_{offsets} {}
@@ -49,8 +50,8 @@ class io_loop {
   // Runs the plan to its end.
   io_outcome run(const io_plan &plan);
 
-  // The same in parts, for one who does something else meanwhile: begins; from then on each I/O
-  // that ends is followed by another one until stop().
+  // The same in two parts, so that the caller can do something else meanwhile: from start() to
+  // stop() each I/O that ends is followed by another one.
   void start(const io_plan &plan);
   io_outcome stop();
 
@@ -94,14 +95,14 @@ class raw_loop final : public io_loop, private io_listener {
   std::unique_ptr<file_requests> requests_;
 };
 
-// What a request's `client` is: told when it is completed.
+// The `client` of each request here. It is told when the request is completed.
 class request_client {
  public:
   request_client() = default;
   request_client(const request_client &) = delete;
   request_client &operator=(const request_client &) = delete;
   virtual ~request_client() = default;
-  virtual void completed(request &which) = 0;
+  virtual void completed(request &done) = 0;
 };
 
 class hit_loop final : public io_loop, public request_client {
@@ -109,8 +110,8 @@ class hit_loop final : public io_loop, public request_client {
   hit_loop(file_runtime &runtime, std::span<const std::uint64_t> offsets)
       : io_loop{offsets}, runtime_{runtime}, requests_(max_depth) {}
 
-  void completed(request &which) override {
-    ended(static_cast<std::size_t>(&which - requests_.data()), which.outcome);
+  void completed(request &done) override {
+    ended(static_cast<std::size_t>(&done - requests_.data()), done.outcome);
   }
 
  private:

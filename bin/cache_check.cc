@@ -4,7 +4,7 @@
 namespace dmcache {
 namespace {
 
-// Sound metadata need no writing: they can be checked where that is forbidden.
+// Sound metadata need no mending, so they are checked even on a device that can't be written to.
 result<metadata_device> open_to_mend(const std::string &path) {
   auto metadata = open_metadata(path, access::read_write);
   return metadata ? std::move(metadata) : open_metadata(path);

@@ -20,9 +20,9 @@ namespace dmcache {
 namespace {
 
 constexpr std::chrono::seconds between_redraws{1};
-constexpr std::array forms{"human", "json", "metrics", "watch"}; // of the status
+constexpr std::array forms{"human", "json", "metrics", "watch"}; // that the status can have
 
-// "" is the kernel's line; none: more than one was asked for.
+// The form of the status that is asked for; "" is the kernel's line. None if there are several.
 std::optional<std::string> form_of_status(const command_line &line) {
   std::string form;
   for (const char *each : forms) {
@@ -36,8 +36,8 @@ std::optional<std::string> form_of_status(const command_line &line) {
   return form;
 }
 
-// What can be asked for by these words, as the control socket takes it. Whether the words after the
-// first make sense is the server's to say.
+// The request that these words make, as the control socket takes it. The server finds out whether
+// the words after the first make sense.
 result<std::string> request_of(const std::vector<std::string> &words) {
   constexpr std::array requests{"status", "message", "set", "clean", "stop"};
   if (std::ranges::find(requests, words.front()) == requests.end()) {
@@ -65,7 +65,7 @@ result<status_sample> take_sample(control_client &server) {
   return status_sample{*status, std::chrono::steady_clock::now()};
 }
 
-// On a terminal, each line takes the place of the one that stood there.
+// On a terminal, each line replaces the one that stood there.
 std::string over_the_last(std::string_view text) {
   constexpr std::string_view home = "\x1b[H";
   constexpr std::string_view clear_to_end_of_line = "\x1b[K";
@@ -80,7 +80,7 @@ std::string over_the_last(std::string_view text) {
   return all.append(clear_below);
 }
 
-// Ends when the server does, or nobody reads it any more.
+// Ends when the server ends, or when nobody reads the output any more.
 result<> watch(control_client &server) {
   const bool is_terminal = ::isatty(STDOUT_FILENO) == 1;
   std::optional<status_sample> before;

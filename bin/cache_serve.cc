@@ -42,7 +42,7 @@ result<std::vector<policy::setting>> policy_settings(const command_line &line) {
   return settings;
 }
 
-// What is said of new metadata, which only --create makes.
+// Takes the options about new metadata, which only --create makes.
 result<> take_format(const command_line &line, engine_options &engine) {
   engine.may_format = line.has("create");
   if (engine.may_format && engine.read_only) {
@@ -106,8 +106,8 @@ std::string absolute(const std::string &path) {
   return failed || path.empty() ? path : whole.string();
 }
 
-// Where a cache's sockets are whose user didn't say: named by its metadata, in the user's own
-// folder.
+// The path of a socket for which no option gives one. It is named after the metadata, and is in the
+// user's own folder.
 std::string default_socket(const std::string &metadata, std::string_view suffix) {
   const char *const own = std::getenv("XDG_RUNTIME_DIR"); // NOLINT(concurrency-mt-unsafe)
   const std::string folder = own != nullptr ? own : ::geteuid() == 0 ? "/run" : "/tmp";
@@ -115,13 +115,14 @@ std::string default_socket(const std::string &metadata, std::string_view suffix)
                      std::filesystem::path{metadata}.filename().string(), suffix);
 }
 
-// Of a server in the background, which could hardly be stopped without: beside the other socket.
+// The control socket of a server in the background, which could hardly be stopped without one. It
+// is beside the NBD socket.
 std::string default_control(const serve_options &options) {
   return options.socket.empty() ? default_socket(options.paths.metadata, "ctl")
                                 : options.socket + ".ctl";
 }
 
-// Such as a script leaves whose variable isn't set.
+// A script whose variable isn't set leaves an option's value empty.
 result<> check_that_nothing_is_empty(const command_line &line) {
   for (const char *option : {"socket", "control", "run"}) {
     if (line.has(option) && line.text(option).empty()) {
@@ -139,7 +140,7 @@ bool is_same_path(const std::string &one, const std::string &other) {
   return one == other || (whole(one) == whole(other) && !failed);
 }
 
-// Where the cache is served, and where it is controlled.
+// Takes the options about the addresses at which the cache is served and controlled.
 result<> take_addresses(const command_line &line, serve_options &options) {
   options.socket = absolute(line.text_or("socket", ""));
   options.control = absolute(line.text_or("control", ""));
@@ -190,7 +191,7 @@ result<serve_options> take_options(const command_line &line) {
   return options;
 }
 
-// Is anybody there already? Sockets that were left by the dead are taken away.
+// Fails if another server is at these addresses. Removes sockets whose servers are dead.
 result<> check_addresses(const serve_options &options) {
   if (options.port) {
     if (auto checked = check_port(*options.port); !checked) {
@@ -224,17 +225,18 @@ int run_cache_serve(std::span<const std::string> arguments) {
   command_line line{
       "cache_serve", "[OPTION...] --metadata-device M --fast-device F --origin-device O",
       "cache_serve --metadata-device cmeta --fast-device ssd --origin-device slow --create"};
-  line.add("metadata-device", "DEVICE", "the cache's metadata");
-  line.add("fast-device", "DEVICE", "what caches");
-  line.add("origin-device", "DEVICE", "what is cached");
-  line.add("create", "make a new cache; the metadata must be all zero");
-  line.add("block-size", "SIZE", "of the new cache (default: 64k)");
+  line.add("metadata-device", "DEVICE", "the cache's metadata device");
+  line.add("fast-device", "DEVICE", "the fast (cache) device");
+  line.add("origin-device", "DEVICE", "the origin, which is cached");
+  line.add("create", "make a new cache; the metadata device must be all zero");
+  line.add("block-size", "SIZE", "size of the new cache's blocks (default: 64k)");
   line.add("metadata-version", "1|2", "format of the new metadata (default: 2)");
   line.add("mode", "MODE", "writeback (the default), writethrough or passthrough");
   line.add("policy", "NAME", "smq (the default) or cleaner");
   line.add_repeatable("policy-setting", "KEY=VALUE", "a setting of the policy; any number of them");
-  line.add("migration-threshold", "SIZE", "copied at a time in the background (default: 1m)");
-  line.add("no-discard-passdown", "keep discards from the origin");
+  line.add("migration-threshold", "SIZE",
+           "how much to copy at a time in the background (default: 1m)");
+  line.add("no-discard-passdown", "don't pass discards on to the origin");
   line.add("read-only", "write nothing to any of the three devices");
   line.add("socket", "PATH", "serve at this unix socket");
   line.add("port", "N", "serve at this TCP port, for clients on this host");

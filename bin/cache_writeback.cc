@@ -91,13 +91,13 @@ int run_cache_writeback(std::span<const std::string> arguments) {
       "[OPTION...] --metadata-device DEVICE --origin-device DEVICE "
       "--fast-device DEVICE",
       "cache_writeback --metadata-device meta --origin-device slow --fast-device ssd"};
-  line.add("metadata-device", "DEVICE", "the cache's metadata");
-  line.add("origin-device", "DEVICE", "where dirty blocks are copied to");
-  line.add("fast-device", "DEVICE", "where they are");
+  line.add("metadata-device", "DEVICE", "the cache's metadata device");
+  line.add("origin-device", "DEVICE", "the origin, which dirty blocks are copied to");
+  line.add("fast-device", "DEVICE", "the fast (cache) device, which they are copied from");
   line.add("origin-device-offset", "S", "where the origin begins on its device, in sectors");
   line.add("fast-device-offset", "S", "where the cache begins on its device, in sectors");
   line.add("buffer-size-meg", "N", "memory for copying, in MiB (default: 64)");
-  line.add("retry-count", "N", "how often to try again what failed (default: 0)");
+  line.add("retry-count", "N", "how often to try again when a copy failed (default: 0)");
   line.add("list-failed-blocks", "print the cache blocks that could not be copied");
   line.add("no-metadata-update", "leave the dirty flags as they are");
   line.add("quiet,q", "print nothing; the exit status tells");

@@ -72,12 +72,12 @@ void command_line::add_repeatable(const char *option, const char *value, const c
                            meaning);
 }
 
-void command_line::take_operand(std::string called) {
-  operand_name_ = std::move(called);
+void command_line::take_operand(std::string name) {
+  operand_name_ = std::move(name);
 }
 
-void command_line::take_operands(std::string called) {
-  take_operand(std::move(called));
+void command_line::take_operands(std::string name) {
+  take_operand(std::move(name));
   takes_many_ = true;
 }
 

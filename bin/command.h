@@ -1,4 +1,4 @@
-// What a command is, and what all of them share: options, help, version.
+// Commands, and what all of them share: options, help, version.
 #pragma once
 
 #include <functional>
@@ -54,21 +54,21 @@ class command_line {
   void add(const char *option, const char *value, const char *meaning);
   void add_with_optional_value(const char *option, const char *value, const char *meaning);
   void add_repeatable(const char *option, const char *value, const char *meaning);
-  // The command takes one operand, which it calls so ("DEVICE").
-  void take_operand(std::string called);
+  // The command takes one operand; messages call it `name` ("DEVICE").
+  void take_operand(std::string name);
   // The command takes any number of operands, but at least one.
-  void take_operands(std::string called);
-  // An empty operand, which LVM puts before the options, is nothing.
+  void take_operands(std::string name);
+  // LVM puts an empty operand before the options, which is not to count as one.
   void ignore_empty_operand() { ignores_empty_operand_ = true; }
 
-  // The exit code, if the command line was all there is to do.
+  // Returns the exit code if nothing is left to do: help was shown, or the usage is wrong.
   std::optional<int> parse(std::span<const std::string> arguments);
 
-  // As parse(), and refuses a command line without one of these options.
+  // Does what parse() does, and refuses a command line that lacks one of these options.
   std::optional<int> parse_with(std::span<const std::string> arguments,
                                 std::initializer_list<const char *> needed);
 
-  // After parse().
+  // All that follows requires parse().
   bool has(const std::string &option) const { return values_.contains(option); }
   std::string text(const std::string &option) const { return values_[option].as<std::string>(); }
   std::string text_or(const std::string &option, const char *otherwise) const {
@@ -81,7 +81,7 @@ class command_line {
   std::string operand() const { return operands_.empty() ? "" : operands_.front(); }
   const std::vector<std::string> &operands() const { return operands_; }
 
-  // Tells `problem` and where to find help; the exit code of wrong usage.
+  // Tells `problem` and where to find help. Returns the exit code of wrong usage.
   int refuse(std::string_view problem) const;
 
  private:

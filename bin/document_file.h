@@ -1,4 +1,4 @@
-// A document that a command line names, to be read from its beginning.
+// Opens the document that a command line names.
 #pragma once
 
 #include <string>
@@ -8,8 +8,8 @@
 
 namespace dmcache {
 
-// "-" is standard input. Shows on `watcher`, which must outlive the reader, how far it has come.
-// Fails with failure::environment.
+// The path "-" is standard input. The reader shows on `watcher`, which must outlive it, how far it
+// has come. Fails with failure::environment.
 result<read_text> open_document(const std::string &path, progress &watcher);
 
 } // namespace dmcache

@@ -1,5 +1,5 @@
-// One executable for all commands: called by a link's name it is that command, as `dmcache NAME`
-// too.
+// One executable holds all commands. Which one runs is said by the name of the link by which it is
+// called, or by the first argument: `dmcache NAME`.
 
 #include <csignal>
 #include <cstdio>
@@ -55,7 +55,7 @@ int run(std::string_view called, std::span<const std::string> arguments) {
 
 int main(int argc, char **argv) {
   try {
-    // A reader that went away is an error of the write, not a reason to die.
+    // When the reader of a pipe has gone away, writing fails, and that is enough.
     if (std::signal(SIGPIPE, SIG_IGN) == SIG_ERR) { // NOLINT(*-cstyle-cast): the macro's own
       return static_cast<int>(dmcache::failure::environment);
     }

@@ -21,9 +21,9 @@ namespace dmcache {
 namespace {
 
 constexpr timeval patience{30, 0};
-constexpr std::size_t max_line_size = 1 << 20; // of an answer
+constexpr std::size_t max_line_size = 1 << 20; // longer lines are no answer of a cache
 
-// If `line` begins with this word, what follows it.
+// What follows the word in `line`, if the line begins with it.
 std::optional<std::string_view> after(std::string_view word, std::string_view line) {
   if (line == word) {
     return "";
@@ -47,7 +47,8 @@ void tell_progress(std::string_view counts, const control_client::progress_liste
   }
 }
 
-// The process that listens at the other end; none if it is hidden from this one.
+// A pidfd of the process that listens at the other end. Not open if that process is hidden from
+// this.
 file_descriptor server_of(const file_descriptor &socket) {
   ucred peer{};
   socklen_t size = sizeof peer;
@@ -88,7 +89,7 @@ result<std::string> control_client::ask(std::string_view request, const progress
   if (line.size() > max_request_size) {
     return fail(failure::usage, fmt::format("a request has at most {} bytes", max_request_size));
   }
-  // One that doesn't take a request at once can't be read either: the answer tells why.
+  // If the server doesn't take the request, reading the answer fails as well, and tells why.
   [[maybe_unused]] const auto sent = ::send(socket_.get(), line.data(), line.size(), MSG_NOSIGNAL);
   while (true) {
     const auto answer = read_line();

@@ -1,4 +1,4 @@
-// The other end of a control socket (control_protocol.h).
+// The client's end of a control socket (control_protocol.h).
 #pragma once
 
 #include <chrono>
@@ -19,12 +19,13 @@ class control_client {
   // Fails with failure::environment if no cache listens at `path`.
   static result<control_client> connect(const std::string &path);
 
-  // Makes a request and waits for its end; the value is what the answer says besides "ok". Errors
-  // are the server's own, or failure::environment: it is gone, or silent for half a minute.
+  // Makes a request and waits for the answer, of which the value is all after "ok". Fails with the
+  // error that the server answers, or with failure::environment if the server is gone or is silent
+  // for half a minute.
   result<std::string> ask(std::string_view request, const progress_listener &tell = {});
 
-  // Waits until the server's process has ended, which lets go of all that it held. For after it was
-  // asked to stop. Fails with failure::failed if it is still there after so long.
+  // Waits until the server's process has ended, and has nothing open any more. To be called after
+  // the server was asked to stop. Fails with failure::failed if that takes longer than `at_most`.
   result<> wait_for_its_end(std::chrono::seconds at_most = std::chrono::seconds{30});
 
  private:
@@ -34,9 +35,9 @@ class control_client {
   std::unexpected<error> lost(std::string_view why) const;
 
   file_descriptor socket_;
-  file_descriptor server_; // its process, where that can be known
+  file_descriptor server_; // a pidfd of its process, if that can be known
   std::string path_;
-  std::string received_; // and not yet looked at
+  std::string received_; // what is not looked at yet
 };
 
 } // namespace dmcache

@@ -1,26 +1,26 @@
-// How a running cache is spoken to, over its control socket.
+// The protocol of a running cache's control socket.
 //
-// Both sides send lines of text. A request is words with a blank between them:
+// Both sides send lines of text. A request consists of words with a blank between them:
 //
-//   status                              what the cache is doing
-//   message WORD...                     what dmsetup could send to the kernel's target
+//   status                              tells what the cache is doing
+//   message WORD...                     as dmsetup sends them to the kernel's target
 //   set mode MODE                       writeback, writethrough, passthrough
 //   set policy NAME [KEY VALUE]...
-//   clean                               write back everything, and wait for it
-//   stop                                a clean shutdown of the cache, and wait for it
+//   clean                               writes back everything, and waits for it
+//   stop                                shuts the cache down cleanly, and waits for it
 //
 // The answer is any number of lines
 //
 //   progress DONE TOTAL                 "0 0" where nothing can be counted
 //
-// which come at least once a second for as long as the request takes, and then one of
+// of which one comes at least once a second for as long as the request takes, and then one of
 //
-//   ok                                  or, of status: ok JSON (status_json.h)
+//   ok                                  for status: ok JSON (status_json.h)
 //   error KIND TEXT                     KIND: failed, usage, environment (failure of result.h)
 //
-// A client may send its next request when it has the answer. It is sent away if it sends more than
-// max_request_size bytes without a line's end, takes longer than a minute to send a request, or
-// doesn't take the answer. What it asked for goes on, even if it is gone.
+// A client may send its next request when it has the answer. The server hangs up on a client that
+// sends more than max_request_size bytes without a line's end, takes longer than a minute to send a
+// request, or doesn't take the answer. What a client asked for goes on even if the client is gone.
 #pragma once
 
 #include <algorithm>
@@ -45,18 +45,18 @@ inline constexpr std::array<std::pair<failure, std::string_view>, 3> failure_nam
 }};
 
 // "error KIND TEXT", with the line's end.
-inline std::string error_line(const error &what) {
-  const auto kind = std::ranges::find(failure_names, what.kind, [](const auto &each) {
+inline std::string error_line(const error &told) {
+  const auto kind = std::ranges::find(failure_names, told.kind, [](const auto &each) {
                       return each.first;
                     })->second;
-  std::string text = what.message;
+  std::string text = told.message;
   std::ranges::replace_if(
       text, [](char each) { return static_cast<unsigned char>(each) < ' '; }, ' ');
   return fmt::format("error {} {}\n", kind, text);
 }
 
-// What error_line() made it of; `text` is what follows "error ". An unknown kind is the server's
-// failure.
+// The error that error_line() has made the line of; `text` is what follows "error " in it. If its
+// kind is unknown, the server must be another one than this, which is failure::environment.
 inline error parse_error(std::string_view text) {
   const std::size_t blank = std::min(text.find(' '), text.size());
   const auto *found = std::ranges::find(failure_names, text.substr(0, blank),

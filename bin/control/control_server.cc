@@ -23,12 +23,12 @@ using asio::local::stream_protocol;
 using error_code = boost::system::error_code;
 template <typename Value = void> using task = asio::awaitable<Value>;
 
-constexpr std::size_t max_operations = 4; // under way at a time: each takes a thread
+constexpr std::size_t max_operations = 4; // that are under way at a time: each takes a thread
 constexpr std::chrono::milliseconds between_progress{250};
 constexpr std::chrono::milliseconds pause_after_failed_accept{1000};
-constexpr std::chrono::milliseconds grace{1000}; // for clients, at the end
+constexpr std::chrono::milliseconds grace{1000}; // for clients to take their answers at the end
 
-// What failed is told by `failed`, not thrown.
+// Makes an operation of asio tell its error by `failed` instead of throwing it.
 auto telling(error_code &failed) {
   return asio::redirect_error(asio::use_awaitable, failed);
 }
@@ -44,11 +44,11 @@ struct client {
 
   stream_protocol::socket socket;
   asio::steady_timer deadline; // of a time_limit
-  std::string received;        // and not yet looked at
-  bool is_asked_for = false;   // a request is waited for
+  std::string received;        // what is not looked at yet
+  bool is_idle = false;        // it has its answers, and hasn't sent another request
 };
 
-// Hangs up on a client with whom something takes longer, while this lives.
+// Hangs up on a client if this lives longer than `at_most`.
 class time_limit {
  public:
   time_limit(const std::shared_ptr<client> &with, std::chrono::milliseconds at_most)
@@ -68,12 +68,12 @@ class time_limit {
   client &with_;
 };
 
-// Something that a client waits for.
+// What a client waits for.
 struct operation {
   explicit operation(asio::io_context &in) : changed{in} {}
 
-  void end(result<> how) {
-    outcome = std::move(how);
+  void end(result<> ended) {
+    outcome = std::move(ended);
     changed.cancel();
   }
 
@@ -102,7 +102,8 @@ result<std::vector<std::string>> words_of(std::string_view line) {
 
 } // namespace
 
-// Everything is the thread's that runs `io_`, unless it says otherwise.
+// All of this belongs to the one thread that runs `io_`, and needs no lock, except where it says
+// otherwise.
 class control_server::implementation {
  public:
   implementation(threaded_runtime &of, listening_socket at, std::function<void()> stop,
@@ -113,7 +114,7 @@ class control_server::implementation {
     thread_ = std::thread{[this] { run(); }};
   }
 
-  void finish(const result<> &closed); // any thread's
+  void finish(const result<> &closed); // for any thread but that one
 
  private:
   using action = std::function<result<>()>;
@@ -130,9 +131,9 @@ class control_server::implementation {
   task<std::string> change_policy(client_pointer with, std::vector<std::string> words);
   task<std::string> clean(client_pointer with);
   task<std::string> stop(client_pointer with);
-  task<std::string> in_background(client_pointer with, action what,
+  task<std::string> in_background(client_pointer with, action asked,
                                   std::optional<std::uint64_t> nr_dirty = {});
-  task<std::string> wait_for(client_pointer with, std::shared_ptr<operation> which,
+  task<std::string> wait_for(client_pointer with, std::shared_ptr<operation> awaited,
                              std::optional<std::uint64_t> nr_dirty);
   std::string progress_line(std::optional<std::uint64_t> nr_dirty);
 
@@ -142,11 +143,11 @@ class control_server::implementation {
   control_limits limits_;
   asio::io_context io_{1};
   stream_protocol::acceptor acceptor_{io_};
-  asio::steady_timer pause_{io_}; // of accepting
+  asio::steady_timer pause_{io_}; // after a connection could not be accepted
   asio::steady_timer grace_{io_};
   std::set<client_pointer> clients_;
-  std::vector<std::shared_ptr<operation>> stopping_; // what waits for the end
-  std::size_t nr_operations_ = 0;                    // with the workers
+  std::vector<std::shared_ptr<operation>> stopping_; // of clients that wait for the end
+  std::size_t nr_operations_ = 0;                    // that the workers have
   bool is_ending_ = false;
   asio::thread_pool workers_{max_operations};
   std::thread thread_;
@@ -157,7 +158,7 @@ void control_server::implementation::run() {
     try {
       io_.run();
       is_done = true;
-    } catch (const std::exception &) { // out of memory: whoever it was for gets no answer
+    } catch (const std::exception &) { // out of memory: one client gets no answer
       is_done = io_.stopped();
     }
   }
@@ -173,7 +174,7 @@ void control_server::implementation::finish(const result<> &closed) {
       each->end(closed);
     }
     for (const auto &each : clients_) {
-      if (each->is_asked_for) {
+      if (each->is_idle) {
         each->hang_up();
       }
     }
@@ -240,18 +241,18 @@ task<> control_server::implementation::serve(client_pointer with) {
   }
 }
 
-// Without the line's end; none if the client is gone, or has to go.
+// The request is given without the line's end. There is none if the client is gone, or has to go.
 task<std::optional<std::string>> control_server::implementation::read_request(client_pointer with) {
   const time_limit limit{with, limits_.request};
-  with->is_asked_for = true;
+  with->is_idle = true;
   error_code failed;
   const std::size_t size = co_await asio::async_read_until(
       with->socket, asio::dynamic_buffer(with->received, max_request_size), '\n', telling(failed));
-  with->is_asked_for = false;
+  with->is_idle = false;
   if (failed == asio::error::not_found) {
-    const error why{failure::usage,
-                    fmt::format("a request has at most {} bytes", max_request_size)};
-    co_await send(with, error_line(why));
+    const error refusal{failure::usage,
+                        fmt::format("a request has at most {} bytes", max_request_size)};
+    co_await send(with, error_line(refusal));
   }
   if (failed) {
     co_return std::nullopt;
@@ -276,8 +277,8 @@ task<std::string> control_server::implementation::answer(client_pointer with,
   }
   if (first == "message" && words.size() > 1) {
     words.erase(words.begin());
-    action what = [this, words] { return runtime_.message(words); };
-    co_return co_await in_background(with, std::move(what));
+    action asked = [this, words] { return runtime_.message(words); };
+    co_return co_await in_background(with, std::move(asked));
   }
   if (first == "set" && words.size() == 3 && words[1] == "mode") {
     co_return co_await change_mode(with, words[2]);
@@ -301,19 +302,19 @@ task<std::string> control_server::implementation::change_mode(client_pointer wit
   if (!mode) {
     co_return error_line(mode.error());
   }
-  action what = [this, mode] {
+  action asked = [this, mode] {
     return runtime_.reload([mode](engine_options &options) { options.mode = *mode; });
   };
-  co_return co_await in_background(with, std::move(what));
+  co_return co_await in_background(with, std::move(asked));
 }
 
-// `words`: "set", "policy", and what follows.
+// `words` are all of the request, from "set policy" on.
 task<std::string> control_server::implementation::change_policy(client_pointer with,
                                                                 std::vector<std::string> words) {
   if (words.size() % 2 == 0) {
     co_return error_line({failure::usage, "a policy's settings are keys, each with a value"});
   }
-  action what = [this, words] {
+  action asked = [this, words] {
     return runtime_.reload([&words](engine_options &options) {
       options.policy = words[2];
       options.policy_settings.clear();
@@ -322,12 +323,12 @@ task<std::string> control_server::implementation::change_policy(client_pointer w
       }
     });
   };
-  co_return co_await in_background(with, std::move(what));
+  co_return co_await in_background(with, std::move(asked));
 }
 
 task<std::string> control_server::implementation::clean(client_pointer with) {
-  action what = [this] { return runtime_.clean(); };
-  co_return co_await in_background(with, std::move(what), runtime_.status().dirty);
+  action asked = [this] { return runtime_.clean(); };
+  co_return co_await in_background(with, std::move(asked), runtime_.status().dirty);
 }
 
 task<std::string> control_server::implementation::stop(client_pointer with) {
@@ -338,7 +339,7 @@ task<std::string> control_server::implementation::stop(client_pointer with) {
 }
 
 task<std::string>
-control_server::implementation::in_background(client_pointer with, action what,
+control_server::implementation::in_background(client_pointer with, action asked,
                                               std::optional<std::uint64_t> nr_dirty) {
   if (nr_operations_ == max_operations) {
     co_return error_line({failure::failed, fmt::format("{} requests are under way already: wait "
@@ -347,10 +348,10 @@ control_server::implementation::in_background(client_pointer with, action what,
   }
   ++nr_operations_;
   const auto made = std::make_shared<operation>(io_);
-  asio::post(workers_, [this, made, what] {
+  asio::post(workers_, [this, made, asked] {
     result<> outcome = fail(failure::environment, "out of memory");
     try {
-      outcome = what();
+      outcome = asked();
     } catch (const std::exception &unexpected) {
       outcome = fail(failure::environment, unexpected.what());
     }
@@ -362,28 +363,28 @@ control_server::implementation::in_background(client_pointer with, action what,
   co_return co_await wait_for(with, made, nr_dirty);
 }
 
-// The answer; nothing if the client doesn't take what it is told meanwhile.
+// Gives the answer, or nothing if the client doesn't take the lines about progress.
 task<std::string> control_server::implementation::wait_for(client_pointer with,
-                                                           std::shared_ptr<operation> which,
+                                                           std::shared_ptr<operation> awaited,
                                                            std::optional<std::uint64_t> nr_dirty) {
-  while (!which->outcome) {
+  while (!awaited->outcome) {
     error_code cancelled;
-    which->changed.expires_after(between_progress);
-    co_await which->changed.async_wait(telling(cancelled));
-    if (which->outcome) {
+    awaited->changed.expires_after(between_progress);
+    co_await awaited->changed.async_wait(telling(cancelled));
+    if (awaited->outcome) {
       break;
     }
     const bool is_told = co_await send(with, progress_line(nr_dirty));
     if (!is_told) {
-      std::erase(stopping_, which);
+      std::erase(stopping_, awaited);
       co_return "";
     }
   }
-  std::erase(stopping_, which);
-  co_return *which->outcome ? std::string{"ok\n"} : error_line(which->outcome->error());
+  std::erase(stopping_, awaited);
+  co_return *awaited->outcome ? std::string{"ok\n"} : error_line(awaited->outcome->error());
 }
 
-// `nr_dirty`: how many blocks there were to clean.
+// `nr_dirty` is how many blocks there were to clean at the beginning.
 std::string control_server::implementation::progress_line(std::optional<std::uint64_t> nr_dirty) {
   const std::uint64_t total = nr_dirty.value_or(0);
   const std::uint64_t left = nr_dirty ? std::min(runtime_.status().dirty, total) : 0;
@@ -401,7 +402,7 @@ result<std::unique_ptr<control_server>> control_server::start(threaded_runtime &
   try {
     return std::unique_ptr<control_server>{new control_server{
         std::make_unique<implementation>(of, std::move(*socket), std::move(stop), limits)}};
-  } catch (const std::exception &unexpected) { // no thread, no memory
+  } catch (const std::exception &unexpected) { // there is no thread or no memory left
     return fail(failure::environment,
                 fmt::format("cannot listen at {}: {}", path, unexpected.what()));
   }

@@ -1,9 +1,9 @@
-// The control socket of a running cache, on which its status is asked for and it is told what to do
-// (control_protocol.h, cache_ctl).
+// The server's end of a control socket, by which clients ask for the status of a running cache and
+// tell it what to do (control_protocol.h, cache_ctl).
 //
-// One thread speaks with all clients and never waits for one of them, or for the cache: what takes
-// time is done by a few others. Whatever a client sends, or fails to, harms neither the cache nor
-// the other clients.
+// One thread speaks with all clients. It never waits for one of them, or for the cache: a few other
+// threads do what takes time. Nothing that a client sends, or fails to send, harms the cache or the
+// other clients.
 #pragma once
 
 #include <chrono>
@@ -17,28 +17,29 @@
 namespace dmcache {
 
 struct control_limits {
-  std::chrono::milliseconds request{60000}; // for a client to send one
-  std::chrono::milliseconds answer{10000};  // for it to take what it is sent
-  unsigned nr_clients = 64;                 // at a time; others are told so, and sent away
+  std::chrono::milliseconds request{60000}; // within which a client has to send a request
+  std::chrono::milliseconds answer{10000};  // within which it has to take an answer
+  unsigned nr_clients = 64;                 // at a time; more are told so, and sent away
 };
 
 class control_server {
  public:
-  // Listens at `path`, which only the user of this process can connect to; absolute, if the process
-  // may change its folder. `stop` is called, by the server's thread, each time that a client asks
-  // for the end. It must not wait: it sees to it that the cache gets closed, and then finish()
-  // called. Fails with failure::environment.
+  // Listens at `path`, which only the user of this process can connect to. The path must be
+  // absolute if the process may change its folder. Each time that a client asks for the end, the
+  // server's thread calls `stop`. It must not wait, but must cause that the cache is closed, and
+  // then finish() called. Fails with failure::environment.
   static result<std::unique_ptr<control_server>> start(threaded_runtime &of,
                                                        const std::string &path,
                                                        std::function<void()> stop,
                                                        const control_limits &limits = {});
-  // As finish(), with the news that nothing is known about the end.
+  // Does what finish() does, and tells clients that nothing is known about the cache's end.
   ~control_server();
   control_server(const control_server &) = delete;
   control_server &operator=(const control_server &) = delete;
 
   // Tells `closed`, the outcome of the runtime's close(), to the clients that wait for the end, and
-  // ends. Waits for what was asked of the cache: close it before, which ends all that.
+  // ends the server. Waits for all requests to the cache that are under way, so the cache must be
+  // closed before, which ends them.
   void finish(const result<> &closed);
 
  private:

@@ -12,6 +12,7 @@
 
 #include <gmock/gmock.h>
 
+#include "base/testing/matchers.h"
 #include "bin/control/control_client.h"
 #include "bin/control/control_protocol.h"
 #include "bin/control/status_json.h"
@@ -29,7 +30,7 @@ using namespace std::chrono_literals;
 class fake_runtime final : public threaded_runtime {
  public:
   result<> start() override { return {}; }
-  std::error_code carry_out(request & /*which*/) override { return {}; }
+  std::error_code carry_out(request & /*wanted*/) override { return {}; }
   std::vector<origin_extent> extents(bytes /*offset*/, bytes /*length*/) override { return {}; }
   result<> clean() override {
     std::unique_lock lock{mutex_};
@@ -111,7 +112,7 @@ class control_server_test : public testing::Test {
   void start(const control_limits &limits = {}) {
     auto started = control_server::start(
         runtime_, path(), [this] { ++nr_stops_; }, limits);
-    ASSERT_TRUE(started) << started.error().message;
+    ASSERT_THAT(started, succeeds());
     server_ = std::move(*started);
   }
 
@@ -119,7 +120,7 @@ class control_server_test : public testing::Test {
 
   control_client connect() const {
     auto made = control_client::connect(path());
-    EXPECT_TRUE(made) << made.error().message;
+    EXPECT_THAT(made, succeeds());
     return std::move(*made);
   }
   // Others go on their own time, which this waits for.
@@ -133,7 +134,7 @@ class control_server_test : public testing::Test {
   }
   file_descriptor connect_raw() const {
     auto made = connect_to(path());
-    EXPECT_TRUE(made) << made.error().message();
+    EXPECT_THAT(made, succeeds());
     return std::move(*made);
   }
   // What the server makes of it, up to the end of the line, or of the connection.
@@ -156,8 +157,8 @@ class control_server_test : public testing::Test {
   }
   void expect_alive() const {
     const auto status = connect().ask("status");
-    ASSERT_TRUE(status) << status.error().message;
-    EXPECT_TRUE(status_from_json(*status));
+    ASSERT_THAT(status, succeeds());
+    EXPECT_THAT(status_from_json(*status), succeeds());
   }
 
   std::filesystem::path folder_;
@@ -178,11 +179,9 @@ TEST_F(control_server_test, tells_the_status) {
 TEST_F(control_server_test, passes_messages_on) {
   start();
   control_client client = connect();
-  EXPECT_TRUE(client.ask("message migration_threshold 4096"));
-  const auto refused = client.ask("message invalidate_cblocks 1 5-9");
-  ASSERT_FALSE(refused);
-  EXPECT_EQ(refused.error().kind, failure::usage);
-  EXPECT_EQ(refused.error().message, "a key and a value");
+  EXPECT_THAT(client.ask("message migration_threshold 4096"), succeeds());
+  EXPECT_THAT(client.ask("message invalidate_cblocks 1 5-9"),
+              fails_with(failure::usage, "a key and a value"));
   EXPECT_THAT(runtime_.messages(), ElementsAre(ElementsAre("migration_threshold", "4096"),
                                                ElementsAre("invalidate_cblocks", "1", "5-9")));
 }
@@ -190,25 +189,27 @@ TEST_F(control_server_test, passes_messages_on) {
 TEST_F(control_server_test, changes_the_mode) {
   start();
   control_client client = connect();
-  EXPECT_TRUE(client.ask("set mode writethrough"));
+  EXPECT_THAT(client.ask("set mode writethrough"), succeeds());
   EXPECT_EQ(runtime_.options().mode, cache_mode::writethrough);
-  EXPECT_EQ(client.ask("set mode sideways").error().message,
-            "'sideways' is no mode: writeback, writethrough and passthrough are");
+  EXPECT_THAT(client.ask("set mode sideways"),
+              fails_with(failure::usage,
+                         "'sideways' is no mode: writeback, writethrough and passthrough are"));
   // What the runtime says stays one line.
-  EXPECT_EQ(client.ask("set mode passthrough").error().message, "passthrough is refused");
+  EXPECT_THAT(client.ask("set mode passthrough"),
+              fails_with(failure::failed, "passthrough is refused"));
   EXPECT_EQ(runtime_.options().mode, cache_mode::writethrough);
 }
 
 TEST_F(control_server_test, changes_the_policy_and_nothing_else) {
   start();
   control_client client = connect();
-  EXPECT_TRUE(client.ask("set mode writethrough"));
-  EXPECT_TRUE(client.ask("set policy cleaner key value other 2"));
+  EXPECT_THAT(client.ask("set mode writethrough"), succeeds());
+  EXPECT_THAT(client.ask("set policy cleaner key value other 2"), succeeds());
   EXPECT_EQ(runtime_.options().policy, "cleaner");
   EXPECT_THAT(runtime_.options().policy_settings,
               ElementsAre(std::pair{"key", "value"}, std::pair{"other", "2"}));
   EXPECT_EQ(runtime_.options().mode, cache_mode::writethrough);
-  EXPECT_EQ(client.ask("set policy smq key").error().kind, failure::usage);
+  EXPECT_THAT(client.ask("set policy smq key"), fails_with(failure::usage));
 }
 
 TEST_F(control_server_test, answers_others_while_one_waits) {
@@ -216,14 +217,15 @@ TEST_F(control_server_test, answers_others_while_one_waits) {
   runtime_.set_dirty(10);
   std::vector<std::pair<std::uint64_t, std::uint64_t>> progress;
   std::jthread cleaner{[&] {
-    EXPECT_TRUE(connect().ask("clean", [&](auto done, auto total) {
+    const auto cleaned = connect().ask("clean", [&](auto done, auto total) {
       progress.emplace_back(done, total);
       done == 0 ? runtime_.set_dirty(4) : runtime_.allow_cleaning();
-    }));
+    });
+    EXPECT_THAT(cleaned, succeeds());
   }};
   runtime_.wait_for_cleaning(1);
   expect_alive();
-  EXPECT_TRUE(connect().ask("set mode writethrough"));
+  EXPECT_THAT(connect().ask("set mode writethrough"), succeeds());
   cleaner.join();
   EXPECT_THAT(progress, testing::Contains(std::pair{6U, 10U}));
 }
@@ -236,11 +238,11 @@ TEST_F(control_server_test, bounds_what_is_under_way) {
     (void)::send(clients.back().get(), "clean\n", 6, 0);
     runtime_.wait_for_cleaning(i);
   }
-  EXPECT_THAT(connect().ask("clean").error().message,
-              StartsWith("4 requests are under way already"));
+  EXPECT_THAT(connect().ask("clean"),
+              fails_with(failure::failed, StartsWith("4 requests are under way already")));
   expect_alive();
   clients.clear(); // they went, but what they asked for did not
-  EXPECT_FALSE(connect().ask("clean"));
+  EXPECT_THAT(connect().ask("clean"), fails());
   runtime_.allow_cleaning();
   EXPECT_TRUE(is_granted_soon("clean"));
 }
@@ -249,7 +251,8 @@ TEST_F(control_server_test, bounds_the_number_of_clients) {
   start({.nr_clients = 2});
   const file_descriptor first = connect_raw();
   auto second = std::optional{connect_raw()};
-  EXPECT_THAT(connect().ask("status").error().message, StartsWith("too many clients"));
+  EXPECT_THAT(connect().ask("status"),
+              fails_with(failure::environment, StartsWith("too many clients")));
   EXPECT_THAT(say(first, "status\n"), StartsWith("ok {"));
   second.reset();
   EXPECT_TRUE(is_granted_soon("status"));
@@ -337,8 +340,8 @@ TEST_F(control_server_test, hangs_up_on_clients_that_take_no_answer) {
 
 TEST_F(control_server_test, tells_those_who_stop_it_how_that_went) {
   start();
-  std::jthread one{[&] { EXPECT_TRUE(connect().ask("stop")); }};
-  std::jthread other{[&] { EXPECT_TRUE(connect().ask("stop")); }};
+  std::jthread one{[&] { EXPECT_THAT(connect().ask("stop"), succeeds()); }};
+  std::jthread other{[&] { EXPECT_THAT(connect().ask("stop"), succeeds()); }};
   while (nr_stops_ < 2) {
     std::this_thread::sleep_for(1ms);
   }
@@ -350,21 +353,16 @@ TEST_F(control_server_test, tells_those_who_stop_it_how_that_went) {
 
 TEST_F(control_server_test, is_missed_by_its_clients_only_when_its_process_has_ended) {
   start();
-  const auto ended = connect().wait_for_its_end(0s); // this process
-  ASSERT_FALSE(ended);
-  EXPECT_EQ(ended.error().kind, failure::failed);
-  EXPECT_EQ(ended.error().message, "the cache at " + path() +
-                                       " is shut down, but its server hasn't "
-                                       "ended within 0 seconds: end it by kill");
+  const auto ended = connect().wait_for_its_end(0s); // of this process
+  EXPECT_THAT(ended, fails_with(failure::failed, "the cache at " + path() +
+                                                     " is shut down, but its server hasn't ended "
+                                                     "within 0 seconds: end it by kill"));
 }
 
 TEST_F(control_server_test, tells_that_the_cache_was_not_cleanly_shut_down) {
   start();
   std::jthread client{[&] {
-    const auto stopped = connect().ask("stop");
-    ASSERT_FALSE(stopped);
-    EXPECT_EQ(stopped.error().kind, failure::environment);
-    EXPECT_EQ(stopped.error().message, "not cleanly shut down");
+    EXPECT_THAT(connect().ask("stop"), fails_with(failure::environment, "not cleanly shut down"));
   }};
   while (nr_stops_ == 0) {
     std::this_thread::sleep_for(1ms);
@@ -374,7 +372,7 @@ TEST_F(control_server_test, tells_that_the_cache_was_not_cleanly_shut_down) {
 
 TEST_F(control_server_test, ends_what_is_under_way_before_it_ends) {
   start();
-  std::jthread client{[&] { EXPECT_TRUE(connect().ask("clean")); }};
+  std::jthread client{[&] { EXPECT_THAT(connect().ask("clean"), succeeds()); }};
   runtime_.wait_for_cleaning(1);
   const file_descriptor idle = connect_raw();
   server_->finish(runtime_.close());
@@ -398,19 +396,16 @@ TEST_F(control_server_test, ends_although_a_client_takes_no_answer) {
 
 TEST_F(control_server_test, refuses_a_socket_in_use) {
   start();
-  const auto second = control_server::start(runtime_, path(), [] {});
-  ASSERT_FALSE(second);
-  EXPECT_THAT(second.error().message, HasSubstr("a server is running there"));
+  EXPECT_THAT(control_server::start(runtime_, path(), [] {}),
+              fails_with(failure::environment, HasSubstr("a server is running there")));
   expect_alive();
 }
 
 TEST(control_client, says_what_to_do_without_a_server) {
-  const auto none = control_client::connect("/nowhere/control");
-  ASSERT_FALSE(none);
-  EXPECT_EQ(none.error().kind, failure::environment);
-  EXPECT_EQ(none.error().message,
-            "no cache listens at /nowhere/control: No such file or directory: "
-            "serve it with cache_serve --control /nowhere/control");
+  EXPECT_THAT(control_client::connect("/nowhere/control"),
+              fails_with(failure::environment,
+                         "no cache listens at /nowhere/control: No such file or directory: "
+                         "serve it with cache_serve --control /nowhere/control"));
 }
 
 } // namespace

@@ -13,7 +13,7 @@ using json = nlohmann::ordered_json;
 
 constexpr int indent = 2;
 
-// The one list of what is said, for both directions.
+// The list of all fields, for both directions.
 template <typename Status, typename Each> void for_each_field(Status &of, Each each) {
   each("mode", of.mode);
   each("policy", of.policy);
@@ -68,7 +68,7 @@ json encode(const std::vector<policy::setting> &settings) {
   return made;
 }
 
-// These throw, as the library does, if the value is of another kind.
+// Each decode() throws, as the library does, if the value is of another kind.
 
 template <typename Plain> void decode(const json &from, Plain &to) {
   from.get_to(to);
@@ -107,7 +107,7 @@ void decode(const json &from, std::vector<policy::setting> &to) {
 std::string to_json(const engine_status &status) {
   json made;
   for_each_field(status, [&](const char *name, const auto &value) { made[name] = encode(value); });
-  // A policy may say anything; what is no UTF-8 is replaced.
+  // A policy may say anything, so bytes that are no UTF-8 are replaced.
   return made.dump(-1, ' ', false, json::error_handler_t::replace);
 }
 

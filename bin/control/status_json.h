@@ -1,7 +1,7 @@
 // The status of a running cache as JSON, and back.
 //
-// One flat object. Numbers are counts unless their name ends with a unit; `mode` and
-// `metadata_mode` are words; `policy_settings` is an object of texts.
+// It is one flat object. Numbers are counts unless their names end with a unit. `mode` and
+// `metadata_mode` are words, and `policy_settings` is an object of texts.
 #pragma once
 
 #include <optional>
@@ -13,14 +13,14 @@
 
 namespace dmcache {
 
-// On one line.
+// The text has no line break.
 std::string to_json(const engine_status &status);
 
-// Fails with failure::environment if this isn't what to_json() makes. What it doesn't know is
-// ignored.
+// Fails with failure::environment if to_json() can't have made this. Fields that it doesn't know
+// are ignored.
 result<engine_status> status_from_json(std::string_view text);
 
-// The same text over many lines.
+// The same object over many lines, for people.
 std::string indented_json(std::string_view text);
 
 } // namespace dmcache

@@ -2,6 +2,8 @@
 
 #include <gmock/gmock.h>
 
+#include "base/testing/matchers.h"
+
 namespace dmcache {
 namespace {
 
@@ -32,7 +34,7 @@ engine_status some_status() {
 TEST(status_json, keeps_all_that_it_is_told) {
   const std::string text = to_json(some_status());
   const auto back = status_from_json(text);
-  ASSERT_TRUE(back) << back.error().message;
+  ASSERT_THAT(back, succeeds());
   EXPECT_EQ(to_json(*back), text);
   EXPECT_EQ(status_line(*back), status_line(some_status()));
   EXPECT_EQ(back->counts.commits, 1ULL << 40);
@@ -47,7 +49,7 @@ TEST(status_json, survives_a_policy_that_says_no_utf8) {
   engine_status odd = some_status();
   odd.policy_settings = {{"key", "\xff\n"}};
   const auto back = status_from_json(to_json(odd));
-  ASSERT_TRUE(back);
+  ASSERT_THAT(back, succeeds());
   EXPECT_EQ(back->policy_settings.front().second, "\xef\xbf\xbd\n");
 }
 
@@ -61,15 +63,15 @@ TEST(status_json, refuses_what_is_something_else) {
        {std::string{}, std::string{"[]"}, std::string{"{}"}, good.substr(1),
         with("writethrough", "sideways"), with("131072", "\"many\""),
         with("\"read_only\",", "\"broken\",")}) {
-    const auto refused = status_from_json(text);
-    ASSERT_FALSE(refused) << text;
-    EXPECT_EQ(refused.error().kind, failure::environment);
-    EXPECT_THAT(refused.error().message, testing::StartsWith("this is no status of a cache: "));
+    EXPECT_THAT(
+        status_from_json(text),
+        fails_with(failure::environment, testing::StartsWith("this is no status of a cache: ")))
+        << text;
   }
 }
 
 TEST(status_json, ignores_what_it_does_not_know) {
-  EXPECT_TRUE(status_from_json("{\"news\":1," + to_json(some_status()).substr(1)));
+  EXPECT_THAT(status_from_json("{\"news\":1," + to_json(some_status()).substr(1)), succeeds());
 }
 
 } // namespace

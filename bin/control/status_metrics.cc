@@ -13,7 +13,7 @@ namespace dmcache {
 namespace {
 
 struct sample {
-  std::string labels; // besides `cache`
+  std::string labels; // all but `cache`
   std::uint64_t value;
 };
 
@@ -36,8 +36,9 @@ metric gauge(std::string_view name, std::string_view help, sectors size) {
   return gauge(name, help, to_bytes(size).value());
 }
 
-// One of the states is 1. OpenMetrics would have it that this is a state set, and `info` below an
-// info; but who reads the format that was there before, as the node exporter does, knows neither.
+// The present state is 1, and all others are 0. OpenMetrics has types of its own for this ("state
+// set") and for `info` below ("info"), but readers of the older format, such as the node exporter,
+// know neither.
 template <typename Mode, std::size_t N>
 metric state_set(std::string_view name, std::string_view help,
                  const std::array<std::pair<Mode, std::string_view>, N> &all, Mode present) {
@@ -63,15 +64,15 @@ std::string escaped(std::string_view label) {
   return text;
 }
 
-std::string text_of(const metric &which, std::string_view cache) {
-  std::string text = fmt::format("# TYPE dmcache_{} {}\n", which.name, which.type);
-  if (which.name.ends_with("_bytes")) {
-    text += fmt::format("# UNIT dmcache_{} bytes\n", which.name);
+std::string text_of(const metric &told, std::string_view cache) {
+  std::string text = fmt::format("# TYPE dmcache_{} {}\n", told.name, told.type);
+  if (told.name.ends_with("_bytes")) {
+    text += fmt::format("# UNIT dmcache_{} bytes\n", told.name);
   }
-  text += fmt::format("# HELP dmcache_{} {}\n", which.name, which.help);
-  const std::string_view suffix = which.type == "counter" ? "_total" : "";
-  for (const auto &[labels, value] : which.samples) {
-    text += fmt::format("dmcache_{}{}{{cache=\"{}\"{}{}}} {}\n", which.name, suffix, escaped(cache),
+  text += fmt::format("# HELP dmcache_{} {}\n", told.name, told.help);
+  const std::string_view suffix = told.type == "counter" ? "_total" : "";
+  for (const auto &[labels, value] : told.samples) {
+    text += fmt::format("dmcache_{}{}{{cache=\"{}\"{}{}}} {}\n", told.name, suffix, escaped(cache),
                         labels.empty() ? "" : ",", labels, value);
   }
   return text;

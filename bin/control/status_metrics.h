@@ -8,7 +8,7 @@
 
 namespace dmcache {
 
-// Text of OpenMetrics 1.0. Each sample has the label `cache`.
+// The text is OpenMetrics 1.0. Each sample has the label `cache`.
 std::string metrics_text(const engine_status &status, std::string_view cache);
 
 } // namespace dmcache

@@ -14,7 +14,7 @@ struct status_sample {
   std::chrono::steady_clock::time_point taken;
 };
 
-// A few lines. With an earlier sample they tell rates since then as well.
+// Makes a few lines of text. With an earlier sample they tell the rates since then as well.
 std::string readable_status(const status_sample &now, const status_sample *before = nullptr);
 
 } // namespace dmcache

@@ -36,7 +36,7 @@ std::optional<sockaddr_un> address_of(const std::string &path) {
   return address;
 }
 
-// What the system's calls take.
+// The address as the system's calls take it.
 const sockaddr *generic(const sockaddr_un &address) {
   return reinterpret_cast<const sockaddr *>(&address);
 }
@@ -45,8 +45,8 @@ std::unexpected<error> cannot_listen(const std::string &path, const std::string 
   return fail(failure::environment, fmt::format("cannot listen at {}: {}", path, why));
 }
 
-// Of two servers that start at a time, neither may take the other's socket for a dead one: they
-// take turns by a lock on the folder, which is given back with the descriptor.
+// Locks the folder. Two servers that start at the same time take turns by this, so that neither
+// takes the other's socket for a dead one. Closing the descriptor unlocks the folder.
 result<file_descriptor> lock_folder_of(const std::string &path) {
   constexpr std::chrono::milliseconds patience{2000};
   constexpr std::chrono::milliseconds between{10};
@@ -65,7 +65,7 @@ result<file_descriptor> lock_folder_of(const std::string &path) {
   return folder;
 }
 
-// Requires the lock.
+// Requires that the folder is locked.
 result<> remove_if_dead(const std::string &path, const sockaddr_un &address) {
   struct stat found {};
   if (::lstat(path.c_str(), &found) != 0) {
@@ -74,7 +74,7 @@ result<> remove_if_dead(const std::string &path, const sockaddr_un &address) {
   if (!S_ISSOCK(found.st_mode)) {
     return cannot_listen(path, "it exists, and is no socket: choose another path, or remove it");
   }
-  // Never waits, not even for a server that doesn't accept.
+  // The probe never waits, not even for a server that accepts no connections.
   const file_descriptor probe{::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)};
   if (!probe.is_open()) {
     return cannot_listen(path, system_error().message());
@@ -88,7 +88,7 @@ result<> remove_if_dead(const std::string &path, const sockaddr_un &address) {
   return {};
 }
 
-// A path at which nobody listens, and nobody else may begin to.
+// A path at which nobody listens, and nobody else can begin to while the lock is held.
 struct reserved_path {
   sockaddr_un address;
   file_descriptor lock;
@@ -135,8 +135,8 @@ result<listening_socket> listening_socket::at(const std::string &path) {
     return std::unexpected{reserved.error()};
   }
   file_descriptor made{::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)};
-  // The mode of the unbound socket, less the umask, is what bind() makes the file with (unix(7) of
-  // Linux): there is no moment at which others could connect.
+  // On Linux bind() gives the file the mode of the unbound socket, less the umask (unix(7)), so
+  // there is no moment at which others could connect.
   struct stat file {};
   if (!made.is_open() || ::fchmod(made.get(), S_IRUSR | S_IWUSR) != 0 ||
       ::bind(made.get(), generic(reserved->address), sizeof reserved->address) != 0 ||

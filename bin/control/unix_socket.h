@@ -1,4 +1,4 @@
-// Sockets in the file system.
+// Unix sockets that have a path in the file system.
 #pragma once
 
 #include <sys/stat.h>
@@ -13,18 +13,18 @@
 namespace dmcache {
 
 // A socket that only the user of this process can connect to: its mode is 0600 from the first
-// moment on. It leaves the file system when its owner goes.
+// moment on. The destructor removes it from the file system.
 class listening_socket {
  public:
-  // Listens at `path`, in the place of a socket whose server is dead. Fails with
-  // failure::environment if a server lives there, or something else is.
+  // Listens at `path`, and replaces a socket there whose server is dead. Fails with
+  // failure::environment if a server listens there, or something else than a socket is there.
   static result<listening_socket> at(const std::string &path);
 
   listening_socket(listening_socket &&) = default;
   listening_socket &operator=(listening_socket &&) = delete;
   ~listening_socket();
 
-  // The descriptor, which doesn't block, is the caller's from now on.
+  // Gives the descriptor, which doesn't block, to the caller.
   file_descriptor take_descriptor() { return std::move(descriptor_); }
 
  private:
@@ -36,11 +36,11 @@ class listening_socket {
   struct stat made_;
 };
 
-// Takes a socket away whose server is dead. Fails with failure::environment if one lives at `path`,
-// or something else is there.
+// Removes the socket at `path` if its server is dead. Fails with failure::environment if a server
+// listens there, or something else than a socket is there.
 result<> remove_dead_socket(const std::string &path);
 
-// Connects to the server at `path`. The error is the system's.
+// Connects to the server at `path`. Fails with the system's error.
 std::expected<file_descriptor, std::error_code> connect_to(const std::string &path);
 
 } // namespace dmcache

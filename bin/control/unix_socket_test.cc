@@ -13,6 +13,8 @@
 
 #include <gmock/gmock.h>
 
+#include "base/testing/matchers.h"
+
 namespace dmcache {
 namespace {
 
@@ -51,7 +53,7 @@ TEST_F(unix_socket_test, is_its_users_alone_whatever_the_umask) {
     const mode_t before = ::umask(mask);
     const auto made = listening_socket::at(path());
     ::umask(before);
-    ASSERT_TRUE(made) << made.error().message;
+    ASSERT_THAT(made, succeeds());
     EXPECT_EQ(mode_of(path()), 0600U);
   }
 }
@@ -59,47 +61,48 @@ TEST_F(unix_socket_test, is_its_users_alone_whatever_the_umask) {
 TEST_F(unix_socket_test, can_be_connected_to_until_its_owner_goes) {
   {
     const auto made = listening_socket::at(path());
-    ASSERT_TRUE(made);
-    EXPECT_TRUE(connect_to(path()));
+    ASSERT_THAT(made, succeeds());
+    EXPECT_THAT(connect_to(path()), succeeds());
   }
   EXPECT_FALSE(std::filesystem::exists(path()));
-  EXPECT_EQ(connect_to(path()).error(), std::errc::no_such_file_or_directory);
+  EXPECT_THAT(connect_to(path()), fails_with(std::errc::no_such_file_or_directory));
 }
 
 TEST_F(unix_socket_test, takes_the_place_of_a_dead_one) {
   leave_dead_socket();
-  EXPECT_EQ(connect_to(path()).error(), std::errc::connection_refused);
-  EXPECT_TRUE(listening_socket::at(path()));
+  EXPECT_THAT(connect_to(path()), fails_with(std::errc::connection_refused));
+  EXPECT_THAT(listening_socket::at(path()), succeeds());
 }
 
 TEST_F(unix_socket_test, refuses_the_place_of_a_living_one) {
   const auto first = listening_socket::at(path());
-  const auto second = listening_socket::at(path());
-  ASSERT_FALSE(second);
-  EXPECT_EQ(second.error().kind, failure::environment);
-  EXPECT_THAT(second.error().message, HasSubstr("a server is running there"));
-  EXPECT_TRUE(connect_to(path()));
+  EXPECT_THAT(listening_socket::at(path()),
+              fails_with(failure::environment, HasSubstr("a server is running there")));
+  EXPECT_THAT(connect_to(path()), succeeds());
 }
 
 TEST_F(unix_socket_test, refuses_to_replace_a_file) {
   std::ofstream{path()} << "precious";
-  EXPECT_THAT(listening_socket::at(path()).error().message, HasSubstr("is no socket"));
+  EXPECT_THAT(listening_socket::at(path()),
+              fails_with(failure::environment, HasSubstr("is no socket")));
   EXPECT_EQ(std::filesystem::file_size(path()), 8U);
 }
 
 TEST_F(unix_socket_test, refuses_paths_that_no_socket_can_have) {
   for (const std::string &bad : {std::string{}, path(std::string(120, 'x'))}) {
-    EXPECT_THAT(listening_socket::at(bad).error().message, HasSubstr("has 1 to 107 bytes"));
+    EXPECT_THAT(listening_socket::at(bad),
+                fails_with(failure::environment, HasSubstr("has 1 to 107 bytes")));
   }
-  EXPECT_THAT(listening_socket::at(path("none/s")).error().message, HasSubstr("its folder"));
+  EXPECT_THAT(listening_socket::at(path("none/s")),
+              fails_with(failure::environment, HasSubstr("its folder")));
 }
 
 TEST_F(unix_socket_test, leaves_the_socket_of_somebody_else) {
   auto first = listening_socket::at(path());
-  ASSERT_TRUE(first);
+  ASSERT_THAT(first, succeeds());
   std::filesystem::rename(path(), path("moved"));
   const auto second = listening_socket::at(path());
-  ASSERT_TRUE(second);
+  ASSERT_THAT(second, succeeds());
   { const auto gone = std::move(first); }
   EXPECT_TRUE(std::filesystem::exists(path()));
 }
@@ -114,7 +117,7 @@ TEST_F(unix_socket_test, of_many_that_start_at_a_time_one_wins) {
     }
   }
   EXPECT_EQ(std::ranges::count_if(made, [](const auto &each) { return each->has_value(); }), 1);
-  EXPECT_TRUE(connect_to(path()));
+  EXPECT_THAT(connect_to(path()), succeeds());
 }
 
 } // namespace

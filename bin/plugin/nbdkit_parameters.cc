@@ -132,18 +132,18 @@ int nbdkit_parameters::config_complete() const {
 }
 
 const char *const nbdkit_parameters_help =
-    "metadata=DEVICE      (required) The metadata of the cache.\n"
-    "fast=DEVICE          (required) What caches: the fast device.\n"
-    "origin=DEVICE        (required) What is cached.\n"
-    "create=BOOL          Make a new cache if the metadata are all zero. Default: false.\n"
-    "block-size=SIZE      Of the cache; of a new one, 64K by default.\n"
-    "metadata-version=N   Of a new cache: 1 or 2, which is the default.\n"
+    "metadata=DEVICE      (required) The metadata device of the cache.\n"
+    "fast=DEVICE          (required) The fast (cache) device.\n"
+    "origin=DEVICE        (required) The origin, which is cached.\n"
+    "create=BOOL          Make a new cache if the metadata device is all zero. Default: false.\n"
+    "block-size=SIZE      The size of a cache block. Default, for a new cache: 64K.\n"
+    "metadata-version=N   The metadata format of a new cache: 1 or 2 (the default).\n"
     "mode=MODE            writeback (the default), writethrough or passthrough.\n"
     "policy=NAME          smq (the default) or cleaner.\n"
     "policy-KEY=VALUE     A setting of the policy.\n"
     "migration-threshold=SIZE  How much is copied at a time in the background. Default: 1M.\n"
     "discard-passdown=BOOL  Pass discards to the origin. Default: true.\n"
     "readonly=BOOL        Write nothing to any of the devices. Default: false.\n"
-    "control=SOCKET       Where cache_ctl finds the cache.\n";
+    "control=SOCKET       A unix socket at which cache_ctl can control the cache.\n";
 
 } // namespace dmcache

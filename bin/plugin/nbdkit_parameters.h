@@ -1,4 +1,4 @@
-// What stands on nbdkit's command line for the plugin, checked as nbdkit's own plugins do it.
+// The plugin's parameters on nbdkit's command line, checked as nbdkit's own plugins check theirs.
 #pragma once
 
 #include <string>
@@ -10,13 +10,14 @@ namespace dmcache {
 struct nbdkit_parameters {
   nbdkit_parameters() { options.may_format = false; }
 
-  // As nbdkit's callbacks of these names: -1 after having told nbdkit what is wrong, else 0.
+  // These serve nbdkit's callbacks of the same names. They tell nbdkit what is wrong and return -1,
+  // or return 0.
   int config(const std::string &key, const char *value);
   int config_complete() const;
 
   cache_paths paths; // absolute
   engine_options options;
-  std::string control_socket; // absolute; empty: none
+  std::string control_socket; // absolute; empty if there is to be none
 };
 
 extern const char *const nbdkit_parameters_help;

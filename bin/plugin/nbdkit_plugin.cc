@@ -1,9 +1,9 @@
 // The nbdkit plugin: a cache, served to any number of NBD clients.
 //
 // The cache is activated before nbdkit forks into the background, so that the user sees what is in
-// the way, and gets its threads after that. It is shut down as soon as nbdkit is told to end, or
-// when nbdkit gives up before it serves any. nbdkit would wait for all clients to go, and some stay
-// for ever: once the cache is shut down, its process ends soon.
+// the way. Its threads are started after the fork. The cache is shut down as soon as nbdkit is told
+// to end, or when nbdkit gives up before it has served anybody. nbdkit itself waits for all clients
+// to go, and some stay for ever. So this ends the process soon after the cache is shut down.
 
 #define NBDKIT_API_VERSION 2
 #include <nbdkit-plugin.h>
@@ -24,12 +24,12 @@
 #include <cstdlib>
 #include <exception>
 #include <memory>
-#include <mutex>
 #include <semaphore>
 #include <string>
 #include <system_error>
 
 #include "base/file_device.h"
+#include "base/mutex.h"
 #include "bin/control/control_server.h"
 #include "bin/plugin/nbdkit_parameters.h"
 #include "bin/plugin/quit_signals.h"
@@ -39,13 +39,14 @@
 namespace dmcache {
 namespace {
 
-// nbdkit takes no data requests that are larger.
+// nbdkit refuses larger requests.
 constexpr std::uint32_t max_request = 64U << 20;
 constexpr std::uint64_t max_preferred = 1U << 20;
 
 constexpr std::chrono::seconds grace{3}; // for clients to go, once the cache is shut down
 
-// Of this process, where nbdkit has no say: whether the cache was cleanly shut down.
+// The exit status of this process whenever nbdkit doesn't decide about it. It says whether the
+// cache was cleanly shut down.
 std::atomic<int> exit_status{EXIT_SUCCESS};
 
 class served_cache {
@@ -53,13 +54,13 @@ class served_cache {
   served_cache() = default;
   served_cache(const served_cache &) = delete;
   served_cache &operator=(const served_cache &) = delete;
-  // At exit() as well, which is nbdkit's answer to whatever fails before it serves.
+  // Runs at exit() as well, which nbdkit calls when something fails before it serves.
   ~served_cache() { end(); }
 
   result<> activate();
-  result<> start();
-  void end() noexcept;
-  // nbdkit forks, and this is the process that doesn't go on.
+  result<> start() EXCLUDES(changing_);
+  void end() noexcept EXCLUDES(changing_);
+  // Is called when nbdkit has forked, in the process that doesn't serve the cache.
   void leave_to_child() { is_with_child_ = quit_ == nullptr; }
 
   threaded_runtime &runtime() { return *runtime_; }
@@ -68,13 +69,15 @@ class served_cache {
 
  private:
   result<> check_before_formatting() const;
-  void shut_down();
-  void shut_down_and_end();
+  void shut_down() EXCLUDES(changing_);
+  void shut_down_and_end() EXCLUDES(changing_);
 
   std::unique_ptr<threaded_runtime> runtime_;
-  std::mutex starting_;
-  std::unique_ptr<control_server> control_;
-  std::unique_ptr<quit_signals> quit_;
+  // Held while the cache is started and while it is shut down, lest the one overtakes the other.
+  // A thread takes it before any lock of the runtime.
+  mutex changing_;
+  std::unique_ptr<control_server> control_ GUARDED_BY(changing_);
+  std::unique_ptr<quit_signals> quit_; // exists for as long as control_ does, which uses it
   std::binary_semaphore nbdkit_ends_{0};
   bool is_with_child_ = false;
 };
@@ -104,7 +107,7 @@ result<> served_cache::activate() {
 }
 
 result<> served_cache::start() {
-  const std::scoped_lock starting{starting_};
+  const mutex_guard starting{changing_};
   if (auto started = runtime_->start(); !started) {
     return started;
   }
@@ -122,9 +125,9 @@ result<> served_cache::start() {
   return {};
 }
 
-// Requests that come after this fail.
+// After this all requests fail.
 void served_cache::shut_down() {
-  const std::scoped_lock starting{starting_};
+  const mutex_guard stopping{changing_};
   exit_status = EXIT_FAILURE;
   const result<> closed = runtime_->close();
   if (closed) {
@@ -137,10 +140,11 @@ void served_cache::shut_down() {
   }
 }
 
-// After this has ended, what clients are told is that the cache is shut down, and nothing is lost
-// with them.
+// When this has ended, clients are told that the cache is shut down, and nothing is lost if they
+// are cut off.
 void served_cache::shut_down_and_end() {
-  // Who finds this process killed by a signal may start it again: not one that was told to end.
+  // A supervisor may start a process again that was killed by a signal. One that was told to end is
+  // not to come back, even if nbdkit aborts now.
   std::signal(SIGABRT, [](int) { ::_exit(exit_status); });
   shut_down();
   if (!nbdkit_ends_.try_acquire_for(grace)) {
@@ -151,17 +155,21 @@ void served_cache::shut_down_and_end() {
 void served_cache::end() noexcept {
   if (quit_) {
     nbdkit_ends_.release();
-    quit_.reset();
+    quit_->finish();
   } else if (runtime_ && !is_with_child_) {
     shut_down();
   }
-  control_.reset();
+  {
+    const mutex_guard stopping{changing_};
+    control_.reset();
+  }
+  quit_.reset();
   runtime_.reset();
 }
 
 served_cache cache; // NOLINT: nbdkit's callbacks have nowhere else to find it
 
-// nbdkit is C: no exception gets there. What they return is -1 after an error.
+// No exception may reach nbdkit, which is written in C. Its callbacks return -1 after an error.
 template <typename Action> int guarded(Action action) noexcept {
   try {
     return action();
@@ -175,7 +183,7 @@ template <typename Action> int guarded(Action action) noexcept {
 // Life. -------------------------------------------------------------------------------------------
 
 void load() {
-  // The parent's side of a fork before the cache is served.
+  // If nbdkit forks before it serves the cache, the parent has nothing more to do with the cache.
   ::pthread_atfork(
       nullptr, [] { cache.leave_to_child(); }, nullptr);
 }
@@ -193,9 +201,9 @@ int config_complete() {
   return cache.parameters.config_complete();
 }
 
-int outcome_of(const result<> &what) {
-  if (!what) {
-    nbdkit_error("%s", what.error().message.c_str());
+int outcome_of(const result<> &done) {
+  if (!done) {
+    nbdkit_error("%s", done.error().message.c_str());
     return -1;
   }
   return 0;
@@ -216,7 +224,7 @@ void cleanup() {
   }
 }
 
-// What clients are told. --------------------------------------------------------------------------
+// Answers to clients. -----------------------------------------------------------------------------
 
 void *open(int /*readonly*/) {
   return NBDKIT_HANDLE_NOT_NEEDED;
@@ -242,8 +250,8 @@ int can_cache(void * /*handle*/) {
   return NBDKIT_CACHE_NATIVE;
 }
 
-// Anything is served. What covers cache blocks is served best; the largest power of two that
-// divides them is what the protocol can say.
+// Requests of any size are served. Those that cover whole cache blocks are served best, but the
+// protocol knows only powers of two, so this tells the largest that divides a cache block.
 int block_size(void * /*handle*/, std::uint32_t *minimum, std::uint32_t *preferred,
                std::uint32_t *maximum) {
   const std::uint64_t size = to_bytes(cache.runtime().options().block_size).value();
@@ -256,17 +264,18 @@ int block_size(void * /*handle*/, std::uint32_t *minimum, std::uint32_t *preferr
 
 // Requests. ---------------------------------------------------------------------------------------
 
-int carry_out(request &which, const char *verb) {
-  const std::error_code failed = cache.runtime().carry_out(which);
+int carry_out(request &wanted, const char *verb) {
+  const std::error_code failed = cache.runtime().carry_out(wanted);
   if (!failed) [[likely]] {
     return 0;
   }
-  // The engine refuses with this what comes when it is being shut down.
+  // This is how the engine refuses requests that come during its shutdown, or after it.
   const bool is_shut_down = failed == std::errc::no_such_device;
-  // The runtime has told why, for the log; the client is told by what is returned.
+  // The reason stands in the log already, since the runtime has told it. The client learns of the
+  // error from what this returns.
   nbdkit_debug("%s of %llu bytes at %llu: %s", verb,
-               static_cast<unsigned long long>(which.length.value()),
-               static_cast<unsigned long long>(which.offset.value()), failed.message().c_str());
+               static_cast<unsigned long long>(wanted.length.value()),
+               static_cast<unsigned long long>(wanted.offset.value()), failed.message().c_str());
   nbdkit_set_error(is_shut_down ? ESHUTDOWN : failed.value());
   return -1;
 }
@@ -274,16 +283,16 @@ int carry_out(request &which, const char *verb) {
 int carry_out(request::operation op, std::uint32_t count, std::uint64_t offset, std::uint32_t flags,
               std::byte *data, const char *verb) {
   return guarded([&] {
-    request which;
-    which.op = op;
-    which.fua = (flags & NBDKIT_FLAG_FUA) != 0;
-    which.may_trim = (flags & NBDKIT_FLAG_MAY_TRIM) != 0;
-    which.offset = bytes{offset};
-    which.length = bytes{count};
+    request wanted;
+    wanted.op = op;
+    wanted.fua = (flags & NBDKIT_FLAG_FUA) != 0;
+    wanted.may_trim = (flags & NBDKIT_FLAG_MAY_TRIM) != 0;
+    wanted.offset = bytes{offset};
+    wanted.length = bytes{count};
     if (data != nullptr) {
-      which.data = {data, count};
+      wanted.data = {data, count};
     }
-    return carry_out(which, verb);
+    return carry_out(wanted, verb);
   });
 }
 
@@ -308,7 +317,8 @@ int trim(void * /*handle*/, std::uint32_t count, std::uint64_t offset, std::uint
   return carry_out(request::operation::discard, count, offset, flags, nullptr, "trim");
 }
 
-// Zeroing isn't known to be faster than writing: that is up to the file system of either device.
+// Whether zeroing is faster than writing is up to the file systems of the devices, so nothing can
+// be promised.
 int zero(void * /*handle*/, std::uint32_t count, std::uint64_t offset, std::uint32_t flags) {
   if ((flags & NBDKIT_FLAG_FAST_ZERO) != 0) {
     nbdkit_set_error(ENOTSUP);

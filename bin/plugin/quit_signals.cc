@@ -11,10 +11,10 @@ namespace {
 
 struct handled_signal {
   int number;
-  struct sigaction before; // the server's; if it handles the signal
+  struct sigaction before; // the server's own handler, if it has one
 };
 
-// A handler finds nothing but what is static.
+// Static, since a signal handler has no other way to find them.
 std::array<handled_signal, 4> handled{{{SIGTERM, {}}, {SIGINT, {}}, {SIGHUP, {}}, {SIGQUIT, {}}}};
 sem_t raised;
 
@@ -24,7 +24,7 @@ bool is_function(const struct sigaction &action) {
 }
 
 void pass_on(int number) {
-  ::sem_post(&raised); // which a handler may
+  ::sem_post(&raised); // a signal handler may do this
   for (const handled_signal &each : handled) {
     if (each.number == number) {
       each.before.sa_handler(number);
@@ -32,17 +32,17 @@ void pass_on(int number) {
   }
 }
 
-void take_over(handled_signal &which) {
-  if (::sigaction(which.number, nullptr, &which.before) == 0 && is_function(which.before)) {
-    struct sigaction own = which.before;
+void take_over(handled_signal &taken) {
+  if (::sigaction(taken.number, nullptr, &taken.before) == 0 && is_function(taken.before)) {
+    struct sigaction own = taken.before;
     own.sa_handler = pass_on;
-    ::sigaction(which.number, &own, nullptr);
+    ::sigaction(taken.number, &own, nullptr);
   }
 }
 
-void give_back(const handled_signal &which) {
-  if (is_function(which.before)) {
-    ::sigaction(which.number, &which.before, nullptr);
+void give_back(const handled_signal &taken) {
+  if (is_function(taken.before)) {
+    ::sigaction(taken.number, &taken.before, nullptr);
   }
 }
 
@@ -53,7 +53,7 @@ quit_signals::quit_signals(std::function<void()> on_quit) {
   sigset_t all;
   sigset_t before;
   ::sigfillset(&all);
-  ::pthread_sigmask(SIG_SETMASK, &all, &before); // the thread takes none itself
+  ::pthread_sigmask(SIG_SETMASK, &all, &before); // the new thread takes no signals
   try {
     thread_ = std::thread{[on_quit = std::move(on_quit)] {
       while (::sem_wait(&raised) != 0) {
@@ -70,12 +70,15 @@ quit_signals::quit_signals(std::function<void()> on_quit) {
   }
 }
 
-quit_signals::~quit_signals() {
+void quit_signals::finish() {
+  if (!thread_.joinable()) {
+    return;
+  }
   for (const handled_signal &each : handled) {
     give_back(each);
   }
   raise();
-  thread_.join(); // the semaphore stays: a handler may be at it still
+  thread_.join(); // the semaphore stays: a handler may still be using it
 }
 
 void quit_signals::raise() {

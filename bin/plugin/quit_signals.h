@@ -6,20 +6,21 @@
 
 namespace dmcache {
 
-// One at a time in a process.
+// A process has one of these at a time.
 class quit_signals {
  public:
   // `on_quit` is called once, by a thread of this, after the first SIGTERM, SIGINT, SIGHUP or
   // SIGQUIT that the server handles, which goes on to the server; or after raise(). Throws
-  // std::system_error if there can be no thread.
+  // std::system_error if no thread can be made.
   explicit quit_signals(std::function<void()> on_quit);
   quit_signals(const quit_signals &) = delete;
   quit_signals &operator=(const quit_signals &) = delete;
-  // Calls `on_quit` now, if it wasn't called yet, and waits for its end.
-  ~quit_signals();
+  ~quit_signals() { finish(); }
 
-  // As if there had been a signal. From any thread.
+  // Has the same effect as a signal. Any thread may call this, also during and after finish().
   void raise();
+  // Calls `on_quit` now, if it wasn't called yet, and waits for its end.
+  void finish();
 
  private:
   std::thread thread_;

@@ -16,24 +16,25 @@
 namespace dmcache {
 namespace {
 
-// Of the new process: leaves the terminal, the files and the folder that it shared with the other,
-// and lets that one go.
-void leave_for_good(const file_descriptor &others) {
+// Makes the child leave the terminal, files and folder that it shares with the parent, and then
+// tells the parent through the pipe.
+void leave_for_good(const file_descriptor &pipe) {
   std::fflush(nullptr);
   ::setsid();
   const file_descriptor nothing{::open("/dev/null", O_RDWR | O_CLOEXEC)};
   for (const int each : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
     ::dup2(nothing.get(), each);
   }
-  // If it can't, or nobody waits any more, there is nothing to be done about it.
+  // There is nothing to be done if either fails: the child serves the cache all the same.
   [[maybe_unused]] const int went = ::chdir("/");
-  [[maybe_unused]] const auto told = ::write(others.get(), "", 1);
+  [[maybe_unused]] const auto told = ::write(pipe.get(), "", 1);
 }
 
-bool has_left(const file_descriptor &it) {
+// Waits until the child has left, or has ended.
+bool has_left(const file_descriptor &pipe) {
   char byte{};
   ssize_t got = 0;
-  while ((got = ::read(it.get(), &byte, 1)) < 0 && errno == EINTR) {
+  while ((got = ::read(pipe.get(), &byte, 1)) < 0 && errno == EINTR) {
   }
   return got == 1;
 }

@@ -1,4 +1,4 @@
-// Goes on in the background, but not before all is well there.
+// Forks; the parent returns once the child reports success.
 #pragma once
 
 #include <functional>
@@ -7,11 +7,13 @@
 
 namespace dmcache {
 
-// Forks, and calls `work` in the new process, which ends with the exit code that it returns.
-// Returns, in this one, 0 as soon as `work` has called what it is given, or else that code: until
-// then the new process has the terminal and the files of this one, and gets its signals; after that
-// none of them. Requires that there is one thread. Fails with failure::environment if it can't
-// fork, failure::failed if the new process was killed.
+// Forks. The child calls `work`, and ends with the exit code that `work` returns. Until `work`
+// calls `leave`, the child shares the parent's terminal, files and signals; `leave` takes it into
+// the background. The parent returns 0 when `leave` was called, or, if the child ended without
+// that, its exit code.
+//
+// Requires that the process has one thread. Fails with failure::environment if it can't fork, and
+// with failure::failed if the child was killed.
 result<int> run_in_background(const std::function<int(const std::function<void()> &leave)> &work);
 
 } // namespace dmcache

@@ -13,15 +13,16 @@
 namespace dmcache {
 namespace {
 
-// Longer ones are given in pieces: what is said must not fill the memory.
+// Longer lines are given in pieces, since a process must not fill this one's memory by what it
+// says.
 constexpr std::size_t longest_line = 4096;
 
-// How a process is started: posix_spawn's two records of that.
+// What posix_spawn() wants to know about the new process.
 struct spawn_settings {
   spawn_settings() {
     ::posix_spawnattr_init(&attributes);
     ::posix_spawn_file_actions_init(&files);
-    // Nothing held back, and SIGPIPE, which is ignored here, kills.
+    // No signal is blocked, and SIGPIPE, which is ignored in this process, kills.
     sigset_t set{};
     ::sigemptyset(&set);
     ::posix_spawnattr_setsigmask(&attributes, &set);
@@ -51,7 +52,7 @@ std::unexpected<error> cannot_run(const std::string &program, int reason) {
                           std::error_code{reason, std::generic_category()}.message()));
 }
 
-result<pid_t> spawn(std::vector<std::string> command, const spawn_settings &how) {
+result<pid_t> spawn(std::vector<std::string> command, const spawn_settings &settings) {
   std::vector<char *> arguments;
   arguments.reserve(command.size() + 1);
   for (std::string &each : command) {
@@ -59,8 +60,8 @@ result<pid_t> spawn(std::vector<std::string> command, const spawn_settings &how)
   }
   arguments.push_back(nullptr);
   pid_t made = 0;
-  const int failed = ::posix_spawn(&made, command.front().c_str(), &how.files, &how.attributes,
-                                   arguments.data(), environ);
+  const int failed = ::posix_spawn(&made, command.front().c_str(), &settings.files,
+                                   &settings.attributes, arguments.data(), environ);
   return failed == 0 ? result<pid_t>{made} : cannot_run(command.front(), failed);
 }
 
@@ -78,12 +79,12 @@ result<server_process> start_server(std::vector<std::string> command) {
   file_descriptor heard{ends[0]};
   const file_descriptor said{ends[1]};
   ::fcntl(heard.get(), F_SETFL, O_NONBLOCK);
-  spawn_settings how;
-  how.set_flags(POSIX_SPAWN_SETSID);
-  ::posix_spawn_file_actions_addopen(&how.files, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
-  ::posix_spawn_file_actions_adddup2(&how.files, said.get(), STDOUT_FILENO);
-  ::posix_spawn_file_actions_adddup2(&how.files, said.get(), STDERR_FILENO);
-  const auto id = spawn(std::move(command), how);
+  spawn_settings settings;
+  settings.set_flags(POSIX_SPAWN_SETSID);
+  ::posix_spawn_file_actions_addopen(&settings.files, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
+  ::posix_spawn_file_actions_adddup2(&settings.files, said.get(), STDOUT_FILENO);
+  ::posix_spawn_file_actions_adddup2(&settings.files, said.get(), STDERR_FILENO);
+  const auto id = spawn(std::move(command), settings);
   if (!id) {
     return std::unexpected{id.error()};
   }
@@ -103,7 +104,8 @@ bool said_lines::read(const std::function<void(std::string_view line)> &take) {
   return got > 0;
 }
 
-// Of what was read: whole lines, and what is `longest` or longer without an end.
+// Gives `take` all whole lines that were read, and what comes after them if it is `longest` or
+// longer.
 void said_lines::take_lines(const std::function<void(std::string_view line)> &take,
                             std::size_t longest) {
   std::size_t begin = 0;

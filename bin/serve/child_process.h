@@ -13,17 +13,17 @@
 
 namespace dmcache {
 
-// What a process says, line by line.
+// The output of a process, line by line.
 class said_lines {
  public:
-  said_lines() = default; // of nobody
+  said_lines() = default; // no process's
   // `from` doesn't block.
   explicit said_lines(file_descriptor from) : from_{std::move(from)} {}
 
-  // Can be read from, as poll() tells, when something was said; negative after the end.
+  // For poll(): becomes readable when the process has said something. Negative after the end.
   int descriptor() const { return from_.get(); }
-  // Takes some of what was said until now, never waits. A line is given without its end. The value
-  // says whether there may be more.
+  // Gives `take` some of the lines that were said until now, without their ends. Never waits. The
+  // value says whether there may be more.
   bool read(const std::function<void(std::string_view line)> &take);
 
  private:
@@ -35,15 +35,16 @@ class said_lines {
 
 struct server_process {
   pid_t id;
-  said_lines says; // on standard output and standard error
+  said_lines says; // its standard output and standard error
 };
 
-// Both start a program by its path, as if a shell had, with no signal held back. They fail with
-// failure::environment.
+// Both functions start the program at the path that comes first, as a shell does, with no signal
+// blocked. They fail with failure::environment.
 
-// With this process' terminal and files.
+// The new process shares this one's terminal and files.
 result<pid_t> start_command(std::vector<std::string> command);
-// In a session of its own: a terminal's signals are for this process, which passes them on.
+// The new process has a session of its own, so that a terminal's signals reach only this process,
+// which passes them on.
 result<server_process> start_server(std::vector<std::string> command);
 
 } // namespace dmcache

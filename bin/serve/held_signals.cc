@@ -20,9 +20,9 @@ held_signals::~held_signals() {
 }
 
 int held_signals::next() const {
-  signalfd_siginfo which{};
-  return ::read(come_.get(), &which, sizeof which) == sizeof which
-             ? static_cast<int>(which.ssi_signo)
+  signalfd_siginfo arrived{};
+  return ::read(come_.get(), &arrived, sizeof arrived) == sizeof arrived
+             ? static_cast<int>(arrived.ssi_signo)
              : 0;
 }
 

@@ -1,4 +1,4 @@
-// The signals that a supervisor takes note of, instead of ending by them.
+// Keeps signals from ending a supervisor, which asks for those that have come.
 #pragma once
 
 #include <csignal>
@@ -7,7 +7,8 @@
 
 namespace dmcache {
 
-// SIGTERM, SIGINT, SIGHUP, and SIGCHLD for each child that ends; as long as this lives.
+// For as long as this lives it holds SIGTERM, SIGINT, SIGHUP and SIGCHLD, which comes when a child
+// ends.
 class held_signals {
  public:
   held_signals();
@@ -15,9 +16,9 @@ class held_signals {
   held_signals &operator=(const held_signals &) = delete;
   ~held_signals();
 
-  // Can be read from, as poll() tells, when one has come. Is for nothing else.
+  // For poll(), and nothing else: it becomes readable when a signal has come.
   int descriptor() const { return come_.get(); }
-  // One that has come; 0: none.
+  // A signal that has come, or 0 if there is none.
   int next() const;
 
  private:

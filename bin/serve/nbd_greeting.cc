@@ -20,12 +20,12 @@ namespace {
 
 using namespace std::string_view_literals;
 
-// Of the protocol's newstyle handshake: what both sides begin with; and, of the client's side, that
-// it knows this style, and the option to go.
+// The beginning of the protocol's newstyle handshake, which both sides send; and what this client
+// sends: that it knows this style, and the option to end the connection.
 constexpr std::string_view greeting = "NBDMAGICIHAVEOPT";
 constexpr std::string_view goodbye = "\0\0\0\1IHAVEOPT\0\0\0\2\0\0\0\0"sv;
 
-// This host by one of the two protocols, as the system's calls take it.
+// This host's address in one of the two protocols, as the system's calls take it.
 struct local_address {
   sockaddr_storage storage{};
   socklen_t size = 0;
@@ -66,7 +66,7 @@ file_descriptor connect_to_port(std::uint16_t port) {
   return {};
 }
 
-// As nbdkit does it: connections that have ended don't count.
+// Like nbdkit, this doesn't care about connections that have ended.
 std::errc try_to_listen(const local_address &at) {
   const file_descriptor made = make_socket(at);
   constexpr int yes = 1;
@@ -90,7 +90,7 @@ result<> check_port(std::uint16_t port) {
                   fmt::format("port {} is not for every user: choose another --port", port));
     }
   }
-  return {}; // one of the protocols may be missing
+  return {}; // any other failure may only mean that this host lacks one of the protocols
 }
 
 void nbd_greeting::connect() {
@@ -113,7 +113,7 @@ bool nbd_greeting::has_come() {
   const ssize_t got = ::recv(connection_.get(), heard.data(), heard.size(), MSG_WAITALL);
   const bool has_come =
       got > 0 && std::string_view{heard.data(), static_cast<std::size_t>(got)} == greeting;
-  if (has_come) { // not just hung up, which the server would complain of
+  if (has_come) { // the server would complain of a client that just hangs up
     [[maybe_unused]] const auto sent =
         ::send(connection_.get(), goodbye.data(), goodbye.size(), MSG_NOSIGNAL);
   }

@@ -1,4 +1,4 @@
-// Whether an NBD server answers yet: it greets who connects.
+// Finds out whether an NBD server answers yet. A server greets each client that connects.
 #pragma once
 
 #include <cstdint>
@@ -11,18 +11,18 @@
 
 namespace dmcache {
 
-// Can a server listen at this port of this host? Fails with failure::environment if not, whether or
-// not what has the port listens there.
+// Fails with failure::environment if no server can listen at this port of this host, even if
+// whoever has the port doesn't listen there.
 result<> check_port(std::uint16_t port);
 
 class nbd_greeting {
  public:
-  // Of the server at this port of this host, or else of the one at `socket`.
+  // Asks the server at this port of this host, or, without a port, the one at `socket`.
   nbd_greeting(std::optional<std::uint16_t> port, std::string socket)
       : port_{port}, socket_{std::move(socket)} {}
 
-  // Looks for it, and connects first, again if need be. Once it has come, the server is told
-  // goodbye.
+  // Whether the greeting has come. Connects first if there is no connection, and says goodbye to
+  // the server when it has answered.
   bool has_come();
 
  private:

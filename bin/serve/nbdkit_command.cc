@@ -25,26 +25,26 @@ result<std::string> find_nbdkit() {
   std::istringstream folders{path == nullptr ? "/usr/sbin:/usr/bin" : path};
   for (std::string folder; std::getline(folders, folder, ':');) {
     const auto program = std::filesystem::path{folder.empty() ? "." : folder} / "nbdkit";
-    if (is_program(program)) { // it may be asked for from another folder
+    if (is_program(program)) { // absolute, as it may be started from another folder
       return std::filesystem::absolute(program).string();
     }
   }
   return fail(failure::environment, "nbdkit is not in PATH: install it (apt-get install nbdkit)");
 }
 
-// Beside this program, as it was built, or else where it was installed to.
+// Looks beside this program, where the plugin is built, and then where it is installed.
 result<std::string> find_plugin() {
   std::error_code failed;
-  const auto program = std::filesystem::read_symlink("/proc/self/exe", failed);
-  const std::filesystem::path installed = std::filesystem::path{DMCACHE_PLUGIN_DIR} / plugin_name;
-  for (const auto &each : {program.parent_path() / plugin_name, installed}) {
-    if (std::filesystem::is_regular_file(each, failed)) {
-      return each.string();
+  const auto own_folder = std::filesystem::read_symlink("/proc/self/exe", failed).parent_path();
+  const auto installed = (own_folder / DMCACHE_PLUGIN_FOLDER).lexically_normal();
+  for (const auto &folder : {own_folder, installed}) {
+    if (std::filesystem::is_regular_file(folder / plugin_name, failed)) {
+      return (folder / plugin_name).string();
     }
   }
   return fail(failure::environment,
               fmt::format("{} is neither beside this program nor in {}: install dmcache",
-                          plugin_name, DMCACHE_PLUGIN_DIR));
+                          plugin_name, installed.string()));
 }
 
 std::string_view yes_or_no(bool value) {
@@ -106,7 +106,7 @@ result<std::vector<std::string>> nbdkit_command(const serve_options &options) {
     return std::unexpected{plugin.error()};
   }
   std::vector<std::string> command{*nbdkit, "--foreground", "--exit-with-parent"};
-  if (options.port) { // no host but this one is let in
+  if (options.port) { // only clients on this host can connect
     command.insert(command.end(),
                    {"--ipaddr", "localhost", "--port", fmt::format("{}", *options.port)});
   } else {

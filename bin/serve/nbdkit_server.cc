@@ -16,7 +16,7 @@
 namespace dmcache {
 namespace {
 
-// A folder for a moment.
+// A folder that lives as long as this does.
 class temporary_folder {
  public:
   temporary_folder() {
@@ -36,7 +36,7 @@ class temporary_folder {
     }
   }
 
-  const std::filesystem::path &path() const { return path_; } // empty: none could be made
+  const std::filesystem::path &path() const { return path_; } // empty if none could be made
 
  private:
   std::filesystem::path path_;
@@ -44,7 +44,7 @@ class temporary_folder {
 
 void tell_uri(const serve_options &options, report &to) {
   to.answer(uri_of(options));
-  std::fflush(stdout); // it may be a pipe, at whose other end somebody waits for this
+  std::fflush(stdout); // a script may be waiting for this at the other end of a pipe
 }
 
 result<int> serve_command(serve_options options) {
@@ -88,7 +88,7 @@ result<int> serve_in_background(const serve_options &options, report &to) {
 } // namespace
 
 result<int> run_nbdkit(const serve_options &options, report &to) {
-  std::signal(SIGCHLD, SIG_DFL); // ignored, as it may have been, it would hide how children end
+  std::signal(SIGCHLD, SIG_DFL); // if it were ignored, the status of children would be lost
   if (!options.run.empty()) {
     return serve_command(options);
   }

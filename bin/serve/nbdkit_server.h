@@ -1,4 +1,4 @@
-// nbdkit with the plugin that serves a cache: its command line, and its life (see supervisor.h).
+// Runs nbdkit with the plugin that serves a cache.
 #pragma once
 
 #include <cstdint>
@@ -14,26 +14,26 @@
 namespace dmcache {
 
 struct serve_options {
-  cache_paths paths; // absolute, as are all that follow
+  cache_paths paths; // absolute, as are all paths that follow
   engine_options engine;
-  std::string socket; // to serve at; empty: the port, or, for a command, a temporary one
+  std::string socket; // to serve at. If empty, `port` counts, or a command gets a temporary socket
   std::optional<std::uint16_t> port;
-  std::string control; // empty: none
-  std::string run;     // a command for the shell; empty: none
+  std::string control; // a socket for cache_ctl; empty if there is to be none
+  std::string run;     // a command for the shell; empty if there is none
   bool foreground = false;
 };
 
-// Where clients connect to: "nbd+unix:///?socket=/run/cache".
+// The URI that clients connect to, "nbd+unix:///?socket=/run/cache" for example.
 std::string uri_of(const serve_options &options);
 
-// nbdkit's program and arguments, no shell between; its parent watches it. Fails with
-// failure::environment if nbdkit or the plugin isn't there.
+// The path of nbdkit and its arguments, to be started without a shell and watched by the parent.
+// Fails with failure::environment if nbdkit or the plugin isn't there.
 result<std::vector<std::string>> nbdkit_command(const serve_options &options);
 
-// Runs nbdkit, and a supervisor that starts it again when it dies. Tells `to` the URI as soon as
-// clients are answered, unless there is a command to run. Returns at once then, or, in the
-// foreground or with a command, when nbdkit has ended. The value is the exit code: that of the
-// command to run, or 128 and the signal that killed it.
+// Runs nbdkit under a supervisor, which starts it again when it dies (supervisor.h). Without a
+// command to run, `to` is told the URI as soon as clients are answered. In the background this
+// returns then; in the foreground, or with a command, it returns when nbdkit has ended. The value
+// is the exit code: that of the command, or 128 and the number of the signal that killed it.
 result<int> run_nbdkit(const serve_options &options, report &to);
 
 } // namespace dmcache

@@ -1,32 +1,28 @@
 #include "bin/serve/serve_check.h"
 
-#include <chrono>
-#include <memory>
-
 #include <fmt/format.h>
 
-#include "base/file_device.h"
 #include "base/overlay_device.h"
-#include "caching/engine/cache_engine.h"
 #include "caching/metadata/superblock.h"
 #include "caching/runtime/format_check.h"
+#include "caching/runtime/opened_cache.h"
 
 namespace dmcache {
 namespace {
 
-// The error of the cache whose metadata these are.
-std::unexpected<error> of(const std::string &path, const error &what) {
-  return fail(what.kind, fmt::format("{} ({})", what.message, path));
+// The same error, with the path of the metadata that it is about.
+std::unexpected<error> with_path(const std::string &path, const error &found) {
+  return fail(found.kind, fmt::format("{} ({})", found.message, path));
 }
 
-// Nothing that could be of use to somebody is ever formatted.
+// What somebody might still need is never formatted.
 result<> check_that_nothing_is_lost(device &metadata, const std::string &path) {
   if (auto checked = check_that_no_cache_is_lost(metadata, path); !checked) {
     return checked;
   }
   const auto is_blank = holds_nothing(metadata);
   if (!is_blank) {
-    return of(path, is_blank.error());
+    return with_path(path, is_blank.error());
   }
   if (*is_blank) {
     return {};
@@ -44,7 +40,7 @@ result<> check_that_nothing_is_lost(device &metadata, const std::string &path) {
 result<> check_that_it_holds_a_cache(device &metadata, const std::string &path) {
   const auto is_blank = holds_nothing(metadata);
   if (!is_blank) {
-    return of(path, is_blank.error());
+    return with_path(path, is_blank.error());
   }
   if (!*is_blank) {
     return {};
@@ -56,36 +52,26 @@ result<> check_that_it_holds_a_cache(device &metadata, const std::string &path) 
               fmt::format("{} holds no cache yet: --create makes a new one", path));
 }
 
-sectors whole_sectors(const opened_file &of_device) {
-  return sectors{of_device.size.value() / sector_size};
-}
-
 } // namespace
 
 result<> check_before_serving(const cache_paths &paths, const engine_options &options) {
-  auto files = open_cache_files(paths, options.read_only ? access::read_only : access::read_write);
-  if (!files) {
-    return std::unexpected{files.error()};
+  auto opened = opened_cache::open(
+      paths, options.read_only ? access::read_only : access::read_write, data_io::page_cache);
+  if (!opened) {
+    return std::unexpected{opened.error()};
   }
-  auto metadata = make_file_device(std::move(files->metadata), paths.metadata);
-  if (!metadata) {
-    return std::unexpected{metadata.error()};
-  }
-  const auto checked = options.may_format ? check_that_nothing_is_lost(**metadata, paths.metadata)
-                                          : check_that_it_holds_a_cache(**metadata, paths.metadata);
+  device &metadata = *opened->metadata;
+  const auto checked = options.may_format ? check_that_nothing_is_lost(metadata, paths.metadata)
+                                          : check_that_it_holds_a_cache(metadata, paths.metadata);
   if (!checked) {
     return checked;
   }
-  overlay_device rehearsed{**metadata};
-  const auto activated =
-      cache_engine::open({.metadata = rehearsed,
-                          .fast_size = whole_sectors(files->fast),
-                          .origin_size = whole_sectors(files->origin)},
-                         options, std::chrono::steady_clock::now().time_since_epoch());
+  overlay_device rehearsed{metadata};
+  const auto activated = opened->activate(rehearsed, options);
   if (!activated && activated.error().kind == failure::usage) { // a policy's name or setting
     return std::unexpected{activated.error()};
   }
-  return activated ? result<>{} : of(paths.metadata, activated.error());
+  return activated ? result<>{} : with_path(paths.metadata, activated.error());
 }
 
 } // namespace dmcache

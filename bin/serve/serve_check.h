@@ -1,4 +1,4 @@
-// What can be known of a cache before it is served.
+// Finds out before a cache is served whether it can be.
 #pragma once
 
 #include "base/result.h"
@@ -7,9 +7,10 @@
 
 namespace dmcache {
 
-// Rehearses the activation of the cache on the three devices, and writes to none of them: if this
-// succeeds, only what happens meanwhile can be in the way. New metadata are made only where
-// `options` allow it, and the whole device is zero. A failure says what is wrong and what to do.
+// Rehearses the activation of the cache on the three devices, and writes to none of them. If this
+// succeeds, the activation can fail only because of something that happens in between. New metadata
+// are accepted only if `options` allow them and the whole metadata device is zero. A failure says
+// what is wrong and what to do.
 result<> check_before_serving(const cache_paths &paths, const engine_options &options);
 
 } // namespace dmcache

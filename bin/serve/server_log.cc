@@ -27,7 +27,7 @@ void server_log::pass_on(std::string_view line) const {
   if (is_systems_) {
     ::syslog(LOG_ERR, "%.*s", static_cast<int>(line.size()), line.data());
   } else {
-    // If nobody reads it any more, the cache is served all the same.
+    // If this fails because nobody reads it any more, the cache is served all the same.
     const std::string whole = fmt::format("{}\n", line);
     std::fwrite(whole.data(), 1, whole.size(), stderr);
   }

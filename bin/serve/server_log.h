@@ -1,4 +1,4 @@
-// Where a server tells what happens to it: standard error, or the system's log.
+// A server's messages go to standard error or to the system's log.
 #pragma once
 
 #include <string_view>
@@ -7,12 +7,12 @@ namespace dmcache {
 
 class server_log {
  public:
-  // From now on what is told goes to syslog(3): nobody reads standard error.
+  // From now on all goes to syslog(3), since nobody reads standard error any more.
   void use_system_log();
 
-  // What this program has to tell.
+  // Tells a message of this program.
   void tell(std::string_view text) const;
-  // A line that another one, which named itself in it, said.
+  // Tells a line that another program said. It has that program's name in it already.
   void pass_on(std::string_view line) const;
 
  private:

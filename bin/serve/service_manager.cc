@@ -25,7 +25,7 @@ void notify_service_manager(std::string_view state) {
   }
   const file_descriptor made{::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0)};
   const auto length = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + path.size());
-  // If it can't be told, it will find that out by itself.
+  // If this fails, the service manager notices by itself that the service isn't ready in time.
   [[maybe_unused]] const auto sent = ::sendto(made.get(), state.data(), state.size(), MSG_NOSIGNAL,
                                               reinterpret_cast<const sockaddr *>(&address), length);
 }

@@ -1,14 +1,15 @@
-// What systemd wants to know of a service (Type=notify).
+// Tells systemd about the state of a service (Type=notify).
 #pragma once
 
 #include <string_view>
 
 namespace dmcache {
 
-// Sends "READY=1" and the like to whoever started this process, if it waits for that.
+// Sends `state`, such as "READY=1", to the service manager that started this process, if there is
+// one.
 //
-// It is the one datagram that sd_notify(3) describes for programs without libsystemd, which
-// cache_check, the same executable, shouldn't drag into every initramfs.
+// This is the datagram that sd_notify(3) describes for programs without libsystemd. cache_check is
+// the same executable, and shouldn't drag that library into every initramfs.
 void notify_service_manager(std::string_view state);
 
 } // namespace dmcache

@@ -30,7 +30,7 @@ std::string death_of_nbdkit(int status) {
                      ::strsignal(WTERMSIG(status))); // NOLINT(concurrency-mt-unsafe): one thread
 }
 
-// With the variables that nbdkit sets for such a command.
+// Gives the command the variables that nbdkit sets for the commands that it runs.
 result<pid_t> start_client(const serve_options &options) {
   const std::string uri = uri_of(options);
   return start_command({"/usr/bin/env", "uri=" + uri, "nbd=" + uri, "exportname=",
@@ -82,7 +82,7 @@ result<> supervisor::start_again() {
   return start();
 }
 
-// One that died as soon as it was started again, too: its clients may have seen it answer before
+// Counts one that died as soon as it was started again, too: clients may have seen it answer before
 // this process did.
 bool supervisor::may_start_again(int status) {
   if (!WIFSIGNALED(status) || !was_answering_ || is_told_to_end_) {
@@ -94,7 +94,7 @@ bool supervisor::may_start_again(int status) {
   return restarts_.size() <= most_restarts;
 }
 
-// The value is its status.
+// The value is nbdkit's status, as waitpid() tells it.
 int supervisor::watch_until_it_ends() {
   int status = 0;
   while (::waitpid(server_, &status, WNOHANG) == 0) {
@@ -117,8 +117,8 @@ void supervisor::wait_for_news() {
          is_answering_ ? until_there_are : static_cast<int>(between_looks.count()));
 }
 
-// Not all of it at a time: it may say more than can be passed on. The value says whether there may
-// be more.
+// Passes on some of what nbdkit says, but not all at a time: it may say more than can be passed on.
+// The value says whether there may be more.
 bool supervisor::hear_it() {
   return says_.read([this](std::string_view line) { log_.pass_on(line); });
 }
@@ -164,7 +164,7 @@ void supervisor::look_after_client() {
   }
 }
 
-// It is served no more, and may take that for a reason to wait for ever.
+// Ends the command, which might otherwise wait for ever for a cache that is no longer served.
 void supervisor::end_client() {
   if (client_ == 0) {
     return;
@@ -196,12 +196,12 @@ result<int> supervisor::outcome(int status) const {
     return fail(failure::failed,
                 fmt::format("{}: all that is cached counts as dirty", death_of_nbdkit(status)));
   }
-  // One that ended well may have served before this process saw it answer.
+  // If it ended well, it may have served clients before this process saw it answer.
   const bool has_served = WEXITSTATUS(status) == 0 ? was_answering_ : is_answering_;
   if (!has_served) {
     return fail(failure::failed, "nbdkit could not serve the cache: it says why above");
   }
-  if (WEXITSTATUS(status) != 0) { // which is the plugin's: nbdkit has none for a failed shutdown
+  if (WEXITSTATUS(status) != 0) { // the plugin sets this if it can't shut the cache down
     return fail(failure::failed, "nbdkit failed, and all that is cached may count as dirty: it "
                                  "says why above");
   }

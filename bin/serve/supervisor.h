@@ -1,7 +1,7 @@
-// Keeps an nbdkit going that serves a cache, and ends with it.
+// Keeps an nbdkit going that serves a cache, and ends when it ends.
 //
-// nbdkit can die of its clients: 1.32 aborts when one vanishes whose requests are under way. All
-// others would lose the cache by that, so it is started again. What they flushed is there.
+// nbdkit can die of its clients: 1.32 aborts when a client vanishes whose requests are under way.
+// So that the other clients don't lose the cache, it is started again. What they flushed is there.
 #pragma once
 
 #include <chrono>
@@ -24,10 +24,10 @@ class supervisor {
       : options_{std::move(options)}, log_{log},
         when_ready_{std::move(when_ready)}, greeting_{options_.port, options_.socket} {}
 
-  // Serves until nbdkit is told to end, or this process by a signal, or dies for good; runs the
-  // command for which the cache is served meanwhile, if there is one. (nbdkit runs such commands as
-  // well, but not when it may be sent a signal meanwhile: it spins until they end.) The value is
-  // the command's exit code, or 128 and the signal that killed it.
+  // Serves until nbdkit is told to end, or this process is by a signal, or nbdkit dies for good. If
+  // the cache is served for a command, this runs the command meanwhile. (nbdkit can run commands as
+  // well, but if it is sent a signal meanwhile, it spins until the command ends.) The value is the
+  // command's exit code, or 128 and the number of the signal that killed it.
   result<int> run();
 
  private:
@@ -53,13 +53,13 @@ class supervisor {
   pid_t server_ = 0;
   said_lines says_;
   nbd_greeting greeting_;
-  bool is_answering_ = false;                                   // clients, since it was started
-  bool was_answering_ = false;                                  // ever
-  bool is_told_to_end_ = false;                                 // it, or the command
-  std::vector<std::chrono::steady_clock::time_point> restarts_; // of the last minute
+  bool is_answering_ = false;   // nbdkit has answered a client since it was started
+  bool was_answering_ = false;  // nbdkit has ever answered a client
+  bool is_told_to_end_ = false; // nbdkit is, or the command
+  std::vector<std::chrono::steady_clock::time_point> restarts_; // in the last minute
 
-  pid_t client_ = 0;      // the command; 0: not, or no longer
-  int client_status_ = 0; // when it has ended
+  pid_t client_ = 0;      // the command's process; 0 while there is none
+  int client_status_ = 0; // once it has ended
   result<> client_started_;
 };
 

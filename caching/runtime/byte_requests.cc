@@ -19,38 +19,38 @@ std::uint64_t round_up(std::uint64_t offset) {
   return round_down(offset + sector_size - 1);
 }
 
-// [begin, end) of what `which` asks, which are whole sectors.
-request part_of(const request &which, std::uint64_t begin, std::uint64_t end) {
+// The request for [begin, end) of the range of `wanted`. Both are multiples of a sector.
+request part_of(const request &wanted, std::uint64_t begin, std::uint64_t end) {
   request part;
-  part.op = which.op;
-  part.fua = which.fua;
-  part.may_trim = which.may_trim;
+  part.op = wanted.op;
+  part.fua = wanted.fua;
+  part.may_trim = wanted.may_trim;
   part.offset = bytes{begin};
   part.length = bytes{end - begin};
-  if (!which.data.empty()) {
-    part.data = which.data.subspan(begin - which.offset.value(), end - begin);
+  if (!wanted.data.empty()) {
+    part.data = wanted.data.subspan(begin - wanted.offset.value(), end - begin);
   }
   return part;
 }
 
-std::error_code read_bytes(const request &which, std::uint64_t end, sector_requests &by) {
+std::error_code read_bytes(const request &wanted, std::uint64_t end, sector_requests &by) {
   request wider;
   wider.op = operation::read;
-  wider.offset = bytes{round_down(which.offset.value())};
+  wider.offset = bytes{round_down(wanted.offset.value())};
   wider.length = bytes{round_up(end) - wider.offset.value()};
   std::vector<std::byte> found(wider.length.value());
   wider.data = found;
   const std::error_code error = by.carry_out_sectors(wider, false);
   if (!error) {
-    const auto wanted =
-        wider.data.subspan(which.offset.value() - wider.offset.value(), which.length.value());
-    std::ranges::copy(wanted, which.data.begin());
+    const auto asked_for =
+        wider.data.subspan(wanted.offset.value() - wider.offset.value(), wanted.length.value());
+    std::ranges::copy(asked_for, wanted.data.begin());
   }
   return error;
 }
 
-// Changes [begin, end), within one sector, to what `which` writes there.
-std::error_code change_sector(const request &which, std::uint64_t begin, std::uint64_t end,
+// Changes [begin, end), which lies within one sector, to what `wanted` writes there.
+std::error_code change_sector(const request &wanted, std::uint64_t begin, std::uint64_t end,
                               sector_requests &by) {
   const sectors changed{begin / sector_size};
   std::array<std::byte, sector_size> contents{};
@@ -59,62 +59,62 @@ std::error_code change_sector(const request &which, std::uint64_t begin, std::ui
   step.offset = to_bytes(changed);
   step.length = bytes{sector_size};
   step.data = contents;
-  by.hold(changed);
+  by.lock_sector(changed);
   std::error_code error = by.carry_out_sectors(step, true);
   if (!error) {
     const auto into = step.data.subspan(begin - step.offset.value(), end - begin);
-    if (which.op == operation::write) {
-      std::ranges::copy(which.data.subspan(begin - which.offset.value(), into.size()),
+    if (wanted.op == operation::write) {
+      std::ranges::copy(wanted.data.subspan(begin - wanted.offset.value(), into.size()),
                         into.begin());
     } else {
       std::ranges::fill(into, std::byte{0});
     }
     step.op = operation::write;
-    step.fua = which.fua;
+    step.fua = wanted.fua;
     error = by.carry_out_sectors(step, true);
   }
-  by.let_go(changed);
+  by.unlock_sector(changed);
   return error;
 }
 
-std::error_code write_bytes(const request &which, std::uint64_t end, sector_requests &by) {
-  std::uint64_t at = which.offset.value();
+std::error_code write_bytes(const request &wanted, std::uint64_t end, sector_requests &by) {
+  std::uint64_t at = wanted.offset.value();
   std::error_code error;
   if (at % sector_size != 0) {
     const std::uint64_t head_end = std::min(end, round_up(at));
-    error = change_sector(which, at, head_end, by);
+    error = change_sector(wanted, at, head_end, by);
     at = head_end;
   }
   if (const std::uint64_t tail = round_down(end); !error && at < tail) {
-    request middle = part_of(which, at, tail);
+    request middle = part_of(wanted, at, tail);
     error = by.carry_out_sectors(middle, false);
     at = tail;
   }
   if (!error && at < end) {
-    error = change_sector(which, at, end, by);
+    error = change_sector(wanted, at, end, by);
   }
   return error;
 }
 
 } // namespace
 
-std::error_code carry_out_bytes(const request &which, sector_requests &by) {
-  const std::uint64_t begin = which.offset.value();
-  const std::uint64_t end = begin + which.length.value();
-  switch (which.op) {
+std::error_code carry_out_bytes(const request &wanted, sector_requests &by) {
+  const std::uint64_t begin = wanted.offset.value();
+  const std::uint64_t end = begin + wanted.length.value();
+  switch (wanted.op) {
   case operation::read:
-    return read_bytes(which, end, by);
+    return read_bytes(wanted, end, by);
   case operation::write:
   case operation::write_zeroes:
-    return write_bytes(which, end, by);
+    return write_bytes(wanted, end, by);
   case operation::discard:
     if (round_up(begin) < round_down(end)) {
-      request whole = part_of(which, round_up(begin), round_down(end));
+      request whole = part_of(wanted, round_up(begin), round_down(end));
       return by.carry_out_sectors(whole, false);
     }
     return {};
   case operation::prefetch: {
-    request wider = part_of(which, round_down(begin), round_up(end));
+    request wider = part_of(wanted, round_down(begin), round_up(end));
     return by.carry_out_sectors(wider, false);
   }
   case operation::flush:

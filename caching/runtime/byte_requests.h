@@ -1,9 +1,9 @@
-// Requests that begin or end within a sector, made of such that don't.
+// Carries out requests that begin or end within a sector by requests of whole sectors.
 //
-// A write changes a sector by reading it and writing it back. In between nobody else may change it,
-// or the bytes beside would come to be what they were before. So the sector is held: writes to it
-// that arrive are kept waiting, and those under way are waited for by the reading, since requests
-// that overlap are carried out in the order in which they came.
+// A write to a part of a sector reads the sector and writes it back changed. If another write to
+// the sector came between the two, its bytes would be undone. So the sector is locked meanwhile:
+// writes that arrive wait until it is unlocked, and the reading waits for writes that are under
+// way, since requests that overlap are carried out in the order in which they came.
 #pragma once
 
 #include <system_error>
@@ -12,7 +12,7 @@
 
 namespace dmcache {
 
-// What they are made of.
+// Whoever carries out requests of whole sectors, and locks sectors.
 class sector_requests {
  public:
   sector_requests() = default;
@@ -20,19 +20,20 @@ class sector_requests {
   sector_requests &operator=(const sector_requests &) = delete;
   virtual ~sector_requests() = default;
 
-  // Carries out a request of whole sectors. Unless it comes from `holder`, the one who holds all of
-  // the sectors that it writes, it waits until nobody holds any of these.
-  virtual std::error_code carry_out_sectors(request &which, bool is_holder) = 0;
-  // Waits until nobody else holds the sector. Who holds one must not ask for another.
-  virtual void hold(sectors which) = 0;
-  virtual void let_go(sectors which) = 0;
+  // Carries out a request of whole sectors. Before a write it waits until none of its sectors is
+  // locked, unless the caller has locked all of them.
+  virtual std::error_code carry_out_sectors(request &wanted, bool has_locked_them) = 0;
+  // Waits until nobody else has locked the sector. The caller must not have locked another one.
+  virtual void lock_sector(sectors sector) = 0;
+  virtual void unlock_sector(sectors sector) = 0;
 };
 
-inline bool is_of_sectors(const request &which) {
-  return (which.offset.value() | which.length.value()) % sector_size == 0;
+inline bool is_of_sectors(const request &wanted) {
+  return (wanted.offset.value() | wanted.length.value()) % sector_size == 0;
 }
 
-// A request of any offset and length, not 0. What of a discard isn't whole sectors is left alone.
-std::error_code carry_out_bytes(const request &which, sector_requests &by);
+// Carries out a request of any offset and any length but 0. A discard leaves sectors alone of which
+// it covers only a part.
+std::error_code carry_out_bytes(const request &wanted, sector_requests &by);
 
 } // namespace dmcache

@@ -6,35 +6,27 @@
 
 #include <fmt/format.h>
 
-#include "base/file_device.h"
+#include "caching/runtime/present_time.h"
 
 namespace dmcache {
 namespace {
 
 constexpr std::size_t queue_depth = 256;
-// So many copies of blocks are begun in a round: to hand one to the kernel takes as long as many
-// hits, which would have to wait for all of them.
+// How many copies of blocks are begun in a round. To hand one to the kernel takes as long as many
+// hits, which have to wait meanwhile.
 constexpr int max_background = 2;
-// So many requests are completed in a round; others have their turn after it.
+// How many requests are completed in a round, before I/O has its turn again.
 constexpr int max_delivered = 256;
-
-instant present_time() {
-  return std::chrono::steady_clock::now().time_since_epoch();
-}
-
-// What can be used of a device when I/O is done in such blocks.
-sectors usable_size(const opened_file &file, std::size_t logical_block_size) {
-  return sectors{file.size.value() / logical_block_size * logical_block_size / sector_size};
-}
 
 } // namespace
 
 result<std::unique_ptr<file_runtime>> file_runtime::open(const cache_paths &paths,
                                                          const engine_options &options,
                                                          completion_handler on_completed) {
-  auto files = open_cache_files(paths, options.read_only ? access::read_only : access::read_write);
-  if (!files) {
-    return std::unexpected{files.error()};
+  auto opened = opened_cache::open(
+      paths, options.read_only ? access::read_only : access::read_write, data_io::direct);
+  if (!opened) {
+    return std::unexpected{opened.error()};
   }
   auto requests = file_requests::make(queue_depth);
   const auto failed = requests ? (*requests)->allow_wake() : requests.error();
@@ -42,45 +34,31 @@ result<std::unique_ptr<file_runtime>> file_runtime::open(const cache_paths &path
     return fail(failure::environment,
                 fmt::format("no asynchronous I/O: {}: raise fs.aio-max-nr", failed.message()));
   }
-  auto metadata =
-      make_file_device({files->metadata.duplicate(), files->metadata.size}, paths.metadata);
-  if (!metadata) {
-    return std::unexpected{metadata.error()};
-  }
-  const std::size_t block_size =
-      std::max(files->fast.logical_block_size(), files->origin.logical_block_size());
-  auto engine = cache_engine::open({.metadata = **metadata,
-                                    .fast_size = usable_size(files->fast, block_size),
-                                    .origin_size = usable_size(files->origin, block_size),
-                                    .origin_can_discard = files->origin.can_discard()},
-                                   options, present_time());
+  auto engine = opened->activate(*opened->metadata, options);
   if (!engine) {
     return std::unexpected{engine.error()};
   }
-  return std::unique_ptr<file_runtime>{new file_runtime{std::move(*files), std::move(*metadata),
-                                                        std::move(*engine), std::move(*requests),
-                                                        block_size, std::move(on_completed)}};
+  return std::unique_ptr<file_runtime>{new file_runtime{
+      std::move(*opened), std::move(*engine), std::move(*requests), std::move(on_completed)}};
 }
 
-file_runtime::file_runtime(cache_files files, std::unique_ptr<device> metadata,
-                           std::unique_ptr<cache_engine> engine,
-                           std::unique_ptr<file_requests> requests, std::size_t block_size,
-                           completion_handler on_completed)
-    : files_{std::move(files)}, file_{files_.metadata.file.get(), files_.fast.file.get(),
-                                      files_.origin.file.get()},
-      logical_block_size_{block_size}, metadata_{std::move(metadata)}, engine_{std::move(engine)},
-      on_completed_{std::move(on_completed)}, requests_{std::move(requests)} {}
+file_runtime::file_runtime(opened_cache cache, std::unique_ptr<cache_engine> engine,
+                           std::unique_ptr<file_requests> requests, completion_handler on_completed)
+    : cache_{std::move(cache)}, file_{cache_.files.metadata.file.get(),
+                                      cache_.files.fast.file.get(), cache_.files.origin.file.get()},
+      engine_{std::move(engine)}, on_completed_{std::move(on_completed)}, requests_{std::move(
+                                                                              requests)} {}
 
-// What the kernel would refuse the engine must not see: it would take it for a failing device.
-void file_runtime::submit(request &which) {
-  const auto address = reinterpret_cast<std::uintptr_t>(which.data.data());
-  if (((which.offset.value() | which.length.value() | address) & (logical_block_size_ - 1)) != 0)
+// What the kernel would refuse must not reach the engine, which would take it for a failing device.
+void file_runtime::submit(request &arrived) {
+  const auto address = reinterpret_cast<std::uintptr_t>(arrived.data.data());
+  if (((arrived.offset.value() | arrived.length.value() | address) & (cache_.granularity - 1)) != 0)
       [[unlikely]] {
-    which.outcome = std::make_error_code(std::errc::invalid_argument);
-    refused_.push(which);
+    arrived.outcome = std::make_error_code(std::errc::invalid_argument);
+    refused_.push(arrived);
     return;
   }
-  engine_->submit(which);
+  engine_->submit(arrived);
 }
 
 void file_runtime::run_once(std::optional<std::chrono::nanoseconds> limit) {
@@ -94,7 +72,7 @@ void file_runtime::run_once(std::optional<std::chrono::nanoseconds> limit) {
     hand_over();
     until_due = std::max(engine_->next_tick() - now, instant{0});
   }
-  // What was delivered now may be what the caller waits for.
+  // The caller may be waiting for one of the requests that were delivered just now.
   if (has_delivered || (!background_.empty() && requests_->has_room())) {
     until_due = instant{0};
   }
@@ -102,7 +80,7 @@ void file_runtime::run_once(std::optional<std::chrono::nanoseconds> limit) {
   deliver();
 }
 
-// What finds no room stays with the engine.
+// An I/O for which the queue has no room stays with the engine.
 void file_runtime::hand_over() {
   while (requests_->has_room()) {
     engine_io *next = engine_->next_io();
@@ -122,10 +100,10 @@ void file_runtime::hand_over() {
   }
 }
 
-void file_runtime::issue(engine_io &what) {
-  requests_->add(file_[static_cast<std::size_t>(what.on)],
-                 {what.op, what.offset, what.data, this, reinterpret_cast<std::uintptr_t>(&what),
-                  what.length, what.may_trim});
+void file_runtime::issue(engine_io &io) {
+  requests_->add(file_[static_cast<std::size_t>(io.on)],
+                 {io.op, io.offset, io.data, this, reinterpret_cast<std::uintptr_t>(&io), io.length,
+                  io.may_trim});
 }
 
 void file_runtime::io_done(std::uint64_t tag, std::error_code error) {
@@ -133,7 +111,7 @@ void file_runtime::io_done(std::uint64_t tag, std::error_code error) {
   engine_->io_done(*done, error);
 }
 
-// Was there anything?
+// Passes on the requests that are completed. The value says whether there were any.
 bool file_runtime::deliver() {
   for (int i = 0; i < max_delivered; ++i) {
     request *next = refused_.empty() ? engine_->next_completed() : refused_.pop();
@@ -146,26 +124,26 @@ bool file_runtime::deliver() {
 }
 
 template <typename Start> result<> file_runtime::run_control(Start start) {
-  control which;
-  start(which);
-  run_until([&] { return engine_->next_finished() == &which; });
-  return which.outcome;
+  control wanted;
+  start(wanted);
+  run_until([&] { return engine_->next_finished() == &wanted; });
+  return wanted.outcome;
 }
 
 result<> file_runtime::clean() {
-  return run_control([&](control &which) { engine_->clean(which); });
+  return run_control([&](control &wanted) { engine_->clean(wanted); });
 }
 
 result<> file_runtime::reload(options_change change) {
-  return run_control([&](control &which) { engine_->reload(std::move(change), which); });
+  return run_control([&](control &wanted) { engine_->reload(std::move(change), wanted); });
 }
 
 result<> file_runtime::message(std::vector<std::string> words) {
-  return run_control([&](control &which) { engine_->message(std::move(words), which); });
+  return run_control([&](control &wanted) { engine_->message(std::move(words), wanted); });
 }
 
 result<> file_runtime::close() {
-  return run_control([&](control &which) { engine_->shut_down(which); });
+  return run_control([&](control &wanted) { engine_->shut_down(wanted); });
 }
 
 } // namespace dmcache

@@ -11,9 +11,10 @@
 #include <thread>
 #include <vector>
 
-#include <gtest/gtest.h>
+#include <gmock/gmock.h>
 
 #include "base/aligned_buffer.h"
+#include "base/testing/matchers.h"
 
 namespace dmcache {
 namespace {
@@ -52,40 +53,40 @@ class file_runtime_test : public testing::Test {
 
   void open() {
     auto opened = file_runtime::open(paths_, options_,
-                                     [this](request &which) { completed_.push_back(&which); });
-    ASSERT_TRUE(opened) << opened.error().message;
+                                     [this](request &done) { completed_.push_back(&done); });
+    ASSERT_THAT(opened, succeeds());
     runtime_ = std::move(*opened);
   }
   // As a power cut does, without the loss of what was written.
   void kill() { runtime_.reset(); }
   void close() {
-    const auto closed = runtime_->close();
-    EXPECT_TRUE(closed) << closed.error().message;
+    EXPECT_THAT(runtime_->close(), succeeds());
     runtime_.reset();
   }
 
   std::error_code carry_out(operation op, std::uint64_t offset, std::uint64_t length,
                             std::span<std::byte> data = {}) {
-    request which;
-    which.op = op;
-    which.offset = bytes{offset};
-    which.length = bytes{length};
-    which.data = data;
-    runtime_->submit(which);
-    runtime_->run_until([&] { return std::ranges::count(completed_, &which) != 0; });
-    std::erase(completed_, &which);
-    return which.outcome;
+    request wanted;
+    wanted.op = op;
+    wanted.offset = bytes{offset};
+    wanted.length = bytes{length};
+    wanted.data = data;
+    runtime_->submit(wanted);
+    runtime_->run_until([&] { return std::ranges::count(completed_, &wanted) != 0; });
+    std::erase(completed_, &wanted);
+    return wanted.outcome;
   }
   void write(std::uint64_t offset, std::uint64_t length, int value) {
     aligned_buffer buffer{block_size};
     std::ranges::fill(buffer.span(), static_cast<std::byte>(value));
-    EXPECT_FALSE(carry_out(operation::write, offset, length, buffer.span().first(length)));
+    EXPECT_THAT(carry_out(operation::write, offset, length, buffer.span().first(length)),
+                succeeds());
   }
   // -1: not everywhere the same.
   int read(std::uint64_t offset, std::uint64_t length) {
     aligned_buffer buffer{block_size};
     const auto data = buffer.span().first(length);
-    EXPECT_FALSE(carry_out(operation::read, offset, length, data));
+    EXPECT_THAT(carry_out(operation::read, offset, length, data), succeeds());
     const bool is_even = std::ranges::all_of(data, [&](std::byte each) { return each == data[0]; });
     return is_even ? static_cast<int>(data[0]) : -1;
   }
@@ -120,19 +121,19 @@ TEST_F(file_runtime_test, zeroes_discards_and_flushes) {
   write_blocks(1);
   write(40 * block_size, block_size, 40);
   for (const std::uint64_t block : {0U, 40U}) {
-    EXPECT_FALSE(carry_out(operation::write_zeroes, block * block_size + 512, 512));
+    EXPECT_THAT(carry_out(operation::write_zeroes, block * block_size + 512, 512), succeeds());
     EXPECT_EQ(read(block * block_size + 512, 512), 0);
     EXPECT_GT(read(block * block_size + 1024, 512), 0);
   }
-  EXPECT_FALSE(carry_out(operation::discard, 0, nr_origin_blocks * block_size));
-  EXPECT_FALSE(carry_out(operation::flush, 0, 0));
+  EXPECT_THAT(carry_out(operation::discard, 0, nr_origin_blocks * block_size), succeeds());
+  EXPECT_THAT(carry_out(operation::flush, 0, 0), succeeds());
   EXPECT_GT(status().counts.commits, 0U);
 }
 
 TEST_F(file_runtime_test, a_clean_shutdown_keeps_what_is_dirty) {
   open();
   write_blocks(3);
-  EXPECT_TRUE(runtime_->clean());
+  EXPECT_THAT(runtime_->clean(), succeeds());
   EXPECT_EQ(status().dirty, 0U);
   write(0, 4096, 9);
   close();
@@ -146,8 +147,8 @@ TEST_F(file_runtime_test, a_clean_shutdown_keeps_what_is_dirty) {
 TEST_F(file_runtime_test, after_a_kill_all_that_is_cached_counts_as_dirty) {
   open();
   write_blocks(3);
-  EXPECT_TRUE(runtime_->clean());
-  EXPECT_FALSE(carry_out(operation::flush, 0, 0));
+  EXPECT_THAT(runtime_->clean(), succeeds());
+  EXPECT_THAT(carry_out(operation::flush, 0, 0), succeeds());
   kill();
   open();
   EXPECT_EQ(status().cache_used, 3U);
@@ -176,7 +177,7 @@ TEST_F(file_runtime_test, a_kill_with_requests_in_flight_waits_for_the_kernel_on
 TEST_F(file_runtime_test, cleaning_brings_the_origin_up_to_date) {
   open();
   write_blocks(2);
-  EXPECT_TRUE(runtime_->clean());
+  EXPECT_THAT(runtime_->clean(), succeeds());
   close();
   std::ifstream origin{paths_.origin, std::ios::binary};
   origin.seekg(block_size);
@@ -187,13 +188,13 @@ TEST_F(file_runtime_test, takes_more_requests_than_its_queue_and_more_from_the_h
   aligned_buffer buffer{block_size};
   std::deque<request> all(1000);
   std::size_t nr_completed = 0;
-  auto opened = file_runtime::open(paths_, options_, [&](request &which) {
-    EXPECT_FALSE(which.outcome);
+  auto opened = file_runtime::open(paths_, options_, [&](request &done) {
+    EXPECT_THAT(done.outcome, succeeds());
     if (++nr_completed <= all.size()) {
-      runtime_->submit(which);
+      runtime_->submit(done);
     }
   });
-  ASSERT_TRUE(opened);
+  ASSERT_THAT(opened, succeeds());
   runtime_ = std::move(*opened);
   for (std::size_t i = 0; i < all.size(); ++i) {
     all[i].op = operation::read;
@@ -209,11 +210,14 @@ TEST_F(file_runtime_test, refuses_what_the_devices_cannot_do) {
   open();
   aligned_buffer buffer{block_size};
   const auto data = buffer.span();
-  EXPECT_EQ(carry_out(operation::read, 100, 512, data.first(512)), std::errc::invalid_argument);
-  EXPECT_EQ(carry_out(operation::read, 0, 100, data.first(100)), std::errc::invalid_argument);
-  EXPECT_EQ(carry_out(operation::read, 0, 512, data.subspan(8, 512)), std::errc::invalid_argument);
-  EXPECT_EQ(carry_out(operation::read, nr_origin_blocks * block_size, 512, data.first(512)),
-            std::errc::invalid_argument);
+  EXPECT_THAT(carry_out(operation::read, 100, 512, data.first(512)),
+              fails_with(std::errc::invalid_argument));
+  EXPECT_THAT(carry_out(operation::read, 0, 100, data.first(100)),
+              fails_with(std::errc::invalid_argument));
+  EXPECT_THAT(carry_out(operation::read, 0, 512, data.subspan(8, 512)),
+              fails_with(std::errc::invalid_argument));
+  EXPECT_THAT(carry_out(operation::read, nr_origin_blocks * block_size, 512, data.first(512)),
+              fails_with(std::errc::invalid_argument));
 }
 
 TEST_F(file_runtime_test, is_woken_from_another_thread) {
@@ -245,14 +249,14 @@ TEST_F(file_runtime_test, one_file_for_two_devices_is_refused) {
 TEST_F(file_runtime_test, reads_only_where_it_may_not_write) {
   open();
   write_blocks(2);
-  EXPECT_FALSE(carry_out(operation::flush, 0, 0));
+  EXPECT_THAT(carry_out(operation::flush, 0, 0), succeeds());
   kill();
   options_.read_only = true;
   open();
   EXPECT_EQ(read(block_size, block_size), 2);
   aligned_buffer buffer{block_size};
-  EXPECT_EQ(carry_out(operation::write, 0, 512, buffer.span().first(512)),
-            std::errc::read_only_file_system);
+  EXPECT_THAT(carry_out(operation::write, 0, 512, buffer.span().first(512)),
+              fails_with(std::errc::read_only_file_system));
   close();
 }
 

@@ -11,7 +11,7 @@
 namespace dmcache {
 namespace {
 
-// The first block that isn't all zero. Reads as far as that.
+// Finds the first block that isn't all zero, and reads no further.
 result<std::optional<metadata_block>> first_used_block(device &of) {
   constexpr std::size_t most = 1 << 20;
   aligned_buffer buffer{most};

@@ -1,4 +1,4 @@
-// Whether metadata can be made on a device without costing anybody a cache.
+// Checks that making new metadata on a device costs nobody a cache.
 #pragma once
 
 #include <string>
@@ -8,11 +8,11 @@
 
 namespace dmcache {
 
-// Fails where the first block is zero, which counts as a new device, and another one is not: there
-// may have been a cache, which could be repaired. `path` is for the text.
+// Fails if the first block is zero, which makes a device count as new, but another block is not.
+// Then there may have been a cache, which could be repaired. `path` is for the text of the failure.
 result<> check_that_no_cache_is_lost(device &metadata, const std::string &path);
 
-// "overwrite it: dd ...", which is said of a device that can be done without.
+// The advice "overwrite it: dd ...", for somebody who doesn't need what the device holds.
 std::string how_to_overwrite(const device &metadata, const std::string &path);
 
 } // namespace dmcache

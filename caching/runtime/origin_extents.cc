@@ -25,7 +25,7 @@ std::vector<origin_extent> uncached_extents(const cache_state &state, bytes offs
   for (std::uint64_t i = 0; i < max_blocks && at < end.value(); ++i) {
     const std::uint64_t block = at / size;
     const std::uint64_t next = std::min((block + 1) * size, end.value());
-    // In this mode it isn't known what is mapped, and reading fails.
+    // In this mode nobody knows what is mapped, and reading fails.
     const bool is_cached = state.mode_of_metadata == metadata_mode::fail ||
                            state.mappings->find(origin_block{block}).has_value();
     add(found, {bytes{next - at}, !is_cached});

@@ -1,15 +1,16 @@
-// Which parts of the origin hold nothing, so that a client needn't read them.
+// Finds the parts of the origin that hold nothing, so that a client needn't read them.
 //
-// A hole in the origin's file is one of the cache if no newer data are cached for it. To say so of
-// a range that was written to before anybody asked would cost a client that data. It can't be:
+// A hole in the origin's file is a hole for clients if the cache has no newer data for it. Whoever
+// is told of a hole may drop the data, so a range that was written to before must never be told as
+// one. It never is:
 //  1. When a write is acknowledged, its data are in a mapped cache block or on the origin.
 //  2. A block becomes unmapped only when the origin holds what it held.
-//  3. So at the moment at which a block is found not to be mapped, all that was acknowledged before
-//     is on the origin, where only what a client discards or zeroes later becomes a hole.
-//  4. The origin is looked at after that moment, and the file system knows what was written to it,
-//     on its disk or not.
-// The other way round it would be wrong: while a hole is found and then the block not to be mapped,
-// it may have been written back and demoted.
+//  3. So when a block is found not to be mapped, all that was acknowledged before is on the origin.
+//     After that only a discard or zeroing by a client makes a hole of it.
+//  4. The origin's file is looked at after that moment. The file system knows of all that was
+//     written to the file, whether it is on the disk yet or not.
+// If the file was looked at first, the block could be written back and demoted before the mapping
+// is looked up, and data would be told as a hole.
 #pragma once
 
 #include <vector>
@@ -26,11 +27,12 @@ struct origin_extent {
   bool operator==(const origin_extent &) const = default;
 };
 
-// From `offset` on, at most to `end`, which is within the origin: a hole is what isn't cached.
-// No more blocks than take a moment, since others wait for the lock.
+// The extents from `offset` on, with all that isn't cached as a hole. They end at `end`, which is
+// within the origin, or before it: others wait for the lock, so only some blocks are looked at.
 std::vector<origin_extent> uncached_extents(const cache_state &state, bytes offset, bytes end);
 
-// Of those, which were found before, a hole remains what is one on the origin. May cover less.
+// Keeps only those holes of `uncached`, which begins at `offset`, that are holes in the origin's
+// file too. May return extents that cover less.
 std::vector<origin_extent> holes_of(const std::vector<origin_extent> &uncached, bytes offset,
                                     const blocking_file &origin);
 

@@ -1,13 +1,8 @@
 #include "caching/runtime/threaded_runtime.h"
 
-#include <fcntl.h>
-
 #include <algorithm>
 #include <array>
-#include <chrono>
-#include <condition_variable>
 #include <csignal>
-#include <mutex>
 #include <optional>
 #include <semaphore>
 #include <thread>
@@ -16,21 +11,19 @@
 #include <fmt/format.h>
 
 #include "base/blocking_file.h"
-#include "base/file_device.h"
+#include "base/mutex.h"
 #include "caching/runtime/byte_requests.h"
+#include "caching/runtime/opened_cache.h"
+#include "caching/runtime/present_time.h"
 #include "caching/runtime/trouble_log.h"
 
 namespace dmcache {
 namespace {
 
-constexpr unsigned nr_workers = 8; // three of them may be flushing
+constexpr unsigned nr_workers = 8; // up to three of them may be flushing, one for each device
 
-instant present_time() {
-  return std::chrono::steady_clock::now().time_since_epoch();
-}
-
-// A thread that has asked the engine for something. It is used again, never freed, so that who
-// wakes it needn't know whether it is there still.
+// A thread that has asked the engine for something. Askers are used again and never freed, so that
+// a thread that wakes one needn't know whether it is still there.
 struct asker {
   intrusive_queue<engine_io> own_io; // of its request, for it to carry out
   bool is_answered = false;
@@ -39,14 +32,12 @@ struct asker {
   asker *next = nullptr;
 };
 
-// The files of a cache, as they are used by threads.
+// The files of a cache, as threads use them.
 struct blocking_files {
-  std::unique_ptr<device> metadata;  // as the engine knows it; it isn't used once that is open
+  std::unique_ptr<device> metadata;  // the engine has it, but uses it only while it is opened
   std::array<blocking_file, 3> file; // by cache_device
 
-  const blocking_file &of(cache_device which) const {
-    return file[static_cast<std::size_t>(which)];
-  }
+  const blocking_file &of(cache_device role) const { return file[static_cast<std::size_t>(role)]; }
 
   std::error_code carry_out(const engine_io &io) const {
     const blocking_file &on = of(io.on);
@@ -76,7 +67,7 @@ class runtime final : public threaded_runtime, private sector_requests {
   ~runtime() override { stop_threads(); }
 
   result<> start() override;
-  std::error_code carry_out(request &which) override;
+  std::error_code carry_out(request &wanted) override;
   std::vector<origin_extent> extents(bytes offset, bytes length) override;
   result<> clean() override;
   result<> reload(options_change change) override;
@@ -87,58 +78,83 @@ class runtime final : public threaded_runtime, private sector_requests {
   bytes origin_size() const override { return origin_size_; }
 
  private:
-  using lock = std::unique_lock<std::mutex>;
+  // A thread may use the engine for as long as an `inside` of its own lives, except while there is an
+  // `outside` as well. Whenever it leaves, it wakes the threads for which the engine had something.
+  class SCOPED_CAPABILITY inside {
+   public:
+    explicit inside(runtime &of) ACQUIRE(of.mutex_) : of_{of} { of.mutex_.lock(); }
+    inside(const inside &) = delete;
+    inside &operator=(const inside &) = delete;
+    ~inside() RELEASE() NO_THREAD_SAFETY_ANALYSIS { of_.leave(); }
 
-  std::error_code carry_out_sectors(request &which, bool is_holder) override;
-  void hold(sectors which) override;
-  void let_go(sectors which) override;
-  bool is_any_held(const request &which) const;
+   private:
+    runtime &of_;
+  };
+  class SCOPED_CAPABILITY outside {
+   public:
+    explicit outside(runtime &of) RELEASE(of.mutex_) : of_{of} { of.leave(); }
+    outside(const outside &) = delete;
+    outside &operator=(const outside &) = delete;
+    ~outside() RELEASE() NO_THREAD_SAFETY_ANALYSIS { of_.mutex_.lock(); }
 
-  template <typename Question> result<> ask(Question question);
-  asker &take_asker();
-  void wait_for_answer(asker &self, lock &inside);
-  void carry_out_and_tell(engine_io &io, lock &inside);
-  void hand_out();
-  void let_know(asker &whose);
-  void leave(lock &inside);
+   private:
+    runtime &of_;
+  };
 
-  void tell_failed(const engine_io &io, std::error_code error);
-  template <typename Choice> void tell_some(Choice choose);
+  std::error_code carry_out_sectors(request &wanted, bool has_locked_them) override;
+  void lock_sector(sectors sector) override;
+  void unlock_sector(sectors sector) override;
+  bool is_any_locked(const request &wanted) const REQUIRES(mutex_);
 
-  void work();
-  void keep_time();
-  void stop_threads();
+  template <typename Question> result<> ask(Question question) EXCLUDES(mutex_);
+  asker &take_asker() REQUIRES(mutex_);
+  void wait_for_answer(asker &self) REQUIRES(mutex_);
+  void carry_out_and_tell(engine_io &io) REQUIRES(mutex_);
+  void hand_out() REQUIRES(mutex_);
+  void let_know(asker &told) REQUIRES(mutex_);
+  void leave() RELEASE(mutex_);
 
-  // Until close(), which comes when the engine wants no more I/O. Who isn't sent by the engine
-  // takes a share of them, with the lock.
+  void tell_failed(const engine_io &io, std::error_code error) EXCLUDES(mutex_, telling_);
+  template <typename Choice> void tell_some(Choice choose) EXCLUDES(mutex_, telling_);
+
+  void work() EXCLUDES(mutex_);
+  void keep_time() EXCLUDES(mutex_);
+  void stop_threads() EXCLUDES(mutex_);
+
+  // A thread takes them in this order. None is held during I/O on behalf of the engine, and none
+  // but closing_ while tell_ is called.
+  mutex closing_ ACQUIRED_BEFORE(mutex_);
+  mutex mutex_ ACQUIRED_BEFORE(telling_);
+  mutex telling_;
+
+  std::optional<result<>> closed_ GUARDED_BY(closing_);
+
+  // None after close(). I/O of the engine's ends before that, so it uses the files without the lock.
+  // All others copy this pointer while they hold the lock.
   std::shared_ptr<const blocking_files> files_;
 
-  std::mutex mutex_; // for what follows, the engine above all
-  std::unique_ptr<cache_engine> engine_;
-  intrusive_queue<engine_io> reads_for_workers_; // which requests may be waiting for
-  intrusive_queue<engine_io> for_workers_;       // the rest
-  unsigned nr_new_for_workers_ = 0;              // who aren't told yet
-  intrusive_queue<asker> to_be_woken_;           // when the lock is released
-  intrusive_queue<asker> free_askers_;
-  std::vector<std::unique_ptr<asker>> askers_;
-  std::vector<sectors> held_sectors_;
-  bool is_stopping_ = false;
+  std::unique_ptr<cache_engine> engine_ PT_GUARDED_BY(mutex_);
+  intrusive_queue<engine_io> reads_for_workers_ GUARDED_BY(mutex_); // requests may wait for them
+  intrusive_queue<engine_io> for_workers_ GUARDED_BY(mutex_);       // all other I/O
+  unsigned nr_new_for_workers_ GUARDED_BY(mutex_) = 0;              // nobody is told of these yet
+  intrusive_queue<asker> to_be_woken_ GUARDED_BY(mutex_);           // when the lock is released
+  intrusive_queue<asker> free_askers_ GUARDED_BY(mutex_);
+  std::vector<std::unique_ptr<asker>> askers_ GUARDED_BY(mutex_);
+  std::vector<sectors> locked_sectors_ GUARDED_BY(mutex_);
+  bool is_stopping_ GUARDED_BY(mutex_) = false;
 
-  std::condition_variable work_;
-  std::condition_variable time_; // to stop
-  std::condition_variable let_go_;
+  condition work_arrived_;
+  condition time_stops_;
+  condition sector_unlocked_;
   std::vector<std::thread> threads_;
 
-  const trouble_handler tell_; // called without any lock, but for closing_
-  std::mutex telling_;         // after all others, for what follows
-  trouble_log troubles_;
+  const trouble_handler tell_;
+  trouble_log troubles_ GUARDED_BY(telling_);
 
-  std::mutex closing_; // before the first one above
-  std::optional<result<>> closed_;
   const bytes origin_size_;
 };
 
-// No signal is for these threads.
+// These threads take no signals.
 result<> runtime::start() {
   sigset_t all;
   sigset_t before;
@@ -159,63 +175,63 @@ result<> runtime::start() {
 
 void runtime::stop_threads() {
   {
-    const std::scoped_lock inside{mutex_};
+    const mutex_guard stopping{mutex_};
     is_stopping_ = true;
   }
-  work_.notify_all();
-  time_.notify_all();
+  work_arrived_.notify_all();
+  time_stops_.notify_all();
   for (std::thread &each : threads_) {
     each.join();
   }
   threads_.clear();
 }
 
-std::error_code runtime::carry_out(request &which) {
-  if (is_of_sectors(which)) [[likely]] { // as is a flush
-    return carry_out_sectors(which, false);
+std::error_code runtime::carry_out(request &wanted) {
+  if (is_of_sectors(wanted)) [[likely]] { // as a flush is
+    return carry_out_sectors(wanted, false);
   }
-  return carry_out_bytes(which, *this);
+  return carry_out_bytes(wanted, *this);
 }
 
-std::error_code runtime::carry_out_sectors(request &which, bool is_holder) {
-  lock inside{mutex_};
-  while (!is_holder && is_any_held(which))
+std::error_code runtime::carry_out_sectors(request &wanted, bool has_locked_them) {
+  const inside entered{*this};
+  while (!has_locked_them && is_any_locked(wanted))
     [[unlikely]] {
-      let_go_.wait(inside);
+      sector_unlocked_.wait(mutex_);
     }
   asker &self = take_asker();
-  which.client = &self;
-  engine_->submit(which);
-  wait_for_answer(self, inside);
-  return which.outcome;
+  wanted.client = &self;
+  engine_->submit(wanted);
+  wait_for_answer(self);
+  return wanted.outcome;
 }
 
-bool runtime::is_any_held(const request &which) const {
-  if (held_sectors_.empty() || !which.is_write() || which.op == request::operation::flush)
+bool runtime::is_any_locked(const request &wanted) const {
+  if (locked_sectors_.empty() || !wanted.is_write() || wanted.op == request::operation::flush)
       [[likely]] {
     return false;
   }
-  const std::uint64_t end = which.offset.value() + which.length.value();
-  return std::ranges::any_of(held_sectors_, [&](sectors each) {
+  const std::uint64_t end = wanted.offset.value() + wanted.length.value();
+  return std::ranges::any_of(locked_sectors_, [&](sectors each) {
     const std::uint64_t at = to_bytes(each).value();
-    return at < end && which.offset.value() < at + sector_size;
+    return at < end && wanted.offset.value() < at + sector_size;
   });
 }
 
-void runtime::hold(sectors which) {
-  lock inside{mutex_};
-  while (std::ranges::count(held_sectors_, which) != 0) {
-    let_go_.wait(inside);
+void runtime::lock_sector(sectors sector) {
+  const mutex_guard locking{mutex_};
+  while (std::ranges::count(locked_sectors_, sector) != 0) {
+    sector_unlocked_.wait(mutex_);
   }
-  held_sectors_.push_back(which);
+  locked_sectors_.push_back(sector);
 }
 
-void runtime::let_go(sectors which) {
+void runtime::unlock_sector(sectors sector) {
   {
-    const std::scoped_lock inside{mutex_};
-    std::erase(held_sectors_, which);
+    const mutex_guard unlocking{mutex_};
+    std::erase(locked_sectors_, sector);
   }
-  let_go_.notify_all();
+  sector_unlocked_.notify_all();
 }
 
 asker &runtime::take_asker() {
@@ -228,152 +244,150 @@ asker &runtime::take_asker() {
   return taken;
 }
 
-// Carries out what the engine gives `self` to do until it has its answer. Releases the lock.
-void runtime::wait_for_answer(asker &self, lock &inside) {
+// Carries out the I/O that the engine gives `self` to do until the engine has answered.
+void runtime::wait_for_answer(asker &self) {
   hand_out();
   for (;;) {
     if (engine_io *io = self.own_io.pop()) {
-      carry_out_and_tell(*io, inside);
+      carry_out_and_tell(*io);
     } else if (self.is_answered) {
       break;
     } else if (engine_io *read = reads_for_workers_.pop()) {
       nr_new_for_workers_ -= std::min(nr_new_for_workers_, 1U);
-      carry_out_and_tell(*read, inside); // it may be the one that this waits for
+      carry_out_and_tell(*read); // the answer may depend on this one
     } else {
       self.is_asleep = true;
-      leave(inside);
+      const outside waiting{*this};
       self.awake.acquire();
-      inside.lock();
     }
   }
   free_askers_.push(self);
-  leave(inside);
 }
 
-void runtime::carry_out_and_tell(engine_io &io, lock &inside) {
-  leave(inside);
-  const std::error_code error = files_->carry_out(io);
-  if (error) [[unlikely]] {
-    tell_failed(io, error); // before anybody hears of it who would look for the reason
+void runtime::carry_out_and_tell(engine_io &io) {
+  std::error_code error;
+  {
+    const outside working{*this};
+    error = files_->carry_out(io);
+    if (error) [[unlikely]] {
+      tell_failed(io, error); // before a client hears of it and looks for the reason in the log
+    }
   }
-  inside.lock();
   engine_->io_done(io, error);
   hand_out();
 }
 
-// Gives what the engine wants and says to those whom it concerns.
+// Takes from the engine what it has for threads, and gives it to them.
 void runtime::hand_out() {
   while (engine_io *io = engine_->next_io()) {
     if (io->first_piece != nullptr) [[likely]] {
-      auto &whose = *static_cast<asker *>(io->first_piece->of->client);
-      whose.own_io.push(*io);
-      let_know(whose);
+      auto &owner = *static_cast<asker *>(io->first_piece->of->client);
+      owner.own_io.push(*io);
+      let_know(owner);
     } else {
       (io->op == engine_io::operation::read ? reads_for_workers_ : for_workers_).push(*io);
       ++nr_new_for_workers_;
     }
   }
   while (request *done = engine_->next_completed()) {
-    auto &whose = *static_cast<asker *>(done->client);
-    whose.is_answered = true;
-    let_know(whose);
+    auto &owner = *static_cast<asker *>(done->client);
+    owner.is_answered = true;
+    let_know(owner);
   }
   while (control *done = engine_->next_finished()) {
-    auto &whose = *static_cast<asker *>(done->client);
-    whose.is_answered = true;
-    let_know(whose);
+    auto &owner = *static_cast<asker *>(done->client);
+    owner.is_answered = true;
+    let_know(owner);
   }
 }
 
-void runtime::let_know(asker &whose) {
-  if (whose.is_asleep) {
-    whose.is_asleep = false;
-    to_be_woken_.push(whose);
+void runtime::let_know(asker &told) {
+  if (told.is_asleep) {
+    told.is_asleep = false;
+    to_be_woken_.push(told);
   }
 }
 
-// Releases the lock, and wakes whom there is something for.
-void runtime::leave(lock &inside) {
+// Releases the lock, and then wakes those for whom there is something.
+void runtime::leave() {
   auto woken = to_be_woken_.take_all();
   const unsigned nr_for_workers = std::exchange(nr_new_for_workers_, 0);
-  inside.unlock();
+  mutex_.unlock();
   while (asker *each = woken.pop()) {
     each->awake.release();
   }
   for (unsigned i = 0; i < std::min(nr_for_workers, nr_workers); ++i) {
-    work_.notify_one();
+    work_arrived_.notify_one();
   }
 }
 
 void runtime::work() {
-  lock inside{mutex_};
+  const inside entered{*this};
   while (!is_stopping_) {
     engine_io *io = reads_for_workers_.pop();
     io = io != nullptr ? io : for_workers_.pop();
     if (io != nullptr) {
-      // If it is new, this is who would have been told.
+      // This worker takes queued work itself, so one fewer has to be woken.
       nr_new_for_workers_ -= std::min(nr_new_for_workers_, 1U);
-      carry_out_and_tell(*io, inside);
+      carry_out_and_tell(*io);
     } else if (nr_new_for_workers_ != 0 || !to_be_woken_.empty()) {
-      leave(inside);
-      inside.lock();
+      const outside waking{*this};
     } else {
-      work_.wait(inside);
+      work_arrived_.wait(mutex_);
     }
   }
-  leave(inside);
 }
 
-// What is due is never due earlier than it was when this fell asleep: only a tick moves the time
-// from which the engine reckons.
+// No tick becomes due earlier while this thread sleeps: the engine reckons from the time of the
+// last tick, and only a tick changes that.
 void runtime::keep_time() {
-  lock inside{mutex_};
+  const inside entered{*this};
   while (!is_stopping_) {
     const instant due = engine_->next_tick();
     const instant now = present_time();
     if (now < due) {
-      time_.wait_for(inside, due - now);
+      time_stops_.wait_for(mutex_, due - now);
     } else {
       engine_->tick(now);
       hand_out();
       const metadata_mode mode = engine_->state().mode_of_metadata;
-      leave(inside);
-      tell_some([&] { return troubles_.due(mode, now); });
-      inside.lock();
+      const outside telling{*this};
+      tell_some([&](trouble_log &log) { return log.due(mode, now); });
     }
   }
 }
 
 void runtime::tell_failed(const engine_io &io, std::error_code error) {
-  tell_some([&] { return troubles_.failed(io, error, present_time()); });
+  tell_some([&](trouble_log &log) { return log.failed(io, error, present_time()); });
 }
 
-// The lines, or the one, that `choose` gives.
+// Tells the line, or the lines, that `choose` takes from the log.
 template <typename Choice> void runtime::tell_some(Choice choose) {
-  std::unique_lock telling{telling_};
-  const auto lines = choose();
-  telling.unlock();
+  const auto lines = [&] {
+    const mutex_guard choosing{telling_};
+    return choose(troubles_);
+  }();
   for (const std::string &each : lines) {
     tell_(each);
   }
 }
 
-// Calls `question` with the engine and a control that it finishes.
+// Calls `question` with the engine and a control, which the engine finishes.
 template <typename Question> result<> runtime::ask(Question question) {
-  lock inside{mutex_};
+  const inside entered{*this};
   asker &self = take_asker();
-  control what;
-  what.client = &self;
-  question(*engine_, what);
-  wait_for_answer(self, inside);
-  return what.outcome;
+  control wanted;
+  wanted.client = &self;
+  question(*engine_, wanted);
+  wait_for_answer(self);
+  return wanted.outcome;
 }
 
 std::vector<origin_extent> runtime::extents(bytes offset, bytes length) {
   std::vector<origin_extent> uncached;
   std::shared_ptr<const blocking_files> files;
   {
-    const std::scoped_lock inside{mutex_};
+    const mutex_guard looking{mutex_};
     files = files_;
     uncached = uncached_extents(engine_->state(), offset, offset + length.value());
   }
@@ -382,58 +396,45 @@ std::vector<origin_extent> runtime::extents(bytes offset, bytes length) {
 }
 
 result<> runtime::clean() {
-  return ask([](cache_engine &engine, control &what) { engine.clean(what); });
+  return ask([](cache_engine &engine, control &wanted) { engine.clean(wanted); });
 }
 
 result<> runtime::reload(options_change change) {
-  return ask([&](cache_engine &engine, control &what) { engine.reload(std::move(change), what); });
+  return ask(
+      [&](cache_engine &engine, control &wanted) { engine.reload(std::move(change), wanted); });
 }
 
 result<> runtime::message(std::vector<std::string> words) {
-  return ask([&](cache_engine &engine, control &what) { engine.message(std::move(words), what); });
+  return ask(
+      [&](cache_engine &engine, control &wanted) { engine.message(std::move(words), wanted); });
 }
 
 engine_status runtime::status() {
-  const std::scoped_lock inside{mutex_};
+  const mutex_guard looking{mutex_};
   return engine_->status();
 }
 
 engine_options runtime::options() {
-  const std::scoped_lock inside{mutex_};
+  const mutex_guard looking{mutex_};
   return engine_->state().options;
 }
 
 result<> runtime::close() {
-  const std::scoped_lock closing{closing_};
+  const mutex_guard closing{closing_};
   if (!closed_) {
     if (threads_.empty()) {
       if (auto started = start(); !started) {
         return started;
       }
     }
-    closed_ = ask([](cache_engine &engine, control &what) { engine.shut_down(what); });
+    closed_ = ask([](cache_engine &engine, control &wanted) { engine.shut_down(wanted); });
     stop_threads();
     const metadata_mode mode = status().metadata_is;
-    tell_some([&] { return troubles_.rest(mode); });
-    const std::scoped_lock inside{mutex_};
+    tell_some([&](trouble_log &log) { return log.rest(mode); });
+    const mutex_guard letting_go{mutex_};
     files_.reset(); // and their locks
   }
   return *closed_;
-}
-
-// Makes the open file one that is read and written through the page cache.
-result<> use_page_cache(const opened_file &opened, const std::string &path) {
-  const int flags = ::fcntl(opened.file.get(), F_GETFL);
-  if (flags < 0 || ::fcntl(opened.file.get(), F_SETFL, flags & ~O_DIRECT) != 0) {
-    return fail(failure::environment,
-                fmt::format("{} can't be used through the page cache: {}", path,
-                            std::error_code{errno, std::generic_category()}.message()));
-  }
-  return {};
-}
-
-sectors whole_sectors(bytes size) {
-  return sectors{size.value() / sector_size};
 }
 
 } // namespace
@@ -441,38 +442,20 @@ sectors whole_sectors(bytes size) {
 result<std::unique_ptr<threaded_runtime>> threaded_runtime::open(const cache_paths &paths,
                                                                  const engine_options &options,
                                                                  trouble_handler tell) {
-  auto files = open_cache_files(paths, options.read_only ? access::read_only : access::read_write);
-  if (!files) {
-    return std::unexpected{files.error()};
+  auto opened = opened_cache::open(
+      paths, options.read_only ? access::read_only : access::read_write, data_io::page_cache);
+  if (!opened) {
+    return std::unexpected{opened.error()};
   }
-  result<> usable = use_page_cache(files->fast, paths.fast);
-  usable = usable ? use_page_cache(files->origin, paths.origin) : usable;
-  if (!usable) {
-    return std::unexpected{usable.error()};
-  }
-  file_descriptor metadata_again = files->metadata.duplicate();
-  if (!metadata_again.is_open()) {
-    return fail(failure::environment,
-                fmt::format("{} can't be opened once more: {}", paths.metadata,
-                            std::error_code{errno, std::generic_category()}.message()));
-  }
-  auto metadata = make_file_device(std::move(files->metadata), paths.metadata);
-  if (!metadata) {
-    return std::unexpected{metadata.error()};
-  }
-  auto engine = cache_engine::open({.metadata = **metadata,
-                                    .fast_size = whole_sectors(files->fast.size),
-                                    .origin_size = whole_sectors(files->origin.size),
-                                    .origin_can_discard = files->origin.can_discard()},
-                                   options, present_time());
+  auto engine = opened->activate(*opened->metadata, options);
   if (!engine) {
     return std::unexpected{engine.error()};
   }
   return std::make_unique<runtime>(
-      blocking_files{std::move(*metadata),
-                     {blocking_file{std::move(metadata_again)},
-                      blocking_file{std::move(files->fast.file)},
-                      blocking_file{std::move(files->origin.file)}}},
+      blocking_files{std::move(opened->metadata),
+                     {blocking_file{std::move(opened->files.metadata.file)},
+                      blocking_file{std::move(opened->files.fast.file)},
+                      blocking_file{std::move(opened->files.origin.file)}}},
       std::move(*engine), tell ? std::move(tell) : [](const std::string &) {});
 }
 

@@ -1,12 +1,13 @@
-// Carries out what the engine wants with the threads of those who use it, as in a server with a
-// thread for each request.
+// Runs an engine on files with the threads of its callers, as a server with a thread for each
+// request has them.
 //
-// The engine is entered under one lock, held for as long as it takes to say what to do next, never
-// during I/O. A thread that brings a request does the request's own I/O itself, and then waits, if
-// it has to, until it is woken for this request alone. All other I/O (migrations, commits) is done
-// by a few threads of the runtime's own; one more tells the engine the time.
+// The engine is entered under one lock. It is held only while the engine decides what to do next,
+// never during I/O. A thread that brings a request does the request's own I/O itself. If it then
+// has to wait, it is woken only for this request. All other I/O (migrations, commits) is done by a
+// few threads of the runtime's own, and one more tells the engine the time.
 //
-// The data devices are read and written through the page cache; the metadata device directly.
+// The fast device and the origin are read and written through the page cache, the metadata
+// directly.
 #pragma once
 
 #include <functional>
@@ -24,47 +25,48 @@ namespace dmcache {
 
 class threaded_runtime {
  public:
-  // Is told what goes wrong, a line of text each time: I/O that fails, whoever it is for, and what
-  // becomes of the metadata. Called by any thread, by several at a time; it may call what any
-  // thread may, but for close().
+  // Is told what goes wrong, in one line of text each time: any I/O that fails, and what becomes of
+  // the metadata. Any thread may call it, several at a time. It may itself call whatever is open to
+  // any thread, except close().
   using trouble_handler = std::function<void(const std::string &)>;
 
   // Opens and locks the three devices, which must be different ones, and activates the cache. No
-  // thread runs before start(): the process can still fork, and go on in the child, which has the
-  // locks as well. The one of the two that doesn't go on must destroy this without close(), or
-  // exit.
+  // thread runs before start(), so the process can still fork and go on in the child, which has the
+  // locks as well. Then the parent must destroy this without close(), or exit.
   static result<std::unique_ptr<threaded_runtime>>
   open(const cache_paths &paths, const engine_options &options, trouble_handler tell = {});
   threaded_runtime() = default;
   threaded_runtime(const threaded_runtime &) = delete;
   threaded_runtime &operator=(const threaded_runtime &) = delete;
-  // Without close(), as if the power failed: what was not flushed is not made durable. Requires
-  // that nobody is inside any more.
+  // Without close() before it, this is like a power cut: what was not flushed is not made durable.
+  // Requires that no call is under way any more.
   virtual ~threaded_runtime() = default;
 
-  // Once, before anything of what follows but close().
+  // Must be called once, before all that follows. Only close() can come without it.
   virtual result<> start() = 0;
 
-  // Any thread's. ---------------------------------------------------------------------------------
+  // For any thread. -------------------------------------------------------------------------------
 
-  // Does it, and gives its outcome; `client` is the runtime's until then. Data may lie at any
-  // address; offset and length may be any within the origin. What isn't a whole number of sectors
-  // is right as well, with other writes to the same sectors under way, but slower.
-  virtual std::error_code carry_out(request &which) = 0;
+  // Carries the request out and returns its outcome. Until then its member `client` is the
+  // runtime's. The data may lie at any address. Any offset and length within the origin will do: if
+  // they are no multiples of a sector, the request takes longer, but other writes to the same
+  // sectors may be under way.
+  virtual std::error_code carry_out(request &wanted) = 0;
 
-  // What of the origin, from here on and at most so far, holds nothing, and what may hold anything.
-  // They may cover less than what is asked for, but something. None: after close().
+  // Where the origin has holes, from `offset` on. The extents may cover less than `length`, but
+  // they cover something, except after close(), when there are none.
   virtual std::vector<origin_extent> extents(bytes offset, bytes length) = 0;
 
-  // These, as cache_engine.h has them.
+  // These are the engine's (cache_engine.h).
   virtual result<> clean() = 0;
   virtual result<> reload(options_change change) = 0;
   virtual result<> message(std::vector<std::string> words) = 0;
   virtual engine_status status() = 0;
   virtual engine_options options() = 0; // in force
 
-  // A clean shutdown, after all requests; those that come later are refused with no_such_device.
-  // The devices are free then for others to use. Again: the same outcome.
+  // Shuts the cache down cleanly when all requests are done. Requests that come later are refused
+  // with no_such_device. Afterwards others can use the devices. When it is called again, it returns
+  // the same outcome.
   virtual result<> close() = 0;
 
   virtual bytes origin_size() const = 0;

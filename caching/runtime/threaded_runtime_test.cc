@@ -17,6 +17,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "base/testing/matchers.h"
+
 namespace dmcache {
 namespace {
 
@@ -30,16 +32,16 @@ constexpr std::uint64_t block = 128 * sector_size;
 constexpr std::uint64_t fast_size = 32 * block;
 constexpr std::uint64_t origin_size = 128 * block;
 
-class ThreadedRuntime : public testing::Test {
+class threaded_runtime_test : public testing::Test {
  protected:
-  ThreadedRuntime() {
+  threaded_runtime_test() {
     std::string name = testing::TempDir() + "/threaded_runtime.XXXXXX";
     folder = ::mkdtemp(name.data());
     paths = {make_file("metadata", 1 << 20), make_file("fast", fast_size),
              make_file("origin", origin_size + 300)};
     options.block_size = sectors{block / sector_size};
   }
-  ~ThreadedRuntime() override {
+  ~threaded_runtime_test() override {
     running.reset();
     std::filesystem::remove_all(folder);
   }
@@ -57,13 +59,12 @@ class ThreadedRuntime : public testing::Test {
       const std::scoped_lock lock{telling_};
       told_.push_back(line);
     });
-    ASSERT_TRUE(opened) << opened.error().message;
+    ASSERT_THAT(opened, succeeds());
     running = std::move(*opened);
-    ASSERT_TRUE(running->start());
+    ASSERT_THAT(running->start(), succeeds());
   }
   void stop() {
-    const auto closed = running->close();
-    ASSERT_TRUE(closed) << closed.error().message;
+    ASSERT_THAT(running->close(), succeeds());
     running.reset();
   }
 
@@ -74,20 +75,20 @@ class ThreadedRuntime : public testing::Test {
 
   std::error_code ask(operation op, std::uint64_t offset, std::uint64_t length,
                       std::span<std::byte> data = {}) const {
-    request which;
-    which.op = op;
-    which.offset = bytes{offset};
-    which.length = bytes{length};
-    which.data = data;
-    return running->carry_out(which);
+    request wanted;
+    wanted.op = op;
+    wanted.offset = bytes{offset};
+    wanted.length = bytes{length};
+    wanted.data = data;
+    return running->carry_out(wanted);
   }
   void fill(std::uint64_t offset, std::uint64_t length, int value) const {
     std::vector data(length, std::byte(value));
-    ASSERT_FALSE(ask(operation::write, offset, length, data));
+    ASSERT_THAT(ask(operation::write, offset, length, data), succeeds());
   }
   std::vector<std::byte> contents(std::uint64_t offset, std::uint64_t length) const {
     std::vector<std::byte> found(length);
-    EXPECT_FALSE(ask(operation::read, offset, length, found));
+    EXPECT_THAT(ask(operation::read, offset, length, found), succeeds());
     return found;
   }
 
@@ -123,7 +124,7 @@ class file_limit {
   rlimit before_{};
 };
 
-TEST_F(ThreadedRuntime, KeepsWhatWasWrittenOverACleanShutdown) {
+TEST_F(threaded_runtime_test, keeps_what_was_written_over_a_clean_shutdown) {
   start();
   EXPECT_EQ(running->origin_size(), bytes{origin_size});
   fill(0, 3 * block, 1);
@@ -136,15 +137,15 @@ TEST_F(ThreadedRuntime, KeepsWhatWasWrittenOverACleanShutdown) {
   EXPECT_THAT(contents(0, block + 512), Each(std::byte{1}));
   EXPECT_THAT(contents(block + 512, 1024), Each(std::byte{2}));
   EXPECT_THAT(contents(block + 1536, 2 * block - 1536), Each(std::byte{1}));
-  ASSERT_TRUE(running->clean());
+  ASSERT_THAT(running->clean(), succeeds());
   EXPECT_EQ(running->status().dirty, 0);
 }
 
-TEST_F(ThreadedRuntime, WithoutACleanShutdownAllIsDirty) {
+TEST_F(threaded_runtime_test, without_a_clean_shutdown_all_is_dirty) {
   start();
   fill(0, 8 * block, 1);
-  ASSERT_TRUE(running->clean());
-  ASSERT_FALSE(ask(operation::flush, 0, 0));
+  ASSERT_THAT(running->clean(), succeeds());
+  ASSERT_THAT(ask(operation::flush, 0, 0), succeeds());
   running.reset();
   start();
   EXPECT_GT(running->status().cache_used, 0);
@@ -152,24 +153,24 @@ TEST_F(ThreadedRuntime, WithoutACleanShutdownAllIsDirty) {
   EXPECT_THAT(contents(0, 8 * block), Each(std::byte{1}));
 }
 
-TEST_F(ThreadedRuntime, ClosesOnceAndThenRefusesRequests) {
+TEST_F(threaded_runtime_test, closes_once_and_then_refuses_requests) {
   start();
-  EXPECT_TRUE(running->close());
-  EXPECT_TRUE(running->close());
+  EXPECT_THAT(running->close(), succeeds());
+  EXPECT_THAT(running->close(), succeeds());
   std::vector<std::byte> data(512);
-  EXPECT_EQ(ask(operation::read, 0, 512, data), std::errc::no_such_device);
-  EXPECT_EQ(ask(operation::flush, 0, 0), std::errc::no_such_device);
+  EXPECT_THAT(ask(operation::read, 0, 512, data), fails_with(std::errc::no_such_device));
+  EXPECT_THAT(ask(operation::flush, 0, 0), fails_with(std::errc::no_such_device));
 }
 
-TEST_F(ThreadedRuntime, CanBeClosedWithoutHavingBeenStarted) {
+TEST_F(threaded_runtime_test, can_be_closed_without_having_been_started) {
   auto opened = threaded_runtime::open(paths, options);
-  ASSERT_TRUE(opened);
-  EXPECT_TRUE((*opened)->close());
+  ASSERT_THAT(opened, succeeds());
+  EXPECT_THAT((*opened)->close(), succeeds());
 }
 
-TEST_F(ThreadedRuntime, GoesOnInAChildProcess) {
+TEST_F(threaded_runtime_test, goes_on_in_a_child_process) {
   auto opened = threaded_runtime::open(paths, options);
-  ASSERT_TRUE(opened);
+  ASSERT_THAT(opened, succeeds());
   const pid_t child = ::fork();
   if (child == 0) {
     running = std::move(*opened);
@@ -186,13 +187,13 @@ TEST_F(ThreadedRuntime, GoesOnInAChildProcess) {
   EXPECT_EQ(running->status().statistics.write_misses, 1);
 }
 
-TEST_F(ThreadedRuntime, NoDeviceHasTwoRoles) {
+TEST_F(threaded_runtime_test, no_device_has_two_roles) {
   paths.origin = folder / "link";
   ASSERT_EQ(::symlink(paths.fast.c_str(), paths.origin.c_str()), 0);
   EXPECT_EQ(refusal(), "the fast device and the origin are the same device: " + paths.origin);
 }
 
-TEST_F(ThreadedRuntime, NoDeviceIsInUseTwice) {
+TEST_F(threaded_runtime_test, no_device_is_in_use_twice) {
   start();
   EXPECT_THAT(refusal(), HasSubstr(paths.metadata + " is in use"));
   const std::string own = paths.metadata;
@@ -200,18 +201,18 @@ TEST_F(ThreadedRuntime, NoDeviceIsInUseTwice) {
   EXPECT_THAT(refusal(), HasSubstr(paths.fast + " is in use"));
 }
 
-TEST_F(ThreadedRuntime, ZeroesAndDiscards) {
+TEST_F(threaded_runtime_test, zeroes_and_discards) {
   start();
   fill(0, 4 * block, 1);
-  ASSERT_FALSE(ask(operation::write_zeroes, 512, 2 * block));
+  ASSERT_THAT(ask(operation::write_zeroes, 512, 2 * block), succeeds());
   EXPECT_THAT(contents(512, 2 * block), Each(std::byte{0}));
-  ASSERT_FALSE(ask(operation::discard, 3 * block, block));
+  ASSERT_THAT(ask(operation::discard, 3 * block, block), succeeds());
   EXPECT_EQ(contents(511, 1).front(), std::byte{1});
   EXPECT_EQ(contents(512 + 2 * block, 1).front(), std::byte{1});
-  ASSERT_FALSE(ask(operation::prefetch, 100 * block, block));
+  ASSERT_THAT(ask(operation::prefetch, 100 * block, block), succeeds());
 }
 
-TEST_F(ThreadedRuntime, NothingIsWrittenReadOnly) {
+TEST_F(threaded_runtime_test, nothing_is_written_read_only) {
   start();
   fill(0, block, 1);
   stop();
@@ -219,16 +220,17 @@ TEST_F(ThreadedRuntime, NothingIsWrittenReadOnly) {
   start();
   EXPECT_THAT(contents(0, block), Each(std::byte{1}));
   std::vector<std::byte> data(512);
-  EXPECT_EQ(ask(operation::write, 0, 512, data), std::errc::read_only_file_system);
+  EXPECT_THAT(ask(operation::write, 0, 512, data), fails_with(std::errc::read_only_file_system));
   stop();
 }
 
-TEST_F(ThreadedRuntime, ARequestThatFailedHasBeenTold) {
+TEST_F(threaded_runtime_test, a_request_that_failed_has_been_told) {
   start();
   std::vector<std::byte> data(512);
   const file_limit limit{fast_size};
   for (int i = 0; i < 3; ++i) {
-    EXPECT_EQ(ask(operation::write, fast_size + 4096, 512, data), std::errc::file_too_large);
+    EXPECT_THAT(ask(operation::write, fast_size + 4096, 512, data),
+                fails_with(std::errc::file_too_large));
     EXPECT_EQ(told().at(0), fmt::format("write of 512 bytes at {} of the origin: File too large",
                                         fast_size + 4096));
   }
@@ -238,20 +240,18 @@ TEST_F(ThreadedRuntime, ARequestThatFailedHasBeenTold) {
   EXPECT_GE(told().size(), 2U);
 }
 
-TEST_F(ThreadedRuntime, TellsWhatCannotBeWrittenBack) {
+TEST_F(threaded_runtime_test, tells_what_cannot_be_written_back) {
   start();
   fill(fast_size, block, 1);
   ASSERT_EQ(running->status().dirty, 1U);
   const file_limit limit{fast_size};
-  const auto cleaned = running->clean();
-  ASSERT_FALSE(cleaned);
   const std::string line =
       fmt::format("write of {} bytes at {} of the origin: File too large", block, fast_size);
-  EXPECT_EQ(cleaned.error().message, "1 blocks are dirty still: " + line);
+  EXPECT_THAT(running->clean(), fails_with(failure::failed, "1 blocks are dirty still: " + line));
   EXPECT_THAT(told(), Contains(line));
 }
 
-TEST_F(ThreadedRuntime, TellsThatTheMetadataCannotBeWritten) {
+TEST_F(threaded_runtime_test, tells_that_the_metadata_cannot_be_written) {
   start();
   for (std::uint64_t i = 0; i < 16; ++i) { // until time doesn't commit the change before this does
     fill(i * block, block, 1);
@@ -261,12 +261,12 @@ TEST_F(ThreadedRuntime, TellsThatTheMetadataCannotBeWritten) {
     }
   }
   EXPECT_EQ(running->status().metadata_is, metadata_mode::read_only);
-  EXPECT_FALSE(running->close());
+  EXPECT_THAT(running->close(), fails());
   EXPECT_THAT(told(), Contains(HasSubstr("of the metadata device: File too large")));
   EXPECT_THAT(told(), Contains(HasSubstr("run cache_check --clear-needs-check-flag")).Times(1));
 }
 
-TEST_F(ThreadedRuntime, AHoleIsWhereNeitherDeviceHasAnything) {
+TEST_F(threaded_runtime_test, a_hole_is_where_neither_device_has_anything) {
   start();
   fill(2 * block, block, 1); // cached, and a hole on the origin
   std::ofstream{paths.origin, std::ios::in}.seekp(4 * block) << "data" << std::flush;
@@ -285,14 +285,14 @@ TEST_F(ThreadedRuntime, AHoleIsWhereNeitherDeviceHasAnything) {
   stop();
 }
 
-TEST_F(ThreadedRuntime, AfterTheEndNoExtentsAreTold) {
+TEST_F(threaded_runtime_test, after_the_end_no_extents_are_told) {
   start();
-  EXPECT_TRUE(running->close());
+  EXPECT_THAT(running->close(), succeeds());
   EXPECT_TRUE(running->extents(bytes{0}, bytes{block}).empty());
 }
 
 // While they come into the cache, are written back and leave it.
-TEST_F(ThreadedRuntime, BlocksThatWereWrittenAreNeverHoles) {
+TEST_F(threaded_runtime_test, blocks_that_were_written_are_never_holes) {
   constexpr std::uint64_t nr_threads = 4; // each with its own blocks
   start();
   std::atomic<unsigned> nr_running = nr_threads;
@@ -301,7 +301,7 @@ TEST_F(ThreadedRuntime, BlocksThatWereWrittenAreNeverHoles) {
     threads.emplace_back([this, t, &nr_running] {
       for (std::uint64_t i = 0; i < 1000; ++i) {
         const std::uint64_t at = (i * nr_threads + t) * block % origin_size;
-        EXPECT_FALSE(ask(operation::discard, at, block));
+        EXPECT_THAT(ask(operation::discard, at, block), succeeds());
         fill(at, block, 1);
         for (int again = 0; again < 20; ++again) {
           const auto found = running->extents(bytes{at}, bytes{block});
@@ -312,7 +312,7 @@ TEST_F(ThreadedRuntime, BlocksThatWereWrittenAreNeverHoles) {
     });
   }
   while (nr_running != 0) {
-    EXPECT_TRUE(running->clean());
+    EXPECT_THAT(running->clean(), succeeds());
   }
   for (std::thread &each : threads) {
     each.join();
@@ -320,13 +320,14 @@ TEST_F(ThreadedRuntime, BlocksThatWereWrittenAreNeverHoles) {
   EXPECT_GT(running->status().counts.writebacks, 0U);
 }
 
-TEST_F(ThreadedRuntime, BytesThatAreNoSectors) {
+TEST_F(threaded_runtime_test, bytes_that_are_no_sectors) {
   start();
   fill(0, 2 * block, 1);
   fill(block - 700, 1400, 2);
   fill(100, 10, 3);
-  ASSERT_FALSE(ask(operation::write_zeroes, 1000, 3000));
-  ASSERT_FALSE(ask(operation::discard, 5001, 510)); // within two sectors, neither of them whole
+  ASSERT_THAT(ask(operation::write_zeroes, 1000, 3000), succeeds());
+  ASSERT_THAT(ask(operation::discard, 5001, 510),
+              succeeds()); // within two sectors, neither of them whole
   std::vector<std::byte> expected(2 * block, std::byte{1});
   std::fill_n(expected.begin() + block - 700, 1400, std::byte{2});
   std::fill_n(expected.begin() + 100, 10, std::byte{3});
@@ -336,7 +337,7 @@ TEST_F(ThreadedRuntime, BytesThatAreNoSectors) {
 }
 
 // Each has its own bytes of the same sectors.
-TEST_F(ThreadedRuntime, NobodyLosesBytesBesideThoseOfOthers) {
+TEST_F(threaded_runtime_test, nobody_loses_bytes_beside_those_of_others) {
   constexpr std::uint64_t nr_threads = 4;
   constexpr std::uint64_t nr_slots = 64;
   constexpr std::uint64_t share = 100;
@@ -359,7 +360,7 @@ TEST_F(ThreadedRuntime, NobodyLosesBytesBesideThoseOfOthers) {
   }
 }
 
-TEST_F(ThreadedRuntime, WholeSectorsAreNotTakenBackByAWriteToAPartOfThem) {
+TEST_F(threaded_runtime_test, whole_sectors_are_not_taken_back_by_a_write_to_a_part_of_them) {
   start();
   std::atomic<bool> is_over = false;
   std::thread beside{[&] {
@@ -375,16 +376,17 @@ TEST_F(ThreadedRuntime, WholeSectorsAreNotTakenBackByAWriteToAPartOfThem) {
   beside.join();
 }
 
-TEST_F(ThreadedRuntime, WhatAMessageSetOutlivesAChangeOfTheMode) {
+TEST_F(threaded_runtime_test, what_a_message_set_outlives_a_change_of_the_mode) {
   options.policy = "mq";
   options.policy_settings = {{"sequential_threshold", "1"}};
   start();
-  EXPECT_TRUE(running->message({"migration_threshold", "4096"}));
-  EXPECT_TRUE(running->message({"random_threshold", "4"}));
-  EXPECT_TRUE(running->message({"random_threshold", "5"}));
-  EXPECT_FALSE(running->message({"random_threshold", "many"}));
-  EXPECT_TRUE(
-      running->reload([](engine_options &changed) { changed.mode = cache_mode::writethrough; }));
+  EXPECT_THAT(running->message({"migration_threshold", "4096"}), succeeds());
+  EXPECT_THAT(running->message({"random_threshold", "4"}), succeeds());
+  EXPECT_THAT(running->message({"random_threshold", "5"}), succeeds());
+  EXPECT_THAT(running->message({"random_threshold", "many"}), fails());
+  EXPECT_THAT(
+      running->reload([](engine_options &changed) { changed.mode = cache_mode::writethrough; }),
+      succeeds());
   EXPECT_EQ(running->status().mode, cache_mode::writethrough);
   EXPECT_EQ(running->options().migration_threshold, sectors{4096});
   EXPECT_THAT(
@@ -393,26 +395,28 @@ TEST_F(ThreadedRuntime, WhatAMessageSetOutlivesAChangeOfTheMode) {
 }
 
 // Each changes something else, and finds it changed while the others are at it.
-TEST_F(ThreadedRuntime, ChangesMadeAtATimeAreAllMade) {
+TEST_F(threaded_runtime_test, changes_made_at_a_time_are_all_made) {
   constexpr unsigned nr_rounds = 300;
   start();
   std::thread by_message{[&] {
     for (unsigned i = 1; i <= nr_rounds; ++i) {
-      EXPECT_TRUE(running->message({"migration_threshold", std::to_string(i)}));
+      EXPECT_THAT(running->message({"migration_threshold", std::to_string(i)}), succeeds());
       EXPECT_EQ(running->options().migration_threshold, sectors{i});
     }
   }};
   std::thread by_reload{[&] {
     for (unsigned i = 1; i <= nr_rounds; ++i) {
       const bool wanted = i % 2 == 0;
-      EXPECT_TRUE(running->reload(
-          [wanted](engine_options &changed) { changed.discard_passdown = wanted; }));
+      EXPECT_THAT(
+          running->reload([wanted](engine_options &changed) { changed.discard_passdown = wanted; }),
+          succeeds());
       EXPECT_EQ(running->options().discard_passdown, wanted);
     }
   }};
   for (unsigned i = 1; i <= nr_rounds; ++i) {
     const cache_mode wanted = i % 2 == 0 ? cache_mode::writeback : cache_mode::writethrough;
-    EXPECT_TRUE(running->reload([wanted](engine_options &changed) { changed.mode = wanted; }));
+    EXPECT_THAT(running->reload([wanted](engine_options &changed) { changed.mode = wanted; }),
+                succeeds());
     EXPECT_EQ(running->options().mode, wanted);
   }
   by_message.join();
@@ -420,7 +424,7 @@ TEST_F(ThreadedRuntime, ChangesMadeAtATimeAreAllMade) {
 }
 
 // Each thread has its own blocks, all of which compete for the cache, and knows what they hold.
-TEST_F(ThreadedRuntime, ManyThreadsReadWhatTheyWrote) {
+TEST_F(threaded_runtime_test, many_threads_read_what_they_wrote) {
   constexpr std::uint64_t nr_threads = 8;
   constexpr std::uint64_t own = origin_size / nr_threads / 4096; // pages
   options.migration_threshold = sectors{1024};
@@ -441,16 +445,17 @@ TEST_F(ThreadedRuntime, ManyThreadsReadWhatTheyWrote) {
           ASSERT_THAT(contents(offset, 4096), Each(std::byte(expected[page])));
         }
         if (chance() % 200 == 0) {
-          ASSERT_FALSE(ask(operation::flush, 0, 0));
+          ASSERT_THAT(ask(operation::flush, 0, 0), succeeds());
         }
       }
     });
   }
   for (int i = 0; i < 20; ++i) {
     EXPECT_LE(running->status().dirty, running->status().cache_used);
-    EXPECT_TRUE(running->message({"migration_threshold", "2048"}));
+    EXPECT_THAT(running->message({"migration_threshold", "2048"}), succeeds());
   }
-  EXPECT_TRUE(running->reload([](engine_options &changed) { changed.policy = "cleaner"; }));
+  EXPECT_THAT(running->reload([](engine_options &changed) { changed.policy = "cleaner"; }),
+              succeeds());
   for (std::thread &each : threads) {
     each.join();
   }

@@ -23,16 +23,16 @@ std::string_view trouble_of(metadata_mode mode) {
   return "";
 }
 
-std::vector<std::string> trouble_log::failed(const engine_io &io, std::error_code why,
+std::vector<std::string> trouble_log::failed(const engine_io &io, std::error_code error,
                                              instant now) {
-  kind &which =
+  kind &failing =
       kinds_.at(static_cast<std::size_t>(io.on) * nr_operations + static_cast<std::size_t>(io.op));
-  ++which.nr_untold;
-  which.last = description_of(io.op, io.on, io.offset, io.length, why);
-  if (now < which.pause_ends) {
+  ++failing.nr_untold;
+  failing.last = description_of(io.op, io.on, io.offset, io.length, error);
+  if (now < failing.pause_ends) {
     return {};
   }
-  return {line_of(which, now)};
+  return {line_of(failing, now)};
 }
 
 std::vector<std::string> trouble_log::due(metadata_mode mode, instant now) {
@@ -57,17 +57,17 @@ std::vector<std::string> trouble_log::rest(metadata_mode mode) {
   return lines;
 }
 
-std::string trouble_log::line_of(kind &which) {
-  const std::uint64_t count = std::exchange(which.nr_untold, 0);
-  return count == 1 ? which.last
-                    : fmt::format("{} (the last of {} such failures)", which.last, count);
+std::string trouble_log::line_of(kind &failing) {
+  const std::uint64_t count = std::exchange(failing.nr_untold, 0);
+  return count == 1 ? failing.last
+                    : fmt::format("{} (the last of {} such failures)", failing.last, count);
 }
 
-std::string trouble_log::line_of(kind &which, instant now) {
-  const bool was_quiet = now - which.pause_ends >= which.pause; // as long again
-  which.pause = was_quiet ? shortest_pause : std::min(2 * which.pause, longest_pause);
-  which.pause_ends = now + which.pause;
-  return line_of(which);
+std::string trouble_log::line_of(kind &failing, instant now) {
+  const bool was_quiet = now - failing.pause_ends >= failing.pause; // as long again
+  failing.pause = was_quiet ? shortest_pause : std::min(2 * failing.pause, longest_pause);
+  failing.pause_ends = now + failing.pause;
+  return line_of(failing);
 }
 
 void trouble_log::add_mode(metadata_mode mode, std::vector<std::string> &to) {

@@ -43,16 +43,16 @@ void device_target::carry_out(std::span<operation> batch) {
   }
 }
 
-bool device_target::perform(const operation &what) const {
-  const auto offset = static_cast<off_t>(what.offset.value());
-  const auto length = static_cast<ssize_t>(what.length.value());
-  std::array<std::uint64_t, 2> range{what.offset.value(), what.length.value()};
-  const iovec memory{what.data.data(), what.data.size()};
-  switch (what.what) {
+bool device_target::perform(const operation &io) const {
+  const auto offset = static_cast<off_t>(io.offset.value());
+  const auto length = static_cast<ssize_t>(io.length.value());
+  std::array<std::uint64_t, 2> range{io.offset.value(), io.length.value()};
+  const iovec memory{io.data.data(), io.data.size()};
+  switch (io.op) {
   case request::operation::read:
     return ::pread(file_.get(), memory.iov_base, memory.iov_len, offset) == length;
   case request::operation::write:
-    return ::pwritev2(file_.get(), &memory, 1, offset, what.fua ? RWF_DSYNC : 0) == length;
+    return ::pwritev2(file_.get(), &memory, 1, offset, io.fua ? RWF_DSYNC : 0) == length;
   case request::operation::flush:
     return ::fsync(file_.get()) == 0;
   case request::operation::discard:

@@ -16,7 +16,7 @@ class device_target final : public target {
   void carry_out(std::span<operation> batch) override;
 
  private:
-  bool perform(const operation &what) const;
+  bool perform(const operation &io) const;
 
   file_descriptor file_;
   bytes size_;

@@ -37,7 +37,7 @@ void engine_target::carry_out(std::span<operation> batch) {
   std::vector<request> requests(batch.size());
   nr_completed_ = 0;
   for (std::size_t i = 0; i < batch.size(); ++i) {
-    requests[i].op = batch[i].what;
+    requests[i].op = batch[i].op;
     requests[i].fua = batch[i].fua;
     requests[i].offset = batch[i].offset;
     requests[i].length = batch[i].length;
@@ -64,7 +64,7 @@ void engine_target::collect() {
   is_finished_ = engine_->next_finished() != nullptr || is_finished_;
 }
 
-// If there is none, what is waited for is time.
+// Without an I/O to carry out, time is what the engine waits for.
 void engine_target::perform_one() {
   if (pending_.empty()) {
     advance_to(engine_->next_tick());
@@ -74,9 +74,9 @@ void engine_target::perform_one() {
     cut_power();
   }
   engine_io *&chosen = pending_[chance_() % pending_.size()];
-  engine_io &which = *std::exchange(chosen, pending_.back());
+  engine_io &io = *std::exchange(chosen, pending_.back());
   pending_.pop_back();
-  engine_->io_done(which, perform(which));
+  engine_->io_done(io, perform(io));
 }
 
 void engine_target::cut_power() {
@@ -86,18 +86,18 @@ void engine_target::cut_power() {
   throw power_cut{"the power was cut"};
 }
 
-std::error_code engine_target::perform(engine_io &which) {
-  volatile_file &on = volatile_.at(static_cast<std::size_t>(which.on));
-  switch (which.op) {
+std::error_code engine_target::perform(engine_io &io) {
+  volatile_file &on = volatile_.at(static_cast<std::size_t>(io.on));
+  switch (io.op) {
   case engine_io::operation::read:
-    return on.read(which.offset, which.data);
+    return on.read(io.offset, io.data);
   case engine_io::operation::write:
-    return on.write(which.offset, which.data);
+    return on.write(io.offset, io.data);
   case engine_io::operation::flush:
     return on.flush();
   case engine_io::operation::discard: // a device may do just that
   case engine_io::operation::write_zeroes:
-    return on.write_zeroes(which.offset, which.length);
+    return on.write_zeroes(io.offset, io.length);
   case engine_io::operation::prefetch:
     break;
   }
@@ -123,27 +123,27 @@ void engine_target::settle() {
 }
 
 void engine_target::finish(const std::function<void(control &)> &begin) {
-  control which;
+  control wanted;
   is_finished_ = false;
-  begin(which);
+  begin(wanted);
   for (collect(); !is_finished_; collect()) {
     perform_one();
   }
-  if (!which.outcome) {
-    throw std::runtime_error{which.outcome.error().message};
+  if (!wanted.outcome) {
+    throw std::runtime_error{wanted.outcome.error().message};
   }
 }
 
 void engine_target::clean() {
-  finish([this](control &which) { engine_->clean(which); });
+  finish([this](control &wanted) { engine_->clean(wanted); });
 }
 
 void engine_target::message(std::vector<std::string> words) {
-  finish([&](control &which) { engine_->message(std::move(words), which); });
+  finish([&](control &wanted) { engine_->message(std::move(words), wanted); });
 }
 
 void engine_target::close() {
-  finish([this](control &which) { engine_->shut_down(which); });
+  finish([this](control &wanted) { engine_->shut_down(wanted); });
 }
 
 } // namespace dmcache::exerciser

@@ -1,8 +1,7 @@
-// A cache of the engine's over three files or block devices, as a target.
+// A cache that the engine runs on three files or block devices, as a target.
 //
-// Here the engine's runtime is a simulation of one: what the engine wants done is done one by one,
-// in an order that chance finds, on devices that forget what wasn't flushed; and time passes only
-// when it is told to.
+// The engine's runtime is simulated here: I/O is carried out one by one, in random order, on
+// devices that forget what wasn't flushed, and time passes only when it is told to.
 #pragma once
 
 #include <array>
@@ -29,7 +28,7 @@ class engine_target final : public target {
     std::string origin;
   };
 
-  // Throws what the engine says against it.
+  // Throws with the engine's reason if the cache can't be opened.
   engine_target(const files &on, const engine_options &options, std::uint64_t seed);
   ~engine_target() override;
 
@@ -37,18 +36,18 @@ class engine_target final : public target {
   void carry_out(std::span<operation> batch) override;
 
   std::string status() const { return status_line(engine_->status()); }
-  // Nothing is asked of the cache for so long, and the background work is done that there is.
+  // Lets so much time pass without a request, and carries out the background work that comes up.
   void idle(std::chrono::seconds time);
-  // Ends what is under way in the background.
+  // Carries out all background work that is under way.
   void settle();
   void clean();
   void message(std::vector<std::string> words);
   void close();
-  // After so many I/Os from now on carry_out() throws power_cut.
+  // Makes carry_out() throw power_cut after so many I/Os from now on.
   void cut_power_after(std::uint64_t nr_ios) { ios_left_ = nr_ios; }
 
  private:
-  std::error_code perform(engine_io &which);
+  std::error_code perform(engine_io &io);
   void collect();
   void perform_one();
   void advance_to(instant then);
@@ -62,7 +61,7 @@ class engine_target final : public target {
   std::unique_ptr<cache_engine> engine_;
   std::vector<engine_io *> pending_;
   std::size_t nr_completed_ = 0;
-  bool is_finished_ = false; // the control that was begun
+  bool is_finished_ = false; // the control that was begun last is
   std::optional<std::uint64_t> ios_left_;
 };
 

@@ -1,16 +1,28 @@
-// Exercises a cache as its arguments say, one command after the other:
+// Exercises a cache by commands, which are carried out one after the other:
 //
 //   exerciser KEY=VALUE... COMMAND...
 //
-// Keys: metadata, fast, origin: open a cache on these with the engine; or device: a block device.
-// model: the file that says what the sectors hold. block_size, version, mode, policy, threshold,
-// read_only: the engine's options. seed: of all that is left to chance.
-//
-// Commands: fill; use=BATCHES; flush; idle=SECONDS; settle, which ends background work; status;
-// verify, which expects what was written last; recover, which expects what a power cut may leave;
-// clean; message=KEY:VALUE; copy=FILE, to which goes all that is read; cut=N: N I/Os later, in
-// whatever follows, the power fails; close. Without close, a cache is left as by a process that was
-// killed.
+// The keys are:
+//   metadata, fast, origin   the devices of a cache, which the engine opens
+//   device                   a block device, instead of these
+//   model                    the file of the model, which knows what the sectors hold
+//   block_size, version, mode, policy, threshold, read_only
+//                            the engine's options
+//   seed                     of all that is random
+// The commands are:
+//   fill                     writes all of the device once
+//   use=BATCHES              reads and writes
+//   flush
+//   idle=SECONDS             lets time pass
+//   settle                   waits for the background work
+//   status                   prints the cache's status
+//   verify                   reads everything, and expects what was written last
+//   recover                  reads everything, and expects what a power cut may leave
+//   copy=FILE                reads everything into a file
+//   clean
+//   message=KEY:VALUE
+//   cut=N                    cuts the power after N more I/Os, whatever commands follow
+//   close                    without it the cache is left as if the process was killed
 
 #include <algorithm>
 #include <charconv>
@@ -52,14 +64,11 @@ std::uint64_t number(std::string_view text) {
 }
 
 cache_mode mode_named(std::string_view name) {
-  for (const auto &[known, mode] : {std::pair{"writeback"sv, cache_mode::writeback},
-                                    {"writethrough"sv, cache_mode::writethrough},
-                                    {"passthrough"sv, cache_mode::passthrough}}) {
-    if (name == known) {
-      return mode;
-    }
+  const auto mode = find_cache_mode(name);
+  if (!mode) {
+    throw std::invalid_argument{mode.error().message};
   }
-  throw std::invalid_argument{fmt::format("there is no mode '{}'", name)};
+  return *mode;
 }
 
 class session {
@@ -72,14 +81,14 @@ class session {
   const std::string &option(std::string_view key) const { return options_.find(key)->second; }
   void open();
   void run_on_engine(std::string_view command, const std::string &argument);
-  void verify(sector_model::since what);
+  void verify(sector_model::since last);
   void copy(const std::string &path);
   engine_target &engine();
   workload &io();
 
   std::map<std::string, std::string, std::less<>> options_;
   std::unique_ptr<target> target_;
-  engine_target *engine_ = nullptr; // if it is one
+  engine_target *engine_ = nullptr; // the target, if it is such a one
   std::optional<sector_model> model_;
   std::optional<workload> workload_;
 };
@@ -171,8 +180,8 @@ void session::run_on_engine(std::string_view command, const std::string &argumen
   }
 }
 
-void session::verify(sector_model::since what) {
-  const workload::findings found = io().verify(what);
+void session::verify(sector_model::since last) {
+  const workload::findings found = io().verify(last);
   if (found.wrong != 0) {
     throw std::runtime_error{
         fmt::format("{} sectors are wrong: {}", found.wrong, found.first_wrong)};

@@ -30,7 +30,7 @@ sector_words words_of(std::uint64_t sector, std::uint32_t generation) {
   return words;
 }
 
-// 0: all zero. None: neither that nor anything that was written to this sector.
+// 0 if the data are all zero. None if they are nothing that was ever written to this sector.
 std::optional<std::uint32_t> generation_in(std::span<const std::byte> data, std::uint64_t sector) {
   sector_words found{};
   require(data.size() == sizeof found, "a sector is looked at at a time");
@@ -42,8 +42,8 @@ std::optional<std::uint32_t> generation_in(std::span<const std::byte> data, std:
   return found == words_of(sector, generation) ? std::optional{generation} : std::nullopt;
 }
 
-std::system_error failed(const std::string &what) {
-  return {errno, std::generic_category(), what};
+std::system_error failed(const std::string &path) {
+  return {errno, std::generic_category(), path};
 }
 
 } // namespace
@@ -90,28 +90,28 @@ void sector_model::save() {
   }
 }
 
-std::uint32_t sector_model::will_write(sector_range which) {
+std::uint32_t sector_model::will_write(sector_range range) {
   const auto generation = static_cast<std::uint32_t>(++header_->generation);
-  for (std::uint64_t i = which.begin; i < which.end; ++i) {
+  for (std::uint64_t i = range.begin; i < range.end; ++i) {
     states_[i].newest = generation;
   }
   return generation;
 }
 
-void sector_model::will_zero(sector_range which) {
+void sector_model::will_zero(sector_range range) {
   const auto generation = static_cast<std::uint32_t>(++header_->generation);
-  for (std::uint64_t i = which.begin; i < which.end; ++i) {
+  for (std::uint64_t i = range.begin; i < range.end; ++i) {
     states_[i].newest = generation | zeroes;
     states_[i].oldest |= zeroes;
   }
 }
 
-void sector_model::will_discard(sector_range which) {
-  std::fill(states_ + which.begin, states_ + which.end, sector_state{anything, anything});
+void sector_model::will_discard(sector_range range) {
+  std::fill(states_ + range.begin, states_ + range.end, sector_state{anything, anything});
 }
 
-void sector_model::made_durable(sector_range which) {
-  for (std::uint64_t i = which.begin; i < which.end; ++i) {
+void sector_model::made_durable(sector_range range) {
+  for (std::uint64_t i = range.begin; i < range.end; ++i) {
     states_[i].oldest = states_[i].newest;
   }
 }
@@ -129,17 +129,17 @@ bool sector_model::is_in_range(sector_state of, std::uint32_t found) {
                     : found >= (of.oldest & ~zeroes) && found <= (of.newest & ~zeroes);
 }
 
-bool sector_model::allows(std::uint64_t sector, std::span<const std::byte> data, since what) {
+bool sector_model::allows(std::uint64_t sector, std::span<const std::byte> data, since last) {
   sector_state &state = states_[sector];
   if (state.newest == anything) {
     return true;
   }
   const std::optional<std::uint32_t> found = generation_in(data, sector);
   const bool is_last = found && is_newest(state, *found);
-  if (what == since::last_told) {
+  if (last == since::last_told) {
     return is_last;
   }
-  if (state.oldest == anything) { // it was discarded, then written, and who knows what is left
+  if (state.oldest == anything) { // it was discarded and then written, so it may hold anything
     state = is_last ? sector_state{state.newest, state.newest} : sector_state{anything, anything};
     return true;
   }

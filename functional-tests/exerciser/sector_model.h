@@ -1,9 +1,9 @@
-// What may stand in each sector of a cache's logical device, after all that was ever asked of it.
+// Knows what each sector of a cache's logical device may hold after all that was ever asked of it.
 //
-// Whatever is written carries the sector's number and a generation, which no two writes share; zero
-// is none. Of each sector the model knows the newest generation, and the oldest that the power may
-// bring back by failing, which is the newest that was made durable. What is read after a power cut
-// must lie between the two; from then on it stays.
+// Each sector that is written carries its number and a generation, which no two writes share and
+// which is never zero. The model knows two generations of each sector: the newest, and the oldest
+// that a power cut may bring back, which is the newest that was made durable. The generation that
+// is read after a power cut must lie between the two, and stays from then on.
 #pragma once
 
 #include <cstddef>
@@ -20,31 +20,31 @@ struct sector_range {
   std::uint64_t end; // one past the last
 };
 
-// Makes `data` what a write of that generation to the sectors from `first` on carries.
+// Makes `data` what a write of `generation` to the sectors from `first` on carries.
 void stamp(std::span<std::byte> data, std::uint64_t first, std::uint32_t generation);
 
 class sector_model {
  public:
-  // Kept in a file, which becomes large enough, or on a device, which has to be. What is new is a
-  // model of sectors that are all zero. Throws what the system says against it.
+  // The model is kept in a file, which is made large enough, or on a device, which has to be. In a
+  // new one all sectors are zero. Throws std::system_error.
   sector_model(const std::string &path, std::uint64_t nr_sectors);
   sector_model(const sector_model &) = delete;
   sector_model &operator=(const sector_model &) = delete;
   ~sector_model();
 
-  // To be told before it is asked of the device.
-  std::uint32_t will_write(sector_range which); // gives the generation
-  void will_zero(sector_range which);
-  void will_discard(sector_range which); // from then on it holds anything, until it is written
-  // All that the range was asked to hold is durable.
-  void made_durable(sector_range which);
+  // To be called before the device is asked to do so.
+  std::uint32_t will_write(sector_range range); // returns the generation
+  void will_zero(sector_range range);
+  void will_discard(sector_range range); // until it is written again it may hold anything
+  // All that was written to the range is durable.
+  void made_durable(sector_range range);
   void made_all_durable();
-  // What was told so far survives the machine that this runs on.
+  // Makes the model durable, so that it survives the machine that this runs on.
   void save();
 
   enum class since { last_told, power_cut };
-  // May `data`, of one sector, be read there? After a power cut it settles what is there.
-  bool allows(std::uint64_t sector, std::span<const std::byte> data, since what);
+  // Whether the sector may hold `data`. After a power cut it settles what the sector holds.
+  bool allows(std::uint64_t sector, std::span<const std::byte> data, since last);
 
   std::uint64_t nr_sectors() const { return nr_sectors_; }
   bool is_discarded(std::uint64_t sector) const { return states_[sector].newest == anything; }
@@ -53,7 +53,8 @@ class sector_model {
   }
 
  private:
-  // A generation, with this bit if the newest is zeroes; in the oldest, if there may be zeroes.
+  // This bit of a generation says of the newest that the sector was zeroed, and of the oldest that
+  // it may hold zeroes.
   static constexpr std::uint32_t zeroes = std::uint32_t{1} << 31;
   static constexpr std::uint32_t anything = ~std::uint32_t{0};
   static constexpr std::uint64_t magic = 0x6c65646f6d636d64;
@@ -64,7 +65,7 @@ class sector_model {
   };
   struct header {
     std::uint64_t magic;
-    std::uint64_t generation; // the last one that was given
+    std::uint64_t generation; // the last one that a write has got
   };
   static constexpr std::size_t states_offset = 4096;
 

@@ -1,4 +1,5 @@
-// What is exercised: a cache of the engine's, or a block device, such as a cache of the kernel's.
+// A target is what is exercised: a cache that the engine runs, or a block device, such as a cache
+// that the kernel runs.
 #pragma once
 
 #include <cstddef>
@@ -12,14 +13,14 @@
 namespace dmcache::exerciser {
 
 struct operation {
-  request::operation what{};
+  request::operation op{};
   bool fua = false;
   bytes offset;
   bytes length;
   std::span<std::byte> data; // of reads and writes; aligned
 };
 
-// The power failed, and the target is no more.
+// The power failed, and the target can't be used any more.
 class power_cut : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;
@@ -33,7 +34,8 @@ class target {
   virtual ~target() = default;
 
   virtual bytes size() const = 0;
-  // Does them all, at the same time; no two overlap. Throws if one fails, or power_cut.
+  // Carries out all of them at the same time. No two of them overlap. Throws if one fails, or
+  // power_cut.
   virtual void carry_out(std::span<operation> batch) = 0;
 };
 

@@ -19,13 +19,13 @@ namespace dmcache::exerciser {
 
 class volatile_file {
  public:
-  // Throws what the system says against it. Devices are not read through the page cache, which
-  // knows nothing of what others do to them.
+  // Throws std::system_error. A device is not read through the page cache, which knows nothing of
+  // what others write to the device.
   explicit volatile_file(const std::string &path);
 
   bytes size() const { return size_; }
 
-  // Any whole sectors; on a device the memory has to be aligned to 512, too.
+  // These take any whole sectors. On a device the memory has to be aligned to 512 bytes as well.
   std::error_code read(bytes offset, std::span<std::byte> into);
   std::error_code write(bytes offset, std::span<const std::byte> data);
   std::error_code write_zeroes(bytes offset, bytes length);
@@ -41,7 +41,7 @@ class volatile_file {
 
   file_descriptor file_;
   bytes size_;
-  // By the sector's number, what stood there before each write since the last flush.
+  // What a sector held before each write since the last flush, by the sector's number.
   std::unordered_map<std::uint64_t, std::vector<sector_data>> earlier_;
 };
 

@@ -44,7 +44,7 @@ void workload::use(std::uint64_t nr_batches) {
   }
 }
 
-// A third of the device is hot: that is what gets into a cache.
+// A third of the device is hot, so that the cache has something to keep.
 sector_range workload::some_range() {
   const std::uint64_t size = model_.nr_sectors();
   const std::uint64_t within = chance_() % 4 == 0 ? size : size / 3;
@@ -55,33 +55,33 @@ sector_range workload::some_range() {
   return {begin, std::min(begin + length, size)};
 }
 
-bool workload::is_free(sector_range which) const {
+bool workload::is_free(sector_range range) const {
   return std::ranges::none_of(ranges_, [&](const sector_range &taken) {
-    return which.begin < taken.end && taken.begin < which.end;
+    return range.begin < taken.end && taken.begin < range.end;
   });
 }
 
-void workload::add(request::operation what, sector_range which) {
+void workload::add(request::operation op, sector_range range) {
   operation &added = batch_.emplace_back();
-  ranges_.push_back(which);
-  added.what = what;
-  added.offset = to_bytes(sectors{which.begin});
-  added.length = to_bytes(sectors{which.end - which.begin});
+  ranges_.push_back(range);
+  added.op = op;
+  added.offset = to_bytes(sectors{range.begin});
+  added.length = to_bytes(sectors{range.end - range.begin});
   const auto data = buffers_[batch_.size() - 1].span().first(added.length.value());
-  switch (what) {
+  switch (op) {
   case request::operation::read:
     added.data = data;
     break;
   case request::operation::write:
     added.data = data;
     added.fua = chance_() % 16 == 0;
-    stamp(data, which.begin, model_.will_write(which));
+    stamp(data, range.begin, model_.will_write(range));
     break;
   case request::operation::write_zeroes:
-    model_.will_zero(which);
+    model_.will_zero(range);
     break;
   case request::operation::discard:
-    model_.will_discard(which);
+    model_.will_discard(range);
     break;
   case request::operation::flush:
   case request::operation::prefetch:
@@ -94,7 +94,7 @@ void workload::carry_out() {
   target_.carry_out(batch_);
   findings found;
   for (std::size_t i = 0; i < batch_.size(); ++i) {
-    if (batch_[i].what == request::operation::read) {
+    if (batch_[i].op == request::operation::read) {
       look_at(batch_[i], sector_model::since::last_told, found);
     } else if (batch_[i].fua) {
       model_.made_durable(ranges_[i]);
@@ -109,13 +109,13 @@ void workload::carry_out() {
 
 void workload::flush() {
   operation flush;
-  flush.what = request::operation::flush;
+  flush.op = request::operation::flush;
   target_.carry_out({&flush, 1});
   model_.made_all_durable();
   model_.save();
 }
 
-workload::findings workload::verify(sector_model::since what) {
+workload::findings workload::verify(sector_model::since last) {
   findings found;
   for (std::uint64_t at = 0; at < model_.nr_sectors();) {
     for (; at < model_.nr_sectors() && batch_.size() < max_batch; at += max_length) {
@@ -123,7 +123,7 @@ workload::findings workload::verify(sector_model::since what) {
     }
     target_.carry_out(batch_);
     for (const operation &each : batch_) {
-      look_at(each, what, found);
+      look_at(each, last, found);
     }
     batch_.clear();
     ranges_.clear();
@@ -132,12 +132,12 @@ workload::findings workload::verify(sector_model::since what) {
   return found;
 }
 
-void workload::look_at(const operation &read, sector_model::since what, findings &into) {
+void workload::look_at(const operation &read, sector_model::since last, findings &into) {
   for (std::uint64_t i = 0; i < read.length.value() / sector_size; ++i) {
     const std::uint64_t sector = read.offset.value() / sector_size + i;
     const auto data = read.data.subspan(i * sector_size, sector_size);
     into.uncertain += model_.is_uncertain(sector) ? 1U : 0U;
-    if (!model_.allows(sector, data, what) && into.wrong++ == 0) {
+    if (!model_.allows(sector, data, last) && into.wrong++ == 0) {
       into.first_wrong = fmt::format("sector {} holds what it must not", sector);
     }
     if (model_.is_discarded(sector)) {

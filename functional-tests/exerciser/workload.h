@@ -19,29 +19,29 @@ class workload {
 
   // Writes everything once.
   void fill();
-  // Throws if something is read that the model doesn't allow. At its end nothing is flushed.
+  // Throws if something is read that the model doesn't allow. Doesn't flush at the end.
   void use(std::uint64_t nr_batches);
   void flush();
 
   struct findings {
     std::uint64_t uncertain = 0; // sectors that could have held more than one thing
-    std::uint64_t discarded = 0; // that hold anything
+    std::uint64_t discarded = 0; // sectors that may hold anything
     std::uint64_t wrong = 0;
     std::string first_wrong;
-    std::uint32_t checksum = 0; // of all that is not discarded
+    std::uint32_t checksum = 0; // of all sectors but the discarded ones
   };
   // Reads everything.
-  findings verify(sector_model::since what);
+  findings verify(sector_model::since last);
 
  private:
   static constexpr std::uint64_t max_batch = 8;
   static constexpr std::uint64_t max_length = 256; // sectors of an operation
 
   sector_range some_range();
-  bool is_free(sector_range which) const;
-  void add(request::operation what, sector_range which);
+  bool is_free(sector_range range) const;
+  void add(request::operation op, sector_range range);
   void carry_out();
-  void look_at(const operation &read, sector_model::since what, findings &into);
+  void look_at(const operation &read, sector_model::since last, findings &into);
 
   target &target_;
   sector_model &model_;

@@ -1,0 +1,81 @@
+#include "caching/runtime/opened_cache.h"
+
+#include <fcntl.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <system_error>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "base/file_device.h"
+#include "caching/runtime/present_time.h"
+
+namespace dmcache {
+namespace {
+
+std::string reason() {
+  return std::error_code{errno, std::generic_category()}.message();
+}
+
+// From now on the open file is read and written through the page cache.
+result<> use_page_cache(const opened_file &opened, const std::string &path) {
+  const int flags = ::fcntl(opened.file.get(), F_GETFL);
+  if (flags < 0 || ::fcntl(opened.file.get(), F_SETFL, flags & ~O_DIRECT) != 0) {
+    return fail(failure::environment,
+                fmt::format("{} can't be used through the page cache: {}", path, reason()));
+  }
+  return {};
+}
+
+result<std::size_t> granularity_of(const cache_files &files, const cache_paths &paths, data_io io) {
+  if (io == data_io::direct) {
+    return std::max(files.fast.logical_block_size(), files.origin.logical_block_size());
+  }
+  result<> usable = use_page_cache(files.fast, paths.fast);
+  usable = usable ? use_page_cache(files.origin, paths.origin) : usable;
+  return usable ? result<std::size_t>{sector_size} : std::unexpected{usable.error()};
+}
+
+result<std::unique_ptr<device>> device_of(const opened_file &opened, const std::string &path) {
+  file_descriptor again = opened.duplicate();
+  if (!again.is_open()) {
+    return fail(failure::environment,
+                fmt::format("{} can't be opened once more: {}", path, reason()));
+  }
+  return make_file_device({std::move(again), opened.size}, path);
+}
+
+sectors usable_size(const opened_file &file, std::size_t granularity) {
+  return sectors{file.size.value() / granularity * granularity / sector_size};
+}
+
+} // namespace
+
+result<opened_cache> opened_cache::open(const cache_paths &paths, access mode, data_io io) {
+  auto files = open_cache_files(paths, mode);
+  if (!files) {
+    return std::unexpected{files.error()};
+  }
+  const auto granularity = granularity_of(*files, paths, io);
+  if (!granularity) {
+    return std::unexpected{granularity.error()};
+  }
+  auto metadata = device_of(files->metadata, paths.metadata);
+  if (!metadata) {
+    return std::unexpected{metadata.error()};
+  }
+  return opened_cache{std::move(*files), std::move(*metadata), *granularity};
+}
+
+result<std::unique_ptr<cache_engine>> opened_cache::activate(device &metadata_used,
+                                                             const engine_options &options) const {
+  return cache_engine::open({.metadata = metadata_used,
+                             .fast_size = usable_size(files.fast, granularity),
+                             .origin_size = usable_size(files.origin, granularity),
+                             .origin_can_discard = files.origin.can_discard()},
+                            options, present_time());
+}
+
+} // namespace dmcache

@@ -58,18 +58,18 @@ void simulated_device::submit(std::span<const io_request> requests) {
 void simulated_device::wait() {
   require(!queue_.empty(), "wait() needs a request in flight");
   for (std::uint64_t count = chance_.between(1, queue_.size()); count > 0; --count) {
-    const auto which = static_cast<std::ptrdiff_t>(chance_.below(queue_.size()));
-    const queued ended = queue_[static_cast<std::size_t>(which)];
-    queue_.erase(queue_.begin() + which);
+    const auto at = static_cast<std::ptrdiff_t>(chance_.below(queue_.size()));
+    const queued ended = queue_[static_cast<std::size_t>(at)];
+    queue_.erase(queue_.begin() + at);
     const std::error_code error = end(ended);
     ended.request.listener->io_done(ended.request.tag, error);
   }
 }
 
-std::error_code simulated_device::end(const queued &which) {
-  const io_request &request = which.request;
+std::error_code simulated_device::end(const queued &ended) {
+  const io_request &request = ended.request;
   if (request.op == operation::flush) {
-    return end_flush(which.flush);
+    return end_flush(ended.flush);
   }
   return transfer(request.op, request.offset, length_of(request), request.data);
 }

@@ -2,7 +2,6 @@
 // there and copy to get it there.
 
 #include <algorithm>
-#include <charconv>
 #include <exception>
 #include <iostream>
 #include <optional>
@@ -13,6 +12,7 @@
 #include <boost/program_options.hpp>
 #include <fmt/format.h>
 
+#include "base/whole_number.h"
 #include "bench/replay/replayed_cache.h"
 #include "bench/replay/trace.h"
 #include "caching/tools/size_text.h"
@@ -30,7 +30,7 @@ struct settings {
   std::uint64_t delay;
 };
 
-// Of the blocks of this size that a trace touches.
+// How many blocks of some size a trace touches.
 struct footprint {
   std::uint64_t nr_touched;
   std::uint64_t nr_origin_blocks; // up to the last one touched

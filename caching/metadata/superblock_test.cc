@@ -5,6 +5,7 @@
 
 #include <gtest/gtest.h>
 
+#include "base/testing/matchers.h"
 #include "caching/metadata/testing/metadata_image.h"
 
 namespace dmcache {
@@ -62,7 +63,7 @@ TEST_F(superblock_test, that_was_never_written_is_refused) {
 
 TEST_F(superblock_test, that_was_wiped_is_refused_and_not_taken_for_an_unused_device) {
   cache_.write();
-  ASSERT_TRUE(wipe_superblock(cache_.image.device));
+  ASSERT_THAT(wipe_superblock(cache_.image.device), succeeds());
   EXPECT_EQ(read_superblock(cache_.image.device).error().message,
             "block 0: bad checksum in superblock: a command that writes metadata to this device "
             "failed or was interrupted: run it again");

@@ -11,6 +11,7 @@
 #include "base/lent_device.h"
 #include "base/memory_device.h"
 #include "base/testing/faulty_device.h"
+#include "base/testing/matchers.h"
 #include "caching/metadata/cache_contents.h"
 #include "caching/tools/check.h"
 
@@ -43,7 +44,7 @@ class repair_test : public testing::TestWithParam<std::uint32_t> {
       EXPECT_FALSE(contents.add_hint(each.cached_in, le32{7}));
       truth_[n] = {each.origin.value(), each.dirty};
     }
-    EXPECT_TRUE(contents.write(input_));
+    EXPECT_THAT(contents.write(input_), succeeds());
   }
 
   result<> repair(device &from, const cache_facts &known = {}) {
@@ -65,16 +66,14 @@ class repair_test : public testing::TestWithParam<std::uint32_t> {
       }
       mappings_by_block all;
     };
-    class nobody final : public damage_sink {
-      void found(const damage & /*what*/) override {}
-    } sink;
     const auto metadata = read_metadata_device(std::make_unique<lent_device>(output_));
     report quiet{"test", true};
     EXPECT_EQ(check(*metadata, {}, quiet), 0);
     block_usage usage{output_.size()};
+    damage_counter ignored;
     progress watcher{true};
     collector found;
-    read_metadata({output_, usage, sink, watcher}, metadata->block, {}, found);
+    read_metadata({output_, usage, ignored, watcher}, metadata->block, {}, found);
     return found.all;
   }
 
@@ -96,7 +95,7 @@ class repair_test : public testing::TestWithParam<std::uint32_t> {
 INSTANTIATE_TEST_SUITE_P(versions, repair_test, testing::Values(1, 2));
 
 TEST_P(repair_test, leaves_sound_metadata_as_they_are) {
-  ASSERT_TRUE(repair(input_));
+  ASSERT_THAT(repair(input_), succeeds());
   EXPECT_EQ(repaired(), truth_);
 }
 
@@ -110,7 +109,7 @@ TEST_P(repair_test, a_block_that_cannot_be_read_costs_its_own_entries_only) {
     }
     faulty_device from{input_};
     from.fail_reads(bytes{bad * metadata_block_size}, bytes{(bad + 1) * metadata_block_size});
-    ASSERT_TRUE(repair(from)) << bad;
+    ASSERT_THAT(repair(from), succeeds()) << bad;
     const mappings_by_block found = repaired();
     expect_true(found);
     EXPECT_GE(found.size() + per_part / 2 + 1, truth_.size()) << bad;
@@ -126,7 +125,7 @@ TEST_P(repair_test, without_the_root_a_block_is_placed_only_if_there_is_one_way_
     faulty_device from{input_};
     const bytes root = offset_of(metadata_block{read_superblock(input_).value().mapping_root});
     from.fail_reads(root, bytes{root.value() + metadata_block_size});
-    ASSERT_TRUE(repair(from)) << nr_blocks;
+    ASSERT_THAT(repair(from), succeeds()) << nr_blocks;
     const mappings_by_block found = repaired();
     expect_true(found);
     if (nr_blocks == per_part || nr_blocks == per_part + 300) {
@@ -140,12 +139,13 @@ TEST_P(repair_test, without_the_root_a_block_is_placed_only_if_there_is_one_way_
 TEST_P(repair_test, a_superblock_that_cannot_be_read_is_searched_for) {
   faulty_device from{input_};
   from.fail_reads(bytes{0}, bytes{metadata_block_size});
-  EXPECT_FALSE(repair(from));
-  EXPECT_FALSE(read_superblock(output_));
-  ASSERT_TRUE(repair(from, {.data_block_size = min_data_block_size,
+  EXPECT_THAT(repair(from), fails_with(failure::failed));
+  EXPECT_THAT(read_superblock(output_), fails_with(failure::failed));
+  ASSERT_THAT(repair(from, {.data_block_size = min_data_block_size,
                             .cache_blocks = cache_blocks,
                             .version = {},
-                            .policy = {}}));
+                            .policy = {}}),
+              succeeds());
   const mappings_by_block found = repaired();
   expect_true(found);
   EXPECT_EQ(found.size(), truth_.size());
@@ -162,9 +162,9 @@ TEST_P(repair_test, says_so_if_the_output_fails) {
         input_, {}, false,
         [&]() -> result<std::unique_ptr<device>> { return std::make_unique<lent_device>(to); },
         quiet);
-    ASSERT_FALSE(done) << bad;
+    ASSERT_THAT(done, fails_with(failure::failed)) << bad;
     EXPECT_EQ(done.error().kind, failure::environment);
-    EXPECT_FALSE(read_superblock(behind));
+    EXPECT_THAT(read_superblock(behind), fails_with(failure::failed));
   }
 }
 

@@ -12,7 +12,6 @@
 #include "base/memory_device.h"
 #include "caching/metadata/metadata_reader.h"
 #include "caching/online-metadata/online_metadata.h"
-#include "persistent-data/space_map_check.h"
 #include "persistent-data/testing/image_builder.h"
 
 namespace dmcache {
@@ -167,9 +166,7 @@ inline stored_metadata stored_on(device &on) {
   progress quiet{true};
   block_usage usage{on.size()};
   const walk_context context{on, usage, sink, quiet};
-  usage.claim(superblock_location, structure::superblock);
-  read_metadata(context, *block, {}, reader);
-  check_space_map(context, block->space_map);
+  read_metadata(context, *block, {.space_map = true}, reader);
   reader.found.damage = sink.text();
   for (const std::string &fault : faults_of(*block)) {
     reader.found.damage += fault + "\n";

@@ -157,13 +157,13 @@ TEST_F(file_device_test, a_directory_is_refused) {
 
 TEST_F(file_device_test, readers_share_a_file) {
   const auto first = open_file_device(path_, access::read_only);
-  ASSERT_TRUE(first.has_value());
+  ASSERT_THAT(first, succeeds());
   EXPECT_EQ(message(path_, access::read_only), "opened");
 }
 
 TEST_F(file_device_test, a_writer_keeps_all_others_out) {
   const auto first = open_file_device(path_, access::read_write);
-  ASSERT_TRUE(first.has_value());
+  ASSERT_THAT(first, succeeds());
   EXPECT_NE(message(path_, access::read_only).find("is in use"), std::string::npos);
   EXPECT_NE(message(path_, access::read_write).find("is in use"), std::string::npos);
 }

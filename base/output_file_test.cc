@@ -94,9 +94,8 @@ TEST_F(output_file_test, keeps_the_permissions_of_the_file_it_replaces) {
 
 TEST_F(output_file_test, names_the_path_that_cannot_be_created) {
   const auto file = output_file::create(folder_ / "missing" / "target");
-  ASSERT_THAT(file, fails_with(failure::failed));
-  EXPECT_EQ(file.error().kind, failure::environment);
-  EXPECT_NE(file.error().message.find("missing/target: No such file"), std::string::npos);
+  EXPECT_THAT(file,
+              fails_with(failure::environment, testing::HasSubstr("missing/target: No such file")));
 }
 
 } // namespace

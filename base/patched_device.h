@@ -1,4 +1,5 @@
-// A device of which one part is replaced in memory, so that it can be read as if it had been mended.
+// A device of which one part is replaced in memory, so that it can be read as if it had been
+// mended.
 #pragma once
 
 #include <cstddef>

@@ -34,9 +34,9 @@ class request_queue {
   request_queue &operator=(const request_queue &) = delete;
   virtual ~request_queue() = default;
 
-  // Stages a request for the file. `slot`, a number below the depth, comes back with its completion,
-  // and is not to be used before. Less than all may be transferred. Zeroing ends with EOPNOTSUPP
-  // where only writing zeroes helps.
+  // Stages a request for the file. `slot`, a number below the depth, comes back with its
+  // completion, and is not to be used before. Less than all may be transferred. Zeroing ends with
+  // EOPNOTSUPP where only writing zeroes helps.
   virtual void prepare(int file, const io_request &request, std::size_t slot) = 0;
   // Stages a request that ends once `file` is readable.
   virtual void prepare_poll(int file, std::size_t slot) = 0;
@@ -44,8 +44,8 @@ class request_queue {
   virtual void submit() = 0;
   // Hands what is staged to the kernel, waits for at least one completion, and stores completions
   // into the first elements of `into`, which must not be empty. Returns how many: none if there was
-  // none for about as long as `timeout`, which may be zero, or if a signal came meanwhile. Without a
-  // timeout something must be in flight.
+  // none for about as long as `timeout`, which may be zero, or if a signal came meanwhile. Without
+  // a timeout something must be in flight.
   virtual std::size_t reap(std::span<completion> into,
                            std::optional<std::chrono::nanoseconds> timeout = {}) = 0;
 };

@@ -30,7 +30,8 @@ class btree_node {
 
   // What is wrong with the header; empty if nothing.
   std::string header_fault(std::size_t leaf_value_size, bool is_root) const;
-  // What is wrong with the keys of a node whose parent gives it the range `given`; empty if nothing.
+  // What is wrong with the keys of a node whose parent gives it the range `given`; empty if
+  // nothing.
   std::string key_fault(key_range given) const;
 
  protected:

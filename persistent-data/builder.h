@@ -40,8 +40,8 @@ metadata_block build_array(block_writer &out, std::size_t value_size, std::uint6
 // How many blocks build_array() writes.
 std::uint64_t blocks_of_array(std::size_t value_size, std::uint64_t nr_entries);
 
-// Writes the space map of a device of `nr_blocks`: it counts one use of its own blocks, and of those
-// that `is_used` says; all others are free.
+// Writes the space map of a device of `nr_blocks`: it counts one use of its own blocks, and of
+// those that `is_used` says; all others are free.
 space_map_root build_space_map(block_writer &out, std::uint64_t nr_blocks,
                                const std::function<bool(std::uint64_t block)> &is_used);
 

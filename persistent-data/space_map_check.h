@@ -8,9 +8,9 @@
 
 namespace dmcache {
 
-// Requires that the context's usage holds all blocks that the superblock leads to, but for the space
-// map's own, which are claimed here. Where it is known to be incomplete, leaks are not reported, as
-// they can't be told from blocks in use.
+// Requires that the context's usage holds all blocks that the superblock leads to, but for the
+// space map's own, which are claimed here. Where it is known to be incomplete, leaks are not
+// reported, as they can't be told from blocks in use.
 void check_space_map(const walk_context &context, const space_map_root &root);
 
 } // namespace dmcache

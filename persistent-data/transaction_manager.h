@@ -34,8 +34,9 @@ class transaction_manager {
   };
 
  public:
-  // Opens sound metadata on `on`, which must outlive this; `root` is that of the durable superblock.
-  // Fails if the space map can't be read, or counts a block more than once, as no cache does.
+  // Opens sound metadata on `on`, which must outlive this; `root` is that of the durable
+  // superblock. Fails if the space map can't be read, or counts a block more than once, as no cache
+  // does.
   static result<std::unique_ptr<transaction_manager>> open(device &on, const space_map_root &root);
 
   // Begins metadata on a device that holds none yet. Block 0 is in use: it is the superblock's.
@@ -99,8 +100,8 @@ class transaction_manager {
   // Gives up this transaction and the frozen one, none of which has reached a superblock.
   void abort();
 
-  // Freezes the transaction, writes it, and waits until it is durable. `write_superblock` makes what
-  // was written before durable, and then its superblock. If this fails, the transaction is not
+  // Freezes the transaction, writes it, and waits until it is durable. `write_superblock` makes
+  // what was written before durable, and then its superblock. If this fails, the transaction is not
   // aborted, and may be durable or not.
   result<> commit(const std::function<result<>(const space_map_root &)> &write_superblock);
 
@@ -137,8 +138,8 @@ class transaction_manager {
 
   device &on_;
   space_map space_;
-  // Blocks that are still to be written, and tree nodes, which are few, and kept for as long as they
-  // are in use: nothing else is ever needed twice.
+  // Blocks that are still to be written, and tree nodes, which are few, and kept for as long as
+  // they are in use: nothing else is ever needed twice.
   std::unordered_map<std::uint64_t, entry> cache_;
   space_map_blocks at_; // of the present transaction
   space_map_blocks frozen_at_;

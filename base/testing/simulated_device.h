@@ -94,8 +94,8 @@ class simulated_device final : public device {
 
   // How many I/Os other than reads were carried out so far.
   std::uint64_t nr_changes() const { return nr_changes_; }
-  // The power is cut at that change, which is made in part or not at all. Everything fails from then
-  // on.
+  // The power is cut at that change, which is made in part or not at all. Everything fails from
+  // then on.
   void cut_power_at(std::uint64_t change) { cut_at_ = change; }
   // Only that change fails.
   void fail_at(std::uint64_t change) { fail_at_ = change; }

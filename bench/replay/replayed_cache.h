@@ -29,8 +29,8 @@ class replayed_cache {
  public:
   enum class mode : std::uint8_t { writeback, writethrough };
 
-  // Promotions, demotions and writing back take as long as `delay` requests do; if it is 0, they end
-  // with the request that began them.
+  // Promotions, demotions and writing back take as long as `delay` requests do; if it is 0, they
+  // end with the request that began them.
   replayed_cache(std::unique_ptr<policy> decides, const policy_geometry &geometry, mode mode,
                  std::uint64_t delay);
 

@@ -18,8 +18,8 @@ struct trace_request {
   bytes length;
 };
 
-// Reads a trace from a file, compressed with gzip or not. The first line may name the columns. If any
-// other line is wrong, this fails with failure::failed and the number of the line.
+// Reads a trace from a file, compressed with gzip or not. The first line may name the columns. If
+// any other line is wrong, this fails with failure::failed and the number of the line.
 result<std::vector<trace_request>> read_trace(const std::string &path);
 
 // Makes up an hour of requests: to a set of hot blocks, some of them far hotter than others, which

@@ -62,9 +62,10 @@ class cache_contents final : public metadata_visitor {
   // failure::failed if there is no room, with failure::environment on I/O errors.
   result<> write(device &to, std::uint32_t claimed_version = 0) const;
 
-  // Makes these blocks clean here and on `on`, from which all of this was read, and of which `usage`
-  // says what is in use. The cache counts as cleanly shut down from then on; hints and discards go
-  // if they couldn't be trusted. If this fails, some of the blocks may be clean on the device.
+  // Makes these blocks clean here and on `on`, from which all of this was read, and of which
+  // `usage` says what is in use. The cache counts as cleanly shut down from then on; hints and
+  // discards go if they couldn't be trusted. If this fails, some of the blocks may be clean on the
+  // device.
   result<> mark_clean(device &on, const block_usage &usage, std::span<const location> cleaned);
 
  private:

@@ -63,8 +63,8 @@ std::optional<std::span<const mapping>> mapping_reader::next() {
   return std::span{batch_}.first(batch_size_);
 }
 
-// Reads as many entries from `first` on as have their dirty bits together, and returns the number of
-// the one that follows them.
+// Reads as many entries from `first` on as have their dirty bits together, and returns the number
+// of the one that follows them.
 std::uint64_t mapping_reader::read_stretch(std::span<const le64> entries, std::uint64_t first) {
   if (!dirty_bits_) {
     read_entries(entries, first, [](std::uint64_t /*index*/, mapping_entry entry) {

@@ -60,8 +60,8 @@ class mapping_writer {
   std::uint64_t nr_parts() const;
   result<> write_part(std::uint64_t part);
 
-  // The parts that keep the dirty state. It counts after a clean shutdown only, and needn't be right
-  // before.
+  // The parts that keep the dirty state. It counts after a clean shutdown only, and needn't be
+  // right before.
   std::uint64_t dirty_part_of(cache_block block) const;
   std::uint64_t nr_dirty_parts() const;
   result<> write_dirty_part(std::uint64_t part);

@@ -1,25 +1,15 @@
 #include "caching/metadata/mapping_writer.h"
 
-#include <map>
 #include <random>
 
 #include <gtest/gtest.h>
 
 #include "base/testing/faulty_device.h"
 #include "base/testing/matchers.h"
-#include "caching/metadata/metadata_reader.h"
-#include "persistent-data/testing/image_builder.h"
+#include "caching/metadata/testing/stored_metadata.h"
 
 namespace dmcache {
 namespace {
-
-struct location {
-  std::uint64_t origin;
-  bool dirty;
-
-  bool operator==(const location &) const = default;
-};
-using mapping_map = std::map<std::uint64_t, location>; // by cache block
 
 class mapping_writer_test : public testing::TestWithParam<std::uint32_t> {
  protected:
@@ -56,25 +46,11 @@ class mapping_writer_test : public testing::TestWithParam<std::uint32_t> {
 
   // What a reader finds; all of it is sound.
   mapping_map stored(std::uint32_t flags) {
-    class visitor final : public metadata_visitor {
-     public:
-      void mappings(std::span<const mapping> some) override {
-        for (const mapping &each : some) {
-          found[each.cached_in.value()] = {each.origin.value(), each.dirty};
-        }
-      }
-      mapping_map found;
-    };
     superblock read = block_;
     read.flags = flags;
-    block_usage usage{on_.size()};
-    collected_damage sink;
-    progress quiet{true};
-    const walk_context context{on_, usage, sink, quiet};
-    visitor into;
-    read_metadata(context, read, {.space_map = true}, into);
-    EXPECT_EQ(sink.text(), "");
-    return into.found;
+    const stored_metadata found = stored_on(on_, read);
+    EXPECT_EQ(found.damage, "");
+    return found.mapped;
   }
 
   void write_all() {

@@ -6,11 +6,11 @@
 //  1. if both say the same,
 //  2. or if it has been overwritten in part, and the other one hasn't,
 //  3. or if it maps nothing, and the other one does,
-//  4. or if both have blocks in common, and those that only the other one has stand above those that
-//     only this one has; and if, moreover, a block below these, free in both, still holds what an
-//     even older tree left there. Blocks are allocated upwards, and from the bottom again with each
-//     activation: as the allocation has not come by that block since, the upper blocks are the later
-//     ones.
+//  4. or if both have blocks in common, and those that only the other one has stand above those
+//     that only this one has; and if, moreover, a block below these, free in both, still holds what
+//     an even older tree left there. Blocks are allocated upwards, and from the bottom again with
+//     each activation: as the allocation has not come by that block since, the upper blocks are the
+//     later ones.
 #pragma once
 
 #include <cstdint>

@@ -1,9 +1,9 @@
 // What smq and cleaner have in common: the state of every cache block, and the order in which those
 // in use would be given up, or written back. A block's hint is its level in that order.
 //
-// Invariants: a node's state says in which ring its block stands. If it stands in none, because it is
-// being promoted, demoted or written back, the node's `next` says which of these is happening, and
-// `previous` whether the block is dirty.
+// Invariants: a node's state says in which ring its block stands. If it stands in none, because it
+// is being promoted, demoted or written back, the node's `next` says which of these is happening,
+// and `previous` whether the block is dirty.
 #pragma once
 
 #include <cstdint>
@@ -49,8 +49,8 @@ class multi_queue_policy : public policy {
   std::optional<cache_block> reserve();
   // Takes out the oldest clean block of the lower half of the levels, if there is one.
   std::optional<background_work> demote_oldest();
-  // Takes out the oldest dirty block of the lowest level, if there is one. Blocks that became dirty,
-  // or were hit, a short time ago are left alone unless `however_new`.
+  // Takes out the oldest dirty block of the lowest level, if there is one. Blocks that became
+  // dirty, or were hit, a short time ago are left alone unless `however_new`.
   std::optional<background_work> write_back_oldest(bool however_new);
 
  private:

@@ -15,8 +15,8 @@ namespace dmcache {
 
 class smq final : public multi_queue_policy {
  public:
-  // `tunables` are those of the policy whose name smq answers to: they are accepted, if their values
-  // are numbers, and ignored.
+  // `tunables` are those of the policy whose name smq answers to: they are accepted, if their
+  // values are numbers, and ignored.
   smq(std::string_view name, std::span<const std::string_view> tunables,
       const policy_geometry &geometry);
 

@@ -22,8 +22,8 @@ result<metadata_device> read_metadata_device(std::unique_ptr<device> from);
 result<std::unique_ptr<device>> open_metadata_device(const std::string &path,
                                                      access mode = access::read_only);
 
-// Opens `path` and reads its superblock. Fails, and says so, if it holds an XML document instead, or
-// is too small for metadata.
+// Opens `path` and reads its superblock. Fails, and says so, if it holds an XML document instead,
+// or is too small for metadata.
 result<metadata_device> open_metadata(const std::string &path, access mode = access::read_only);
 
 } // namespace dmcache

@@ -83,8 +83,8 @@ result<> write_back(const metadata_device &metadata, device &origin, device &fas
       fmt::format("{} of {} dirty blocks copied", dirty.size() - failed.size(), dirty.size()));
   tell_failed(failed, options.list_failed, to);
   if (options.update_metadata && dirty.size() != failed.size()) {
-    // A clean block must be the same on both devices after a power cut, too. Whoever wrote it to the
-    // fast device may have been stopped before it was flushed.
+    // A clean block must be the same on both devices after a power cut, too. Whoever wrote it to
+    // the fast device may have been stopped before it was flushed.
     if (const auto error = fast.flush()) {
       return fail(failure::environment,
                   fmt::format("cannot flush the fast device: {}: what was copied still counts as "

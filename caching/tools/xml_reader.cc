@@ -148,8 +148,8 @@ class document_reader {
     return at_end_;
   }
 
-  // Returns what follows the line; null if it isn't canonical or can't be taken, in which case expat
-  // will find out why.
+  // Returns what follows the line; null if it isn't canonical or can't be taken, in which case
+  // expat will find out why.
   const char *read_mapping(const char *line) {
     line_scanner scanner{line};
     std::uint64_t block = 0;

@@ -52,7 +52,7 @@ struct changes {
     }
   }
 
-  // To the tree at `root` too, of which `expected` is what it holds.
+  // Changes the store's tree, which holds what is `expected`.
   result<metadata_block> apply_to(memory_store &store, model expected) const {
     btree tree{*store.transactions, sizeof(le64)};
     model after = expected;

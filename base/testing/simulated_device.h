@@ -40,7 +40,7 @@ class simulated_device final : public device {
   };
 
   struct options {
-    // Of each sector only so many bytes are stored, those at its start. What is read of the rest
+    // Only the first so many bytes of each sector are stored. What is read of the rest
     // is whatever stood in the buffer.
     std::size_t kept_per_sector = sector_size;
     discard_effect on_discard = discard_effect::either;
@@ -141,7 +141,7 @@ class simulated_device final : public device {
   chance chance_;
   std::vector<std::byte> present_;
   std::vector<std::byte> durable_;
-  // Of each sector: one of those named in the implementation, or the number of the flush that will
+  // One for each sector: a mark that the implementation names, or the number of the flush that will
   // make it durable.
   std::vector<std::uint64_t> marks_;
   std::vector<std::uint32_t> unflushed_; // sectors so marked

@@ -55,11 +55,11 @@ result<> replay_one(const std::vector<trace_request> &trace, const settings &cho
                     bytes block_size, const footprint &found, std::uint64_t percent) {
   const policy_geometry geometry{std::max<std::uint64_t>(1, found.nr_touched * percent / 100),
                                  found.nr_origin_blocks, sectors{block_size.value() / sector_size}};
-  auto decides = make_policy(chosen.policy, geometry);
-  if (!decides) {
-    return std::unexpected{decides.error()};
+  auto chosen_policy = make_policy(chosen.policy, geometry);
+  if (!chosen_policy) {
+    return std::unexpected{chosen_policy.error()};
   }
-  replayed_cache cache{std::move(*decides), geometry, chosen.mode, chosen.delay};
+  replayed_cache cache{std::move(*chosen_policy), geometry, chosen.mode, chosen.delay};
   for (const trace_request &request : trace) {
     cache.request(request);
   }

@@ -31,7 +31,7 @@ class replayed_cache {
 
   // Promotions, demotions and writing back take as long as `delay` requests do; if it is 0, they
   // end with the request that began them.
-  replayed_cache(std::unique_ptr<policy> decides, const policy_geometry &geometry, mode mode,
+  replayed_cache(std::unique_ptr<policy> chosen_policy, const policy_geometry &geometry, mode mode,
                  std::uint64_t delay);
 
   // Requests come in the order of their times. A second without any makes the cache idle.

@@ -30,7 +30,7 @@ class cache_contents final : public metadata_visitor {
   std::optional<std::string> add_hint(cache_block block, le32 hint);
   std::optional<std::string> add_discards(std::uint64_t begin, std::uint64_t end);
 
-  // The same for what a reader has checked already.
+  // Each adds what a reader has checked already.
   void mappings(std::span<const mapping> some) override;
   void hints(cache_block first, std::span<const le32> some) override;
   void discards(std::uint64_t begin, std::uint64_t end) override;
@@ -51,7 +51,7 @@ class cache_contents final : public metadata_visitor {
 
     auto operator<=>(const location &) const = default;
   };
-  // Of all dirty blocks, in order of cache blocks.
+  // Where all dirty blocks are, in order of cache blocks.
   std::vector<location> dirty_blocks() const;
 
   // Fails with failure::failed unless a device of `size` has room for what `block` describes.
@@ -81,10 +81,10 @@ class cache_contents final : public metadata_visitor {
   lazy_array<mapping_entry> entries_; // without dirty flags
   lazy_array<std::uint64_t> dirty_;   // a bit per cache block
   lazy_array<le32> hints_;
-  bool has_hints_ = false;             // else the hint array was never written
+  bool has_hints_ = false;             // if not, no hint array is written
   lazy_array<std::uint64_t> has_hint_; // a bit per cache block
   std::vector<key_range> discards_;
-  origin_block_set origins_; // of what add() took; and of all others if has_all_origins_
+  origin_block_set origins_; // of the mappings from add(), and of all others if has_all_origins_
   bool has_all_origins_ = true;
   std::uint64_t nr_mapped_ = 0;
   std::uint64_t origin_end_ = 0;

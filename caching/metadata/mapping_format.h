@@ -18,7 +18,7 @@ class mapping_entry {
   static constexpr std::uint64_t valid = 1;
   static constexpr std::uint64_t dirty = 2; // version 1 only
 
-  // Nothing is mapped: zero.
+  // An entry that maps nothing, which is zero.
   constexpr mapping_entry() = default;
   // Requires that `origin` is at most max_origin_block, and `flags` fit the mask.
   constexpr mapping_entry(origin_block origin, std::uint64_t flags)

@@ -102,14 +102,13 @@ void mapping_reader::read_entries(std::span<const le64> entries, std::uint64_t f
   std::uint64_t wrong = 0;
   for (std::size_t i = 0; i < entries.size(); ++i) {
     const mapping_entry entry = mapping_entry::decode(entries[i]);
-    const origin_block origin = entry.origin();
-    const bool is_mapped = entry.is_mapped();
+    const std::uint64_t origin = entry.origin().value();
+    const std::uint64_t valid = entry.flags() & mapping_entry::valid; // a number spares a branch
     const bool dirty = is_dirty(first + i, entry);
-    *next = {cache_block{first + i}, origin, dirty || all_dirty};
-    next += is_mapped ? 1 : 0;
-    wrong |= is_mapped
-                 ? (entry.flags() & unusual) | static_cast<std::uint64_t>(origin.value() >= limit)
-                 : entry.encode() | static_cast<std::uint64_t>(dirty);
+    *next = {cache_block{first + i}, origin_block{origin}, dirty || all_dirty};
+    next += valid;
+    wrong |= valid != 0 ? (entry.flags() & unusual) | static_cast<std::uint64_t>(origin >= limit)
+                        : entry.encode() | static_cast<std::uint64_t>(dirty);
   }
   const std::span found{begin, next};
   batch_size_ += found.size();

@@ -29,7 +29,7 @@ struct found_mappings {
   parts older; // for parts that can't be read: earlier versions, or what isn't proven
 };
 
-// In how many blocks a tree of `nr_parts` entries has room.
+// How many blocks a tree of `nr_parts` entries needs at most.
 constexpr std::uint64_t tree_room(std::uint64_t nr_parts) {
   return nr_parts / (btree_max_entries(sizeof(le64)) / 2) + 8; // half full, and some levels
 }

@@ -181,7 +181,7 @@ void root_search::find_space_maps() {
       continue;
     }
     const auto used = read_used_blocks(from_, metadata_block{index});
-    if (!used || index >= used->size() || !(*used)[index]) { // it counts itself, too
+    if (!used || index >= used->size() || !(*used)[index]) { // a space map counts itself, too
       continue;
     }
     bool explains = false;

@@ -48,7 +48,7 @@ class root_search {
     std::string reason;             // for it, for the user to read
     std::vector<std::string> doubt; // reasons why another one may be right all the same
   };
-  // Nothing if there are no candidates.
+  // Chooses the candidate that was in force, or nothing if there are none.
   std::optional<choice> choose();
 
  private:

@@ -107,7 +107,7 @@ class writeback_test : public testing::TestWithParam<std::uint32_t> {
     return all;
   }
 
-  // With a memory device of the metadata, which are updated in metadata_.
+  // Writes back with a memory device that holds the metadata, and updates metadata_.
   result<> write_back(device &origin, device &fast, writeback_options options = {}) {
     auto owned = std::make_unique<memory_device>(metadata_);
     memory_device &on = *owned;

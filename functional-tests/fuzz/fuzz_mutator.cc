@@ -53,7 +53,7 @@ class mutator {
  private:
   std::size_t below(std::size_t limit) { return random_() % limit; }
 
-  // Mostly one that is there.
+  // The number of a block, mostly of one that is there.
   std::uint16_t any_block() {
     if (image_.records.empty() || below(8) == 0) {
       return static_cast<std::uint16_t>(below(max_blocks));

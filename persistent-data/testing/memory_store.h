@@ -1,4 +1,4 @@
-// Metadata of a single structure for tests: block 0 has its root and the space map's.
+// Metadata with a single structure, for tests: block 0 has its root, and that of the space map.
 #pragma once
 
 #include <cstring>
@@ -93,7 +93,7 @@ class memory_store {
     return tree;
   }
 
-  // The same of an array.
+  // Does the same for an array.
   std::vector<std::uint64_t> sound_array(std::size_t value_size) {
     block_usage usage{on_.size()};
     collected_damage sink;

@@ -72,9 +72,9 @@ struct changes {
   }
 };
 
-bool change_and_commit(memory_store &store, const changes &change, const model &before) {
+result<> change_and_commit(memory_store &store, const changes &change, const model &before) {
   const auto root = change.apply_to(store, before);
-  return root && store.commit(*root, 0);
+  return root ? store.commit(*root, 0) : std::unexpected{root.error()};
 }
 
 class transaction_manager_test : public testing::Test {
@@ -83,10 +83,10 @@ class transaction_manager_test : public testing::Test {
     memory_device on{formatted()};
     memory_store store{on};
     changes{1}.apply_to(before_);
-    EXPECT_TRUE(change_and_commit(store, {1}, {}));
+    EXPECT_THAT(change_and_commit(store, {1}, {}), succeeds());
     model middle = before_;
     changes{2}.apply_to(before_);
-    EXPECT_TRUE(change_and_commit(store, {2}, middle));
+    EXPECT_THAT(change_and_commit(store, {2}, middle), succeeds());
     image_.assign(on.contents().begin(), on.contents().end());
     after_ = before_;
     changes_.apply_to(after_);
@@ -96,7 +96,7 @@ class transaction_manager_test : public testing::Test {
   std::uint64_t nr_changes() {
     simulated_device on{image_};
     memory_store store{on};
-    EXPECT_TRUE(change_and_commit(store, changes_, before_));
+    EXPECT_THAT(change_and_commit(store, changes_, before_), succeeds());
     EXPECT_EQ(contents_of(store), after_);
     return on.nr_changes();
   }
@@ -117,7 +117,7 @@ TEST_F(transaction_manager_test, a_power_cut_leaves_the_old_state_or_the_new_one
       simulated_device on{image_, trial};
       on.cut_power_at(cut);
       memory_store store{on};
-      const bool is_committed = change_and_commit(store, changes_, before_);
+      const bool is_committed = change_and_commit(store, changes_, before_).has_value();
       EXPECT_EQ(is_committed, cut >= nr);
       const model found = contents_of(on.after_power_cut());
       ASSERT_TRUE(found == before_ || found == after_) << cut;
@@ -136,11 +136,12 @@ TEST_F(transaction_manager_test, after_a_failed_write_the_old_state_is_in_force)
     simulated_device on{image_};
     on.fail_at(bad);
     memory_store store{on};
-    EXPECT_FALSE(change_and_commit(store, changes_, before_)) << bad;
+    EXPECT_THAT(change_and_commit(store, changes_, before_), fails_with(failure::environment))
+        << bad;
     ASSERT_EQ(contents_of(on.after_power_cut()), before_) << bad;
     store.transactions->abort();
     EXPECT_EQ(contents_of(store), before_) << bad;
-    EXPECT_TRUE(change_and_commit(store, changes_, before_)); // now it works
+    EXPECT_THAT(change_and_commit(store, changes_, before_), succeeds()); // now it works
     EXPECT_EQ(contents_of(on.after_power_cut()), after_) << bad;
   }
 }
@@ -154,7 +155,8 @@ TEST_F(transaction_manager_test, after_a_failed_superblock_one_of_the_two_states
       simulated_device on{image_, trial};
       on.fail_at(bad);
       memory_store store{on};
-      EXPECT_FALSE(change_and_commit(store, changes_, before_)) << bad;
+      EXPECT_THAT(change_and_commit(store, changes_, before_), fails_with(failure::environment))
+          << bad;
       const model found = contents_of(on.after_power_cut());
       ASSERT_TRUE(found == before_ || found == after_) << bad;
       saw_old = saw_old || found == before_;
@@ -177,7 +179,7 @@ TEST_F(transaction_manager_test, after_a_failed_read_abort_takes_everything_back
     ++nr_failed;
     EXPECT_EQ(contents_of(store), before_) << bad;
     store.transactions->abort();
-    EXPECT_TRUE(change_and_commit(store, changes_, before_)) << bad;
+    EXPECT_THAT(change_and_commit(store, changes_, before_), succeeds()) << bad;
     EXPECT_EQ(contents_of(store), after_) << bad;
   }
   EXPECT_GT(nr_failed, 1U);
@@ -190,7 +192,7 @@ TEST_F(transaction_manager_test, abort_takes_everything_back) {
   ASSERT_THAT(changes_.apply_to(store, before_), succeeds());
   store.transactions->abort();
   EXPECT_EQ(store.transactions->nr_available(), available);
-  ASSERT_TRUE(change_and_commit(store, changes_, before_));
+  ASSERT_THAT(change_and_commit(store, changes_, before_), succeeds());
   EXPECT_EQ(contents_of(store), after_);
 }
 
@@ -258,7 +260,7 @@ TEST_F(transaction_manager_test, a_full_device_is_an_error_that_abort_cures) {
   }
   EXPECT_THAT(root, fails_with(failure::failed, testing::HasSubstr("full")));
   store.transactions->abort();
-  EXPECT_TRUE(change_and_commit(store, changes_, before_));
+  EXPECT_THAT(change_and_commit(store, changes_, before_), succeeds());
   EXPECT_EQ(contents_of(store), after_);
 }
 
@@ -270,8 +272,8 @@ TEST_F(transaction_manager_test, tree_nodes_are_read_once) {
                   store.root(), [](std::uint64_t /*key*/, std::uint64_t /*value*/) {})),
               succeeds());
   on.fail_reads(bytes{0}, whole.size());
-  ASSERT_TRUE(change_and_commit(store, changes_, before_));
-  ASSERT_TRUE(change_and_commit(store, {4}, after_)); // of nodes that were only written
+  ASSERT_THAT(change_and_commit(store, changes_, before_), succeeds());
+  ASSERT_THAT(change_and_commit(store, {4}, after_), succeeds()); // of nodes that were only written
   changes{4}.apply_to(after_);
   EXPECT_EQ(contents_of({whole.contents().begin(), whole.contents().end()}), after_);
 }

@@ -24,12 +24,12 @@ std::error_code system_error(int number) {
   return {number, std::generic_category()};
 }
 
-// This operation, or this one of such a range, is nothing that the file knows.
+// Does this error say that the file doesn't know the operation, or not for such a range?
 bool is_unknown(int number) {
   return number == EOPNOTSUPP || number == ENOSYS || number == EINVAL || number == ENOTTY;
 }
 
-// Calls `transfer` (done, left) until all of `size` is transferred.
+// Calls `transfer`, with the number of bytes done and of those left, until all are transferred.
 template <typename Transfer> std::error_code transfer_all(std::size_t size, Transfer transfer) {
   std::size_t done = 0;
   while (done < size) {
@@ -108,7 +108,7 @@ std::error_code blocking_file::write_zeroes(bytes offset, bytes length, bool may
   });
 }
 
-// The position of the file, which this moves, nothing else uses.
+// This moves the position of the file, which nothing else uses.
 blocking_file::extent blocking_file::extent_at(bytes offset) const {
   constexpr bytes endless{std::numeric_limits<std::uint64_t>::max()};
   const auto from = static_cast<off_t>(offset.value());
@@ -120,7 +120,7 @@ blocking_file::extent blocking_file::extent_at(bytes offset) const {
     return {bytes{static_cast<std::uint64_t>(data)}, true};
   }
   const off_t hole = ::lseek(file_.get(), from, SEEK_HOLE);
-  // Not after it: there is one since.
+  // If it isn't behind `from`, a hole has been made there in the meantime.
   return {hole > from ? bytes{static_cast<std::uint64_t>(hole)} : endless, false};
 }
 

@@ -10,30 +10,31 @@
 
 namespace dmcache {
 
-// All of it can be called by several threads at a time. An error is the first that was met; how
-// much was done before it isn't known.
+// Everything here can be called by several threads at a time. The first error that is met is
+// returned; nothing is known then of how much was done before.
 class blocking_file {
  public:
   // Requires an open file.
   explicit blocking_file(file_descriptor file);
 
-  // Up to the end of `into`; to read past the end of the file is an I/O error.
+  // Fills `into`. It is an I/O error to read past the end of the file.
   std::error_code read(bytes offset, std::span<std::byte> into) const;
   std::error_code write(bytes offset, std::span<const std::byte> data) const;
-  // What was written is durable.
+  // Makes durable what was written.
   std::error_code flush() const;
-  // The range isn't needed any more: what is read of it later is old, or zero. Where it can't be
-  // done, or can't be done to such a range, nothing happens.
+  // Says that the range isn't needed any more: what is read of it later is old, or zero. Nothing
+  // happens where the file can't do that, or not to such a range.
   std::error_code discard(bytes offset, bytes length) const;
-  // By the file system or the device if it can, else by writing. If they `may_trim`, they need no
-  // room there.
+  // Lets the file system or the device zero the range, or writes zeroes if they can't. If they
+  // `may_trim`, the zeroes need not take room on them.
   std::error_code write_zeroes(bytes offset, bytes length, bool may_trim = false) const;
 
   struct extent {
     bytes end; // after the offset; it may be far behind the file's
     bool is_hole;
   };
-  // What follows from here on, within the file. What the file system doesn't know is no hole.
+  // The hole, or the data, at this offset within the file. What the file system doesn't know counts
+  // as data.
   extent extent_at(bytes offset) const;
 
  private:

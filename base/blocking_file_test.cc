@@ -13,6 +13,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "base/testing/matchers.h"
+
 namespace dmcache {
 namespace {
 
@@ -20,9 +22,11 @@ using testing::Each;
 
 constexpr std::size_t file_size = 1 << 18;
 
-class BlockingFile : public testing::Test {
+class blocking_file_test : public testing::Test {
  protected:
-  BlockingFile() { EXPECT_FALSE(file.write(bytes{0}, std::vector(file_size, std::byte{7}))); }
+  blocking_file_test() {
+    EXPECT_THAT(file.write(bytes{0}, std::vector(file_size, std::byte{7})), succeeds());
+  }
 
   static file_descriptor temporary_file() {
     std::string path = testing::TempDir() + "/blocking_file.XXXXXX";
@@ -33,7 +37,7 @@ class BlockingFile : public testing::Test {
 
   std::vector<std::byte> contents(std::size_t offset, std::size_t length) const {
     std::vector<std::byte> found(length);
-    EXPECT_FALSE(file.read(bytes{offset}, found));
+    EXPECT_THAT(file.read(bytes{offset}, found), succeeds());
     return found;
   }
 
@@ -42,72 +46,72 @@ class BlockingFile : public testing::Test {
   blocking_file file{std::move(opened)};
 };
 
-TEST_F(BlockingFile, ReadsWhatWasWrittenAtAnyAddress) {
+TEST_F(blocking_file_test, reads_what_was_written_at_any_address) {
   std::vector<std::byte> data(5000, std::byte{1});
-  EXPECT_FALSE(file.write(bytes{1234}, std::span{data}.subspan(1)));
+  EXPECT_THAT(file.write(bytes{1234}, std::span{data}.subspan(1)), succeeds());
   EXPECT_THAT(contents(1234, 4999), Each(std::byte{1}));
   EXPECT_EQ(contents(1233, 1).front(), std::byte{7});
   EXPECT_EQ(contents(1234 + 4999, 1).front(), std::byte{7});
-  EXPECT_FALSE(file.flush());
+  EXPECT_THAT(file.flush(), succeeds());
 }
 
-TEST_F(BlockingFile, ToReadPastTheEndIsAnError) {
+TEST_F(blocking_file_test, to_read_past_the_end_is_an_error) {
   std::vector<std::byte> into(4096);
   EXPECT_EQ(file.read(bytes{file_size - 512}, into), std::errc::io_error);
 }
 
-TEST_F(BlockingFile, ZeroesARangeAndNothingElse) {
+TEST_F(blocking_file_test, zeroes_a_range_and_nothing_else) {
   constexpr std::size_t length = 3 * 65536 + 512; // more than is written at a time
-  EXPECT_FALSE(file.write_zeroes(bytes{512}, bytes{length}));
+  EXPECT_THAT(file.write_zeroes(bytes{512}, bytes{length}), succeeds());
   EXPECT_THAT(contents(512, length), Each(std::byte{0}));
   EXPECT_EQ(contents(511, 1).front(), std::byte{7});
   EXPECT_EQ(contents(512 + length, 1).front(), std::byte{7});
 }
 
-TEST_F(BlockingFile, ZeroesThatMayTrimNeedNoRoom) {
+TEST_F(blocking_file_test, zeroes_that_may_trim_need_no_room) {
   struct stat before {};
   struct stat after {};
   EXPECT_EQ(::fstat(number, &before), 0);
-  EXPECT_FALSE(file.write_zeroes(bytes{0}, bytes{file_size / 2}, true));
+  EXPECT_THAT(file.write_zeroes(bytes{0}, bytes{file_size / 2}, true), succeeds());
   EXPECT_EQ(::fstat(number, &after), 0);
   EXPECT_LT(after.st_blocks, before.st_blocks);
   EXPECT_THAT(contents(0, file_size / 2), Each(std::byte{0}));
   EXPECT_EQ(contents(file_size / 2, 1).front(), std::byte{7});
 }
 
-TEST_F(BlockingFile, TellsHolesFromData) {
+TEST_F(blocking_file_test, tells_holes_from_data) {
   constexpr std::uint64_t step = file_size / 4;
   const auto expect = [&](std::uint64_t at, std::uint64_t end, bool is_hole) {
     const auto found = file.extent_at(bytes{at});
     EXPECT_EQ(found.is_hole, is_hole) << at;
     EXPECT_EQ(std::min(found.end, bytes{file_size}), bytes{end}) << at;
   };
-  EXPECT_FALSE(file.discard(bytes{step}, bytes{step}));
-  EXPECT_FALSE(file.discard(bytes{3 * step}, bytes{step}));
+  EXPECT_THAT(file.discard(bytes{step}, bytes{step}), succeeds());
+  EXPECT_THAT(file.discard(bytes{3 * step}, bytes{step}), succeeds());
   expect(0, step, false);
   expect(step - 1, step, false);
   expect(step, 2 * step, true);
   expect(step + 1, 2 * step, true);
   expect(2 * step, 3 * step, false);
   expect(3 * step, file_size, true);
-  EXPECT_FALSE(file.write(bytes{file_size - 1}, std::vector(1, std::byte{1})));
+  EXPECT_THAT(file.write(bytes{file_size - 1}, std::vector(1, std::byte{1})), succeeds());
   EXPECT_FALSE(file.extent_at(bytes{file_size - 1}).is_hole);
 }
 
-TEST_F(BlockingFile, DiscardingKeepsTheSizeAndWhatIsAround) {
-  EXPECT_FALSE(file.discard(bytes{file_size / 2}, bytes{file_size / 2}));
+TEST_F(blocking_file_test, discarding_keeps_the_size_and_what_is_around) {
+  EXPECT_THAT(file.discard(bytes{file_size / 2}, bytes{file_size / 2}), succeeds());
   struct stat status {};
   EXPECT_EQ(::fstat(number, &status), 0);
   EXPECT_EQ(status.st_size, file_size);
   EXPECT_THAT(contents(0, file_size / 2), Each(std::byte{7}));
 }
 
-TEST_F(BlockingFile, ADiscardOfNothingSensibleDoesNoHarm) {
-  EXPECT_FALSE(file.discard(bytes{512}, bytes{0}));
+TEST_F(blocking_file_test, a_discard_of_nothing_sensible_does_no_harm) {
+  EXPECT_THAT(file.discard(bytes{512}, bytes{0}), succeeds());
   EXPECT_THAT(contents(0, file_size), Each(std::byte{7}));
 }
 
-TEST_F(BlockingFile, AFullFileIsAnError) {
+TEST_F(blocking_file_test, a_full_file_is_an_error) {
   const auto before = std::signal(SIGXFSZ, SIG_IGN);
   rlimit limit{};
   ASSERT_EQ(::getrlimit(RLIMIT_FSIZE, &limit), 0);

@@ -20,6 +20,7 @@
 #include "base/file_device.h"
 #include "base/memory_device.h"
 #include "base/testing/faulty_device.h"
+#include "base/testing/matchers.h"
 
 namespace dmcache {
 namespace {
@@ -87,16 +88,16 @@ TEST_P(device_test, reads_back_what_was_written_with_many_in_flight) {
   }
   const std::vector<std::byte> written{buffer_.span().begin(), buffer_.span().end()};
   transfer_all(io_request::operation::write);
-  EXPECT_FALSE(device_->flush());
+  EXPECT_THAT(device_->flush(), succeeds());
   std::ranges::fill(buffer_.span(), std::byte{0});
   transfer_all(io_request::operation::read);
   EXPECT_TRUE(std::ranges::equal(buffer_.span(), written));
 }
 
 TEST_P(device_test, reading_past_the_end_is_an_error) {
-  EXPECT_TRUE(transfer_and_wait(*device_, io_request::operation::read,
-                                bytes{nr_units * io_alignment},
-                                buffer_.span().first(io_alignment)));
+  EXPECT_THAT(transfer_and_wait(*device_, io_request::operation::read,
+                                bytes{nr_units * io_alignment}, buffer_.span().first(io_alignment)),
+              fails_with(std::errc::io_error));
 }
 
 TEST_P(device_test, zeroes_discards_and_flushes_by_requests) {
@@ -156,13 +157,13 @@ TEST_F(file_device_test, a_directory_is_refused) {
 
 TEST_F(file_device_test, readers_share_a_file) {
   const auto first = open_file_device(path_, access::read_only);
-  ASSERT_TRUE(first.has_value());
+  ASSERT_THAT(first, succeeds());
   EXPECT_EQ(message(path_, access::read_only), "opened");
 }
 
 TEST_F(file_device_test, a_writer_keeps_all_others_out) {
   const auto first = open_file_device(path_, access::read_write);
-  ASSERT_TRUE(first.has_value());
+  ASSERT_THAT(first, succeeds());
   EXPECT_NE(message(path_, access::read_only).find("is in use"), std::string::npos);
   EXPECT_NE(message(path_, access::read_write).find("is in use"), std::string::npos);
 }
@@ -176,22 +177,24 @@ TEST(faulty_device, fails_just_the_range_it_was_told_to) {
   const auto outcome = [&](io_request::operation op, std::uint64_t unit) {
     return transfer_and_wait(faulty, op, bytes{unit * io_alignment}, buffer.span());
   };
-  EXPECT_FALSE(outcome(io_request::operation::read, 0));
-  EXPECT_TRUE(outcome(io_request::operation::read, 1));
-  EXPECT_FALSE(outcome(io_request::operation::write, 1));
-  EXPECT_FALSE(outcome(io_request::operation::read, 2));
-  EXPECT_TRUE(outcome(io_request::operation::write, 2));
-  EXPECT_FALSE(faulty.flush());
-  EXPECT_FALSE(outcome_of(faulty, {io_request::operation::flush, {}, {}, nullptr, 0}));
+  EXPECT_THAT(outcome(io_request::operation::read, 0), succeeds());
+  EXPECT_THAT(outcome(io_request::operation::read, 1), fails_with(std::errc::io_error));
+  EXPECT_THAT(outcome(io_request::operation::write, 1), succeeds());
+  EXPECT_THAT(outcome(io_request::operation::read, 2), succeeds());
+  EXPECT_THAT(outcome(io_request::operation::write, 2), fails_with(std::errc::io_error));
+  EXPECT_THAT(faulty.flush(), succeeds());
+  EXPECT_THAT(outcome_of(faulty, {io_request::operation::flush, {}, {}, nullptr, 0}), succeeds());
   faulty.fail_flushes();
-  EXPECT_TRUE(faulty.flush());
-  EXPECT_TRUE(outcome_of(faulty, {io_request::operation::flush, {}, {}, nullptr, 0}));
-  EXPECT_TRUE(outcome_of(faulty, {io_request::operation::discard,
+  EXPECT_THAT(faulty.flush(), fails_with(std::errc::io_error));
+  EXPECT_THAT(outcome_of(faulty, {io_request::operation::flush, {}, {}, nullptr, 0}),
+              fails_with(std::errc::io_error));
+  EXPECT_THAT(outcome_of(faulty, {io_request::operation::discard,
                                   bytes{io_alignment},
                                   {},
                                   nullptr,
                                   0,
-                                  bytes{2 * io_alignment}}));
+                                  bytes{2 * io_alignment}}),
+              fails_with(std::errc::io_error));
 }
 
 } // namespace

@@ -1,5 +1,6 @@
-// Requests to open files, many in flight: a request queue, and what is to be remembered of each
-// request in it. What ended halfway is carried on, and what a file can't do is done otherwise.
+// Requests to open files, many in flight: a request queue, and what has to be remembered of each
+// request in it. A request that ended halfway is carried on, and what a file can't do is done by
+// other means.
 #pragma once
 
 #include <chrono>
@@ -27,7 +28,8 @@ class file_requests {
   file_requests(std::unique_ptr<request_queue> queue, std::size_t depth);
   file_requests(const file_requests &) = delete;
   file_requests &operator=(const file_requests &) = delete;
-  // Waits for what is in flight, since its memory is the kernel's until then, and tells nobody.
+  // Waits for what is in flight, since its memory is the kernel's until then, without telling the
+  // listeners.
   ~file_requests();
 
   bool has_room() const { return !free_.empty(); }
@@ -37,13 +39,14 @@ class file_requests {
   void add(int file, const io_request &request);
   void submit() { queue_->submit(); }
 
-  // Waits until something has ended, but not longer than `timeout`, and runs the listeners of what
-  // has; they may add more. How many requests ended: none if it was woken, or a signal came.
+  // Waits until requests have ended, but not longer than `timeout`, and runs their listeners, which
+  // may add more. Returns how many ended: none if it was woken, or if a signal came.
   std::size_t wait(std::optional<std::chrono::nanoseconds> timeout = {});
 
-  // From then on wake() works. It takes the room of one request.
+  // Makes wake() work from now on, which takes the room of one request.
   std::error_code allow_wake();
-  // Lets wait(), or the next one, return. From any thread, or a signal handler.
+  // Makes wait() return, or the next call of it. It may be called by any thread, or a signal
+  // handler.
   void wake() const;
 
  private:

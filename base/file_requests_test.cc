@@ -10,6 +10,8 @@
 
 #include <gtest/gtest.h>
 
+#include "base/testing/matchers.h"
+
 namespace dmcache {
 namespace {
 
@@ -73,7 +75,7 @@ class file_requests_test : public testing::Test {
 };
 
 TEST_F(file_requests_test, goes_on_where_less_than_all_was_transferred) {
-  EXPECT_FALSE(outcome(of_data(operation::read), {io_alignment}));
+  EXPECT_THAT(outcome(of_data(operation::read), {io_alignment}), succeeds());
   ASSERT_EQ(seen_.size(), 2U);
   EXPECT_EQ(seen_[1].offset, bytes{2 * io_alignment});
   EXPECT_EQ(seen_[1].data.data(), buffer_.span().data() + io_alignment);
@@ -91,8 +93,9 @@ TEST_F(file_requests_test, an_error_after_a_part_is_the_outcome) {
 
 TEST_F(file_requests_test, writes_zeroes_where_the_file_cannot_make_them) {
   constexpr std::uint64_t length = 600000 / sector_size * sector_size;
-  EXPECT_FALSE(outcome({operation::write_zeroes, bytes{sector_size}, {}, nullptr, 0, bytes{length}},
-                       {-EOPNOTSUPP}));
+  EXPECT_THAT(outcome({operation::write_zeroes, bytes{sector_size}, {}, nullptr, 0, bytes{length}},
+                      {-EOPNOTSUPP}),
+              succeeds());
   std::uint64_t next = sector_size;
   ASSERT_GT(seen_.size(), 1U);
   for (const io_request &each : std::span{seen_}.subspan(1)) {
@@ -110,7 +113,7 @@ TEST_F(file_requests_test, a_file_that_cannot_discard_says_so) {
 
 TEST(file_requests, is_woken_from_another_thread_and_again) {
   const auto requests = file_requests::make(4).value();
-  ASSERT_FALSE(requests->allow_wake());
+  ASSERT_THAT(requests->allow_wake(), succeeds());
   EXPECT_EQ(requests->wait(0ns), 0U);
   for (int i = 0; i < 3; ++i) {
     std::thread elsewhere{[&] { requests->wake(); }};

@@ -9,9 +9,9 @@ enum class io_operation : std::uint8_t {
   read,
   write,
   flush,        // makes durable all writes that ended before this was submitted
-  discard,      // the range isn't needed: what is read of it later is old, or zero
+  discard,      // says that the range isn't needed: what is read of it later is old, or zero
   write_zeroes, // like a write of zeroes
-  prefetch,     // of a cache only, a hint: the range will be read
+  prefetch,     // for caches only: a hint that the range will be read
 };
 
 } // namespace dmcache

@@ -1,4 +1,4 @@
-// A device for those who want one of their own, that others keep.
+// A non-owning device, for APIs that take ownership.
 #pragma once
 
 #include "base/device.h"

@@ -18,9 +18,9 @@ struct opened_file {
 
   // Another descriptor of the same open file: under the same lock, which lasts until both are gone.
   file_descriptor duplicate() const;
-  // What requests are multiples of. Finds it out by reading.
+  // The size that all requests must be multiples of, found out by reading.
   std::size_t logical_block_size() const;
-  // Does discarding work there? Finds it out by trying, which harms nothing.
+  // Does discarding work? This is found out by trying, which harms nothing.
   bool can_discard() const;
 };
 

@@ -17,12 +17,12 @@
 namespace dmcache {
 namespace {
 
-std::unexpected<error> cannot(const char *what, const std::string &path, int reason) {
-  return fail(failure::environment,
-              fmt::format("cannot {} {}: {}", what, path, std::generic_category().message(reason)));
+std::unexpected<error> cannot(const char *attempt, const std::string &path, int reason) {
+  return fail(failure::environment, fmt::format("cannot {} {}: {}", attempt, path,
+                                                std::generic_category().message(reason)));
 }
 
-// What a new file's permissions would be, or those of the file that is to be replaced.
+// The permissions of the file that is to be replaced, or, if there is none, those of a new one.
 mode_t permissions_for(const std::string &path) {
   struct stat existing {};
   if (::stat(path.c_str(), &existing) == 0) {
@@ -48,7 +48,7 @@ result<output_file> output_file::create(const std::string &path) {
     }
     return output_file{std::move(file), path, ""};
   }
-  // Through a symbolic link, the file it names is the one to replace.
+  // If the path is a symbolic link, the file that it names is the one to replace.
   std::string target = path;
   if (char *resolved = ::realpath(path.c_str(), nullptr)) {
     target = resolved;
@@ -140,8 +140,8 @@ result<> output_file::finish_write() {
   if (written == data.size()) {
     return {};
   }
-  // The device is full, which the next write will tell, or the file system wants more than we know
-  // of.
+  // Either the device is full, which the next write will tell, or the file system demands something
+  // for direct I/O that we don't know of.
   write_directly(false);
   ::lseek(file_.get(), static_cast<off_t>(end_ - data.size() + written), SEEK_SET);
   return write(data.subspan(written));

@@ -27,16 +27,16 @@ class output_file {
   output_file &operator=(output_file &&) = delete;
   output_file(const output_file &) = delete;
   output_file &operator=(const output_file &) = delete;
-  ~output_file(); // without commit(): what was written to a regular file is gone
+  ~output_file(); // without commit(), what was written to a regular file is removed
 
-  // Where to put what comes next. The buffer that take() was given last stays readable beside it
-  // until the next take().
+  // Where the caller puts what comes next. The buffer before this one stays readable until the next
+  // take().
   std::span<char> buffer();
   // Writes the first `count` bytes of buffer(). A regular file is written past the page cache, and
   // behind the caller's back, for as long as all counts are multiples of io_alignment. A reader
   // that closed the pipe is an error without a text.
   result<> take(std::size_t count);
-  // What was taken stands durably under the file's name.
+  // Makes what was taken stand durably under the file's name.
   result<> commit();
 
  private:
@@ -50,10 +50,10 @@ class output_file {
 
   file_descriptor file_;
   std::string name_;
-  std::string temporary_; // empty: written in place
+  std::string temporary_; // empty if the output is written in place
   std::array<aligned_buffer, 2> buffers_{aligned_buffer{buffer_size}, aligned_buffer{buffer_size}};
   std::size_t current_ = 0;               // the buffer to be filled
-  std::unique_ptr<request_queue> direct_; // null: through the page cache
+  std::unique_ptr<request_queue> direct_; // null if writes go through the page cache
   std::span<std::byte> in_flight_;        // of the other buffer, to end_ - its size
   std::uint64_t end_ = 0;                 // bytes taken so far
 };

@@ -11,6 +11,8 @@
 
 #include <gtest/gtest.h>
 
+#include "base/testing/matchers.h"
+
 namespace dmcache {
 namespace {
 
@@ -39,7 +41,7 @@ class output_file_test : public testing::Test {
 
   static void write(output_file &file, std::string_view text) {
     std::ranges::copy(text, file.buffer().begin());
-    ASSERT_TRUE(file.take(text.size()).has_value());
+    ASSERT_THAT(file.take(text.size()), succeeds());
   }
 
   fs::path folder_;
@@ -47,17 +49,17 @@ class output_file_test : public testing::Test {
 
 TEST_F(output_file_test, is_not_there_before_commit) {
   auto file = output_file::create(target());
-  ASSERT_TRUE(file.has_value());
+  ASSERT_THAT(file, succeeds());
   write(*file, "text");
   EXPECT_FALSE(fs::exists(target()));
-  ASSERT_TRUE(file->commit().has_value());
+  ASSERT_THAT(file->commit(), succeeds());
   EXPECT_EQ(read(target()), "text");
   EXPECT_EQ(files(), 1U);
 }
 
 TEST_F(output_file_test, writes_what_it_takes_in_order) {
   auto file = output_file::create(target());
-  ASSERT_TRUE(file.has_value());
+  ASSERT_THAT(file, succeeds());
   std::string expected;
   for (const char letter : {'a', 'b', 'c', 'd'}) {
     const std::string part(letter == 'd' ? 5 : io_alignment, letter);
@@ -66,7 +68,7 @@ TEST_F(output_file_test, writes_what_it_takes_in_order) {
   }
   write(*file, std::string(io_alignment, 'e')); // no longer past the page cache
   expected += std::string(io_alignment, 'e');
-  ASSERT_TRUE(file->commit().has_value());
+  ASSERT_THAT(file->commit(), succeeds());
   EXPECT_EQ(read(target()), expected);
 }
 
@@ -74,7 +76,7 @@ TEST_F(output_file_test, leaves_the_old_file_when_abandoned) {
   std::ofstream{target()} << "old";
   {
     auto file = output_file::create(target());
-    ASSERT_TRUE(file.has_value());
+    ASSERT_THAT(file, succeeds());
     write(*file, "new");
   }
   EXPECT_EQ(read(target()), "old");
@@ -85,16 +87,15 @@ TEST_F(output_file_test, keeps_the_permissions_of_the_file_it_replaces) {
   std::ofstream{target()} << "old";
   fs::permissions(target(), fs::perms{0640});
   auto file = output_file::create(target());
-  ASSERT_TRUE(file.has_value());
-  ASSERT_TRUE(file->commit().has_value());
+  ASSERT_THAT(file, succeeds());
+  ASSERT_THAT(file->commit(), succeeds());
   EXPECT_EQ(fs::status(target()).permissions(), fs::perms{0640});
 }
 
 TEST_F(output_file_test, names_the_path_that_cannot_be_created) {
   const auto file = output_file::create(folder_ / "missing" / "target");
-  ASSERT_FALSE(file.has_value());
-  EXPECT_EQ(file.error().kind, failure::environment);
-  EXPECT_NE(file.error().message.find("missing/target: No such file"), std::string::npos);
+  EXPECT_THAT(file,
+              fails_with(failure::environment, testing::HasSubstr("missing/target: No such file")));
 }
 
 } // namespace

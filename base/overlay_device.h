@@ -1,4 +1,4 @@
-// A device of which every change stays in memory: to rehearse what would be done to it.
+// A device whose changes stay in memory, so that what would be done to it can be rehearsed.
 #pragma once
 
 #include <array>
@@ -36,7 +36,7 @@ class overlay_device final : public device, private io_listener {
     io_request request;
     std::error_code error;
   };
-  std::vector<ended_request> ended_; // not told yet
+  std::vector<ended_request> ended_; // whose listeners have not been told yet
 };
 
 } // namespace dmcache

@@ -6,6 +6,7 @@
 
 #include "base/aligned_buffer.h"
 #include "base/memory_device.h"
+#include "base/testing/matchers.h"
 
 namespace dmcache {
 namespace {
@@ -40,23 +41,23 @@ class overlay_device_test : public testing::Test {
 };
 
 TEST_F(overlay_device_test, reads_what_was_written_and_what_was_not) {
-  EXPECT_FALSE(write(2, 2, std::byte{7}));
-  EXPECT_FALSE(write(3, 1, std::byte{8}));
-  EXPECT_FALSE(over_.flush());
+  EXPECT_THAT(write(2, 2, std::byte{7}), succeeds());
+  EXPECT_THAT(write(3, 1, std::byte{8}), succeeds());
+  EXPECT_THAT(over_.flush(), succeeds());
   EXPECT_EQ(read(0, nr_pages), (std::vector{1, 1, 7, 8, 1, 1, 1, 1}));
   EXPECT_EQ(read(3, 1), std::vector{8});
 }
 
 TEST_F(overlay_device_test, leaves_the_device_as_it_is) {
-  EXPECT_FALSE(write(0, nr_pages, std::byte{7}));
+  EXPECT_THAT(write(0, nr_pages, std::byte{7}), succeeds());
   EXPECT_TRUE(
       std::ranges::all_of(below_.contents(), [](std::byte each) { return each == std::byte{1}; }));
 }
 
 TEST_F(overlay_device_test, ends_where_the_device_does) {
   EXPECT_EQ(over_.size(), below_.size());
-  EXPECT_TRUE(write(nr_pages - 1, 2, std::byte{7}));
-  EXPECT_TRUE(write(nr_pages + 1, 1, std::byte{7}));
+  EXPECT_THAT(write(nr_pages - 1, 2, std::byte{7}), fails_with(std::errc::io_error));
+  EXPECT_THAT(write(nr_pages + 1, 1, std::byte{7}), fails_with(std::errc::io_error));
 }
 
 } // namespace

@@ -1,4 +1,5 @@
-// A device of which one part is replaced in memory: for reading it as if it had been mended.
+// A device of which one part is replaced in memory, so that it can be read as if it had been
+// mended.
 #pragma once
 
 #include <cstddef>
@@ -9,8 +10,9 @@ namespace dmcache {
 
 class patched_device final : public device {
  public:
-  // Replaces [begin, begin + size) by zeroes to be written to. No request may cross its border, or
-  // change anything elsewhere; there is nothing to flush. `whole` must outlive this.
+  // Replaces [begin, begin + size) by zeroes, which can be written to. No request may cross the
+  // border of that part, or change anything elsewhere; there is nothing to flush. `whole` must
+  // outlive this.
   patched_device(device &whole, bytes begin, bytes size)
       : whole_{whole}, begin_{begin}, patch_{size} {}
 

@@ -1,4 +1,4 @@
-// How far a long piece of work has come, for somebody who watches a terminal.
+// Shows how far a long piece of work has come to somebody who watches a terminal.
 #pragma once
 
 #include <chrono>
@@ -16,7 +16,7 @@ class progress {
   progress &operator=(const progress &) = delete;
   ~progress() { clear(); }
 
-  // A new piece of work that will take `total` steps.
+  // Begins a new piece of work, which will take `total` steps.
   void begin(std::string work, std::uint64_t total);
   // The same, where a step is a byte: the rate and the remaining time are shown, too.
   void begin_transfer(std::string work, std::uint64_t total);

@@ -1,8 +1,8 @@
 // The kernel's side of file devices: where requests go and their results come from.
 //
-// io_uring, where the kernel has it and lets us: it costs nothing to set up and tear down, where
-// tearing down the older interface waits for a grace period of the kernel, longer than all the rest
-// of a check takes. libaio elsewhere.
+// It is io_uring where the kernel has it and lets us use it, and libaio elsewhere. io_uring costs
+// nothing to set up and tear down; to tear down libaio's queue means to wait for a grace period of
+// the kernel, which is longer than all the rest of a check takes.
 //
 // What neither can do without waiting for it is done at once, and ends with the next reap():
 // discarding on block devices, with libaio all discarding and zeroing.
@@ -34,23 +34,23 @@ class request_queue {
   request_queue &operator=(const request_queue &) = delete;
   virtual ~request_queue() = default;
 
-  // Stages `request` for the file; `slot` (below the depth) comes back with its completion and is
-  // not to be used before. Less than all may be transferred. Zeroing ends with EOPNOTSUPP where
-  // only writing zeroes helps.
+  // Stages a request for the file. `slot`, a number below the depth, comes back with its
+  // completion, and is not to be used before. Less than all may be transferred. Zeroing ends with
+  // EOPNOTSUPP where only writing zeroes helps.
   virtual void prepare(int file, const io_request &request, std::size_t slot) = 0;
-  // Stages waiting for `file` to be readable, once.
+  // Stages a request that ends once `file` is readable.
   virtual void prepare_poll(int file, std::size_t slot) = 0;
   // Hands what is staged to the kernel.
   virtual void submit() = 0;
-  // Hands what is staged to the kernel and waits for at least one completion; how many were stored
-  // into the first elements of `into`, which must not be empty. None if there was none for about
-  // as long as `timeout`, which may be zero, or if a signal came meanwhile. Without a timeout
-  // something must be in flight.
+  // Hands what is staged to the kernel, waits for at least one completion, and stores completions
+  // into the first elements of `into`, which must not be empty. Returns how many: none if there was
+  // none for about as long as `timeout`, which may be zero, or if a signal came meanwhile. Without
+  // a timeout something must be in flight.
   virtual std::size_t reap(std::span<completion> into,
                            std::optional<std::chrono::nanoseconds> timeout = {}) = 0;
 };
 
-// Discards or zeroes the range of `request`, and waits for it. Zero, or a negative errno.
+// Discards or zeroes the range of `request`, and waits for that. Returns zero, or a negative errno.
 long discard_or_zero(int file, const io_request &request);
 // The mode with which fallocate() does that, but for discarding on block devices.
 int allocation_mode(const io_request &request);

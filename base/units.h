@@ -42,6 +42,11 @@ using origin_block = unit<struct origin_block_tag>;     // on the origin
 
 inline constexpr std::uint64_t sector_size = 512;
 
+// How many units of `by` it takes to hold `count`: the quotient, rounded up.
+constexpr std::uint64_t divided_up(std::uint64_t count, std::uint64_t by) {
+  return count / by + (count % by != 0 ? 1 : 0);
+}
+
 constexpr bytes to_bytes(sectors length) {
   return bytes{length.value() * sector_size};
 }

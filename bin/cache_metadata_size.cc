@@ -1,4 +1,5 @@
 #include "base/report.h"
+#include "base/whole_number.h"
 #include "bin/command.h"
 #include "caching/tools/metadata_size.h"
 #include "caching/tools/size_text.h"

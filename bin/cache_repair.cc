@@ -1,4 +1,5 @@
 #include "base/file_device.h"
+#include "base/whole_number.h"
 #include "bin/command.h"
 #include "caching/tools/metadata_device.h"
 #include "caching/tools/repair.h"

@@ -1,8 +1,8 @@
 #include "base/file_device.h"
+#include "base/whole_number.h"
 #include "bin/command.h"
 #include "bin/document_file.h"
 #include "caching/tools/restore.h"
-#include "caching/tools/size_text.h"
 
 namespace dmcache {
 namespace {

@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <limits>
 
+#include "base/whole_number.h"
 #include "bin/command.h"
 #include "bin/control/unix_socket.h"
 #include "bin/serve/nbd_greeting.h"

@@ -7,18 +7,11 @@
 #include <fmt/format.h>
 
 namespace dmcache {
-namespace {
-
-std::uint64_t blocks_for(std::uint64_t entries, std::uint64_t per_block) {
-  return entries / per_block + (entries % per_block != 0 ? 1 : 0);
-}
-
-} // namespace
 
 array_reader::array_reader(const walk_context &context, const array_description &array)
     : context_{context}, array_{array}, per_block_{array_max_entries(array.value_size)} {
   const std::uint64_t limit =
-      array.nr_entries ? blocks_for(*array.nr_entries, per_block_) : context.usage.nr_blocks();
+      array.nr_entries ? divided_up(*array.nr_entries, per_block_) : context.usage.nr_blocks();
   tree_ = walk_btree(context, {.root = array.root,
                                .value_size = sizeof(le64),
                                .key_limit = limit,
@@ -27,14 +20,14 @@ array_reader::array_reader(const walk_context &context, const array_description 
                                .lost_limit = array.lost_limit});
   report_gaps();
   claim_blocks();
-  context.watcher.begin(fmt::format("reading {}", name_of(array.kind.which)), tree_.entries.size());
+  context.watcher.begin(fmt::format("reading {}", name_of(array.kind.part)), tree_.entries.size());
   blocks_.emplace(context.from, tree_.entries.size(),
                   [this](std::size_t i) { return metadata_block{tree_.entries[i].value}; });
 }
 
 // Tells of array blocks that the tree has no entry for, unless the damage that took them was told.
 void array_reader::report_gaps() {
-  const std::uint64_t end = array_.nr_entries       ? blocks_for(*array_.nr_entries, per_block_)
+  const std::uint64_t end = array_.nr_entries       ? divided_up(*array_.nr_entries, per_block_)
                             : tree_.entries.empty() ? 0
                                                     : tree_.entries.back().key + 1;
   auto lost = tree_.lost.begin();
@@ -62,7 +55,7 @@ void array_reader::report_gaps() {
 
 void array_reader::claim_blocks() {
   std::erase_if(tree_.entries, [&](const btree_contents::entry &entry) {
-    const auto refused = context_.usage.claim(metadata_block{entry.value}, array_.kind.which);
+    const auto refused = context_.usage.claim(metadata_block{entry.value}, array_.kind.part);
     if (refused) {
       context_.usage.forget_completeness();
       report(tree_.node_of(entry), tree_.path_to(entry), *refused,
@@ -130,9 +123,9 @@ std::string array_reader::path() const {
   return fmt::format("{} -> {}", tree_.path_to(entry), entry.value);
 }
 
-void array_reader::report(metadata_block where, std::string path, std::string what,
+void array_reader::report(metadata_block where, std::string path, std::string fault,
                           std::optional<key_range> entries, bool io_error) {
-  damage found{array_.kind.which, array_.kind.fatal, where, std::move(path), std::move(what), {},
+  damage found{array_.kind.part, array_.kind.fatal, where, std::move(path), std::move(fault), {},
                io_error};
   if (entries) {
     found.lost = scaled(*entries, array_.lost_per_entry, array_.lost_limit);

@@ -13,10 +13,11 @@ namespace dmcache {
 struct array_description {
   metadata_block root;
   std::size_t value_size; // bytes an entry: 4 or 8
-  // Nothing: any number that is consistent in itself.
+  // If it isn't known, any number is right that the array's blocks agree on.
   std::optional<std::uint64_t> nr_entries;
   structure_kind kind;
-  // In damage, what is lost is told in these: entries × this, up to `lost_limit`.
+  // Damage tells what is lost in what the user counts in: each entry stands for so many of these,
+  // of which there are `lost_limit` in all.
   std::uint64_t lost_per_entry = 1;
   std::uint64_t lost_limit;
 };
@@ -37,14 +38,14 @@ class array_reader {
   // The next readable array block; entries between two of them are lost, and were reported.
   std::optional<leaf> next();
 
-  // "19 -> 231", to the array block that next() gave last.
+  // The way from the root to the array block that next() gave last: "19 -> 231".
   std::string path() const;
 
  private:
   std::uint64_t expected_in(std::uint64_t index) const;
   void claim_blocks();
   void report_gaps();
-  void report(metadata_block where, std::string path, std::string what,
+  void report(metadata_block where, std::string path, std::string fault,
               std::optional<key_range> entries, bool io_error = false);
   std::optional<leaf> believe(const btree_contents::entry &entry, const block_stream::item &block);
 

@@ -7,7 +7,8 @@ namespace dmcache {
 
 class bitset_reader {
  public:
-  // `nr_bits` bits; what is lost is told in bits. The context must outlive this.
+  // Reads a bitset of `nr_bits` bits; damage tells what is lost in bits. The context must outlive
+  // this.
   bitset_reader(const walk_context &context, metadata_block root, std::uint64_t nr_bits,
                 structure_kind kind);
 
@@ -27,7 +28,7 @@ class bitset_reader {
   // Successive runs cover all bits, each beginning where the last one ended.
   std::optional<run> next();
 
-  // Of the array block that the last readable run lies in.
+  // The array block that the last readable run lies in.
   metadata_block where() const { return where_; }
   std::string path() const { return words_.path(); }
 

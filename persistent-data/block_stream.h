@@ -31,7 +31,7 @@ class block_stream {
     std::size_t position; // in the order asked for
     metadata_block where;
     block_view data;
-    std::error_code error; // set: `data` means nothing
+    std::error_code error; // if it is set, `data` mean nothing
   };
 
   // The next block, not validated; its data live until the next call.
@@ -47,7 +47,7 @@ class block_stream {
     std::error_code error;
   };
 
-  // Blocks [first, first + size) of the order asked for.
+  // The blocks [first, first + size) of the order asked for.
   class window final : public io_listener {
    public:
     void start(device &from, std::size_t first, std::size_t size,

@@ -1,5 +1,5 @@
-// What each block of a device is, as far as it tells by itself: for finding what nothing leads to
-// any more.
+// What each block of a device seems to be, judged by its own contents alone: for finding what
+// nothing leads to any more.
 #pragma once
 
 #include <cstdint>
@@ -25,7 +25,7 @@ struct surveyed_block {
   std::uint16_t nr_entries = 0; // of the same
 };
 
-// By block; four bytes of memory each.
+// One for each block of the device; it takes four bytes of memory.
 using block_survey = std::vector<surveyed_block>;
 
 block_survey survey_blocks(device &from, progress &watcher);

@@ -13,14 +13,14 @@ namespace dmcache {
 
 class block_usage {
  public:
-  // For a device of `size`, of which the format can use max_metadata_blocks at most. Takes a byte
-  // a block of it.
+  // Covers a device of this size, up to the max_metadata_blocks that the format can use. It takes a
+  // byte of memory for each block.
   explicit block_usage(bytes size);
 
   std::uint64_t nr_blocks() const { return users_.size(); }
 
-  // Takes `block` for `user`. Nothing if it was free; else the text of what forbids it: it lies
-  // beyond the device, or somebody has it already.
+  // Takes `block` for `user`, and returns nothing; or, if it lies beyond the device or is in use
+  // already, returns a text that says so.
   std::optional<std::string> claim(metadata_block block, structure user);
 
   bool is_used(std::uint64_t block) const { return users_[block] != unused; }

@@ -31,7 +31,8 @@ class block_writer final : public io_listener {
   // The block that add() would give next.
   metadata_block next() const { return next_; }
 
-  // All blocks stand on the device, not yet durably; or the first error on the way there.
+  // Waits until all blocks stand on the device, though not yet durably. Returns the first error
+  // that was met.
   std::error_code finish();
 
   void io_done(std::uint64_t tag, std::error_code error) override;

@@ -1,7 +1,8 @@
 // B-trees that change, by copy on write. format.md: "B-tree".
 //
 // Every change takes the root of a tree and gives its new one, which the caller keeps; the old one
-// means nothing any more. What fails leaves the transaction half made (transaction_manager.h).
+// means nothing any more. A change that fails leaves the transaction half made
+// (transaction_manager.h).
 #pragma once
 
 #include <cstdint>
@@ -14,14 +15,14 @@ namespace dmcache {
 
 class btree {
  public:
-  // Of values of `value_size` bytes (4 or 8). `in` must outlive this.
+  // For trees of values of `value_size` bytes (4 or 8). `in` must outlive this.
   btree(transaction_manager &in, std::size_t value_size);
 
   // An empty tree.
   result<metadata_block> create();
 
   result<std::optional<std::uint64_t>> find(metadata_block root, std::uint64_t key);
-  // Of the largest key; nothing if the tree is empty.
+  // The largest key; nothing if the tree is empty.
   result<std::optional<std::uint64_t>> last_key(metadata_block root);
 
   // The key has this value from now on, whether it was there before or not.
@@ -30,8 +31,8 @@ class btree {
   result<metadata_block> remove(metadata_block root, std::uint64_t key);
   using visitor = std::function<void(std::uint64_t key, std::uint64_t value)>;
 
-  // In order of the keys. Reads all nodes, which stay in memory from then on. The tree is known to
-  // be sound (btree_walk.h): a hostile one could take forever.
+  // Visits all entries in order of their keys. All nodes are read, and stay in memory from then on.
+  // Requires a tree that is known to be sound (btree_walk.h): a hostile one could take forever.
   result<> visit(metadata_block root, const visitor &each);
   // Releases all nodes.
   result<> destroy(metadata_block root);

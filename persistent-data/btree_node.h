@@ -9,7 +9,8 @@
 
 namespace dmcache {
 
-// For reading. Entries are believed only after header_fault() and key_fault() found nothing.
+// A node to be read. Its entries can be believed only after header_fault() and key_fault() have
+// found nothing.
 class btree_node {
  public:
   explicit btree_node(block_view block) : block_{block} {
@@ -29,7 +30,8 @@ class btree_node {
 
   // What is wrong with the header; empty if nothing.
   std::string header_fault(std::size_t leaf_value_size, bool is_root) const;
-  // What is wrong with the keys of a node that was given `keys`; empty if nothing.
+  // What is wrong with the keys of a node whose parent gives it the range `given`; empty if
+  // nothing.
   std::string key_fault(key_range given) const;
 
  protected:
@@ -48,7 +50,7 @@ class btree_node {
   btree_node_header header_;
 };
 
-// For changing: what is set stands in the block at once.
+// A node to be changed: what is set stands in the block at once.
 class writable_btree_node : public btree_node {
  public:
   explicit writable_btree_node(std::span<std::byte, metadata_block_size> block)

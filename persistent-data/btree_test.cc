@@ -3,6 +3,7 @@
 #include <map>
 #include <random>
 
+#include "base/testing/matchers.h"
 #include "persistent-data/btree_node.h"
 #include "persistent-data/testing/memory_store.h"
 
@@ -23,7 +24,7 @@ void expect_full_enough(transaction_manager &in, metadata_block where, bool is_r
   }
 }
 
-model contents_of(test_store &store, std::size_t value_size) {
+model contents_of(memory_store &store, std::size_t value_size) {
   model found;
   for (const btree_contents::entry &each : store.sound_tree(value_size).entries) {
     found.emplace(each.key, each.value);
@@ -33,7 +34,7 @@ model contents_of(test_store &store, std::size_t value_size) {
 
 class btree_test : public testing::TestWithParam<std::size_t> {
  protected:
-  btree_test() { test_store::format(device_, GetParam()); }
+  btree_test() { memory_store::format(device_, GetParam()); }
 
   memory_device device_{bytes{device_blocks * metadata_block_size}};
 };
@@ -42,7 +43,7 @@ INSTANTIATE_TEST_SUITE_P(value_sizes, btree_test, testing::Values(4, 8));
 
 TEST_P(btree_test, agrees_with_a_model) {
   std::mt19937_64 chance{GetParam()};
-  test_store store{device_};
+  memory_store store{device_};
   btree tree{*store.transactions, GetParam()};
   model expected;
   metadata_block root = store.root();
@@ -65,14 +66,14 @@ TEST_P(btree_test, agrees_with_a_model) {
     }
     EXPECT_EQ(value_of(tree.last_key(root)),
               expected.empty() ? std::nullopt : std::optional{expected.rbegin()->first});
-    ASSERT_TRUE(store.commit(root, 0));
+    ASSERT_THAT(store.commit(root, 0), succeeds());
     ASSERT_EQ(contents_of(store, GetParam()), expected);
     expect_full_enough(*store.transactions, root, true);
   }
 }
 
 TEST_P(btree_test, grows_and_shrinks_at_its_end) {
-  test_store store{device_};
+  memory_store store{device_};
   btree tree{*store.transactions, GetParam()};
   metadata_block root = store.root();
   model expected;
@@ -80,36 +81,37 @@ TEST_P(btree_test, grows_and_shrinks_at_its_end) {
     root = value_of(tree.insert(root, key, key + 1));
     expected[key] = key + 1;
   }
-  ASSERT_TRUE(store.commit(root, 0));
+  ASSERT_THAT(store.commit(root, 0), succeeds());
   ASSERT_EQ(contents_of(store, GetParam()), expected);
   while (!expected.empty()) {
     root = value_of(tree.remove(root, expected.rbegin()->first));
     expected.erase(std::prev(expected.end()));
   }
-  ASSERT_TRUE(store.commit(root, 0));
+  ASSERT_THAT(store.commit(root, 0), succeeds());
   ASSERT_EQ(contents_of(store, GetParam()), expected);
 }
 
 TEST_P(btree_test, a_key_that_is_not_there_can_t_be_removed) {
-  test_store store{device_};
-  EXPECT_FALSE((btree{*store.transactions, GetParam()}.remove(store.root(), 1)));
+  memory_store store{device_};
+  EXPECT_THAT((btree{*store.transactions, GetParam()}.remove(store.root(), 1)),
+              fails_with(failure::failed));
 }
 
 TEST_P(btree_test, destroy_releases_all) {
-  test_store store{device_};
+  memory_store store{device_};
   btree tree{*store.transactions, GetParam()};
   metadata_block root = store.root();
   for (std::uint64_t key = 0; key < 5000; ++key) {
     root = value_of(tree.insert(root, key, key));
   }
-  ASSERT_TRUE(store.commit(root, 0));
-  ASSERT_TRUE(tree.destroy(root));
-  ASSERT_TRUE(store.commit(value_of(tree.create()), 0));
+  ASSERT_THAT(store.commit(root, 0), succeeds());
+  ASSERT_THAT(tree.destroy(root), succeeds());
+  ASSERT_THAT(store.commit(value_of(tree.create()), 0), succeeds());
   EXPECT_TRUE(contents_of(store, GetParam()).empty());
 }
 
 TEST_P(btree_test, visits_all_in_order) {
-  test_store store{device_};
+  memory_store store{device_};
   btree tree{*store.transactions, GetParam()};
   metadata_block root = store.root();
   std::vector<std::pair<std::uint64_t, std::uint64_t>> expected;
@@ -118,22 +120,24 @@ TEST_P(btree_test, visits_all_in_order) {
     expected.emplace_back(key * 3, key);
   }
   decltype(expected) found;
-  ASSERT_TRUE(tree.visit(
-      root, [&](std::uint64_t key, std::uint64_t value) { found.emplace_back(key, value); }));
+  ASSERT_THAT(tree.visit(root, [&](std::uint64_t key,
+                                   std::uint64_t value) { found.emplace_back(key, value); }),
+              succeeds());
   EXPECT_EQ(found, expected);
 }
 
 TEST_P(btree_test, a_loop_ends) {
-  test_store store{device_};
+  memory_store store{device_};
   const auto block = value_of(store.transactions->add(btree_node_type));
   writable_btree_node node{block.data()};
   node.clear(btree_node_header::internal, 8);
   node.append(0, block.where().value());
   btree tree{*store.transactions, GetParam()};
-  EXPECT_FALSE(tree.find(block.where(), 1));
-  EXPECT_FALSE(tree.insert(block.where(), 1, 1));
-  EXPECT_FALSE(tree.remove(block.where(), 1));
-  EXPECT_FALSE(tree.visit(block.where(), [](std::uint64_t /*key*/, std::uint64_t /*value*/) {}));
+  EXPECT_THAT(tree.find(block.where(), 1), fails_with(failure::failed));
+  EXPECT_THAT(tree.insert(block.where(), 1, 1), fails_with(failure::failed));
+  EXPECT_THAT(tree.remove(block.where(), 1), fails_with(failure::failed));
+  EXPECT_THAT(tree.visit(block.where(), [](std::uint64_t /*key*/, std::uint64_t /*value*/) {}),
+              fails_with(failure::failed));
 }
 
 } // namespace

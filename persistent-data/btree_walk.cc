@@ -27,7 +27,7 @@ class btree_walker {
 
   btree_contents walk() {
     const key_range everything{0, std::numeric_limits<std::uint64_t>::max()};
-    if (const auto refused = context_.usage.claim(tree_.root, tree_.kind.which)) {
+    if (const auto refused = context_.usage.claim(tree_.root, tree_.kind.part)) {
       report(metadata_block{0}, "", "root " + *refused, everything);
     } else {
       level_.push_back({tree_.root, everything, btree_contents::none});
@@ -114,7 +114,7 @@ class btree_walker {
       const bool is_last = i + 1 == node.size();
       const key_range keys{node.key(i), is_last ? end : node.key(i + 1)};
       const metadata_block child{node.value(i)};
-      if (const auto refused = context_.usage.claim(child, tree_.kind.which)) {
+      if (const auto refused = context_.usage.claim(child, tree_.kind.part)) {
         report(contents_.nodes_[index].where, contents_.path_to_node(index), *refused, keys);
       } else {
         level_.push_back({child, keys, index});
@@ -122,9 +122,9 @@ class btree_walker {
     }
   }
 
-  void report(metadata_block where, std::string path, std::string what,
+  void report(metadata_block where, std::string path, std::string fault,
               std::optional<key_range> keys, bool io_error = false) {
-    damage found{tree_.kind.which, tree_.kind.fatal, where, std::move(path), std::move(what), {},
+    damage found{tree_.kind.part, tree_.kind.fatal, where, std::move(path), std::move(fault), {},
                  io_error};
     if (keys) {
       context_.usage.forget_completeness();

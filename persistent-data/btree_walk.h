@@ -19,8 +19,10 @@ struct btree_description {
   std::size_t value_size;  // 4 or 8
   std::uint64_t key_limit; // keys are below this
   structure_kind kind;
-  std::uint64_t lost_per_key = 1; // a lost key k loses [k, k + 1) × this of the structure
-  std::uint64_t lost_limit;       // … up to here
+  // Damage tells what is lost in what the user counts in: each key stands for so many of these, of
+  // which there are `lost_limit` in all.
+  std::uint64_t lost_per_key = 1;
+  std::uint64_t lost_limit;
 };
 
 class btree_contents {
@@ -34,10 +36,10 @@ class btree_contents {
   std::vector<entry> entries;  // keys ascend
   std::vector<key_range> lost; // key ranges that were reported as lost; ascending
 
-  // The block of the node that holds `of`.
-  metadata_block node_of(const entry &of) const { return nodes_[of.node].where; }
-  // "19 -> 231": the way from the root to the node that holds `of`.
-  std::string path_to(const entry &of) const { return path_to_node(of.node); }
+  // The block of the node that holds this entry.
+  metadata_block node_of(const entry &held) const { return nodes_[held.node].where; }
+  // The way from the root to the node that holds this entry: "19 -> 231".
+  std::string path_to(const entry &held) const { return path_to_node(held.node); }
 
  private:
   friend class btree_walker;

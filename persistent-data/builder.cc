@@ -10,10 +10,6 @@
 namespace dmcache {
 namespace {
 
-constexpr std::uint64_t divided_up(std::uint64_t count, std::uint64_t by) {
-  return count / by + (count % by != 0 ? 1 : 0);
-}
-
 metadata_block write_node(block_writer &out, std::uint32_t flags, std::size_t value_size,
                           std::span<const btree_entries::value_type> entries) {
   const auto [where, data] = out.add();

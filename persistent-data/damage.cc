@@ -6,8 +6,8 @@
 
 namespace dmcache {
 
-const char *name_of(structure which) {
-  switch (which) {
+const char *name_of(structure part) {
+  switch (part) {
   case structure::superblock:
     return "superblock";
   case structure::mappings:
@@ -31,9 +31,9 @@ key_range scaled(key_range keys, std::uint64_t per_key, std::uint64_t limit) {
   return {scale(keys.begin), scale(keys.end)};
 }
 
-std::string describe(const damage &what) {
-  return what.path.empty() ? fmt::format("block {}: {}", what.block, what.what)
-                           : fmt::format("block {}: {} ({})", what.block, what.what, what.path);
+std::string describe(const damage &finding) {
+  std::string text = fmt::format("block {}: {}", finding.block, finding.fault);
+  return finding.path.empty() ? text : fmt::format("{} ({})", text, finding.path);
 }
 
 } // namespace dmcache

@@ -18,6 +18,9 @@ constexpr bytes offset_of(metadata_block block) {
   return bytes{block.value() * metadata_block_size};
 }
 
+// Where whoever keeps structures on a device has the root of all of them.
+inline constexpr metadata_block superblock_location{0};
+
 // What tells one type of block from another: the constant folded into its checksum, and where its
 // own number stands. Both are verified before anything else in a block is believed.
 struct block_type {

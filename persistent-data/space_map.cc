@@ -8,8 +8,8 @@
 namespace dmcache {
 
 space_map::space_map(std::uint64_t nr_blocks)
-    : nr_blocks_{nr_blocks}, now_((nr_blocks + bits_per_word - 1) / bits_per_word),
-      frozen_(now_.size()), durable_(now_.size()), nr_available_{nr_blocks} {
+    : nr_blocks_{nr_blocks}, now_(divided_up(nr_blocks, bits_per_word)), frozen_(now_.size()),
+      durable_(now_.size()), nr_available_{nr_blocks} {
   require(nr_blocks <= max_metadata_blocks, "the format has no room for more");
 }
 

@@ -13,27 +13,29 @@ namespace dmcache {
 
 class space_map {
  public:
-  // Of `nr_blocks` blocks, at most max_metadata_blocks, none of them in use.
+  // Covers `nr_blocks` blocks, at most max_metadata_blocks, none of which is in use.
   explicit space_map(std::uint64_t nr_blocks);
 
   std::uint64_t nr_blocks() const { return nr_blocks_; }
   // How many blocks allocate() can hand out.
   std::uint64_t nr_available() const { return nr_available_; }
 
-  // A block that is in use from now on; nothing if there is none.
+  // Takes a block that is free, and returns it; nothing if there is none.
   std::optional<metadata_block> allocate();
-  // Loading: the block is in use. Requires that it isn't yet.
+  // Notes, when a space map is loaded, that a block is in use. Requires that it wasn't yet.
   void take(metadata_block block);
   // The block is not in use any more. Requires that it is.
   void release(metadata_block block);
 
   bool is_used(metadata_block block) const { return test(now_, block.value()); }
-  // Allocated since the last freeze(): what stands there belongs to no other transaction.
+  // Was the block allocated since the last freeze()? What stands there belongs to no other
+  // transaction, then.
   bool is_new(metadata_block block) const {
     return is_used(block) && !test(frozen_, block.value()) && !test(durable_, block.value());
   }
 
-  // What is in use now becomes that of the transaction being committed; nothing else may be.
+  // A transaction begins to be committed: it uses what is in use now. Requires that no other one is
+  // being committed.
   void freeze();
   // The transaction being committed is durable.
   void commit();

@@ -15,7 +15,6 @@ namespace dmcache {
 namespace {
 
 constexpr structure_kind kind{structure::space_map, true};
-constexpr metadata_block superblock_location{0};
 constexpr std::uint64_t per_bitmap = space_map_bitmap::entries_per_block;
 
 class space_map_checker {
@@ -59,7 +58,7 @@ class space_map_checker {
 
   // The block of the space map that `holder` names; nothing, and damage, if there is none.
   bool claim(metadata_block holder, metadata_block block) {
-    const auto refused = context_.usage.claim(block, kind.which);
+    const auto refused = context_.usage.claim(block, kind.part);
     if (refused) {
       context_.usage.forget_completeness();
       report(holder, true, "the space map " + *refused);
@@ -78,7 +77,7 @@ class space_map_checker {
       return false;
     }
     std::memcpy(&index_, block->data.data(), sizeof index_);
-    bitmaps_.resize((nr_blocks_ + per_bitmap - 1) / per_bitmap);
+    bitmaps_.resize(divided_up(nr_blocks_, per_bitmap));
     return true;
   }
 
@@ -223,8 +222,8 @@ class space_map_checker {
     }
   }
 
-  void report(metadata_block where, bool fatal, std::string what, bool io_error = false) {
-    context_.sink.found({kind.which, fatal, where, "", std::move(what), {}, io_error});
+  void report(metadata_block where, bool fatal, std::string fault, bool io_error = false) {
+    context_.sink.found({kind.part, fatal, where, "", std::move(fault), {}, io_error});
   }
 
   const walk_context &context_;

@@ -8,8 +8,9 @@
 
 namespace dmcache {
 
-// The context's usage holds all that is reachable from the superblock, but for the space map's own
-// blocks, which are claimed here. If it is known to be incomplete, leaks can't be told and aren't.
+// Requires that the context's usage holds all blocks that the superblock leads to, but for the
+// space map's own, which are claimed here. Where it is known to be incomplete, leaks are not
+// reported, as they can't be told from blocks in use.
 void check_space_map(const walk_context &context, const space_map_root &root);
 
 } // namespace dmcache

@@ -32,7 +32,7 @@ std::optional<std::vector<bool>> read_used_blocks(device &from, metadata_block i
     return {};
   }
   const auto bitmaps = std::span{found.entries}.first(
-      std::min<std::size_t>(found.entries.size(), (nr_blocks + per_bitmap - 1) / per_bitmap));
+      std::min<std::size_t>(found.entries.size(), divided_up(nr_blocks, per_bitmap)));
   const auto end = std::ranges::find_if(bitmaps, [&](const space_map_index_entry &each) {
     return each.bitmap_block == 0 || each.bitmap_block >= nr_blocks;
   });

@@ -9,8 +9,8 @@
 
 namespace dmcache {
 
-// By block, up to what the bitmaps cover. Nothing if the index block or any bitmap can't be
-// believed.
+// Says of each block that the bitmaps cover whether it is used. Nothing if the index block or any
+// bitmap can't be believed.
 std::optional<std::vector<bool>> read_used_blocks(device &from, metadata_block index);
 
 } // namespace dmcache

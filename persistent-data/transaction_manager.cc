@@ -22,30 +22,25 @@ std::uint64_t usable_blocks(device &on) {
 
 } // namespace
 
-transaction_manager::transaction_manager(device &on, std::uint64_t nr_blocks,
-                                         std::size_t cache_blocks)
-    : on_{on}, space_{nr_blocks}, cache_blocks_{cache_blocks},
-      bitmap_changed_((nr_blocks + per_bitmap - 1) / per_bitmap) {}
+transaction_manager::transaction_manager(device &on, std::uint64_t nr_blocks)
+    : on_{on}, space_{nr_blocks}, bitmap_changed_(divided_up(nr_blocks, per_bitmap)) {}
 
-result<std::unique_ptr<transaction_manager>>
-transaction_manager::open(device &on, const space_map_root &root, std::size_t cache_blocks) {
+result<std::unique_ptr<transaction_manager>> transaction_manager::open(device &on,
+                                                                       const space_map_root &root) {
   if (root.nr_blocks > usable_blocks(on)) {
     return fail(failure::failed,
                 fmt::format("the space map covers {} blocks, and the device has {}",
                             std::uint64_t{root.nr_blocks}, usable_blocks(on)));
   }
-  std::unique_ptr<transaction_manager> opened{
-      new transaction_manager{on, root.nr_blocks, cache_blocks}};
+  std::unique_ptr<transaction_manager> opened{new transaction_manager{on, root.nr_blocks}};
   if (auto loaded = opened->load(root); !loaded) {
     return std::unexpected{loaded.error()};
   }
   return opened;
 }
 
-result<std::unique_ptr<transaction_manager>> transaction_manager::create(device &on,
-                                                                         std::size_t cache_blocks) {
-  std::unique_ptr<transaction_manager> created{
-      new transaction_manager{on, usable_blocks(on), cache_blocks}};
+result<std::unique_ptr<transaction_manager>> transaction_manager::create(device &on) {
+  std::unique_ptr<transaction_manager> created{new transaction_manager{on, usable_blocks(on)}};
   created->space_.allocate(); // block 0
   auto ref_counts = created->add(btree_node_type);
   if (!ref_counts) {
@@ -129,9 +124,6 @@ result<transaction_manager::readable> transaction_manager::fetch(const block_typ
     if (known.block->type != &type) {
       return fail(failure::failed, fmt::format("block {} is of another type than expected", where));
     }
-    if (known.is == state::clean) {
-      use_order_.splice(use_order_.end(), use_order_, known.in_use_order);
-    }
     found.block_ = known.block;
     return found;
   }
@@ -159,12 +151,11 @@ result<transaction_manager::writable> transaction_manager::add(const block_type 
     return fail(failure::failed, "the metadata device is full");
   }
   changed(*where);
-  forget(*where);
   writable added;
   added.where_ = *where;
   added.block_ = std::make_shared<buffer>(type);
   std::ranges::fill(added.data(), std::byte{});
-  cache_[where->value()] = {added.block_, state::fresh, {}};
+  cache_[where->value()] = {added.block_, state::fresh};
   return added;
 }
 
@@ -191,7 +182,7 @@ result<transaction_manager::writable> transaction_manager::shadow(const block_ty
 void transaction_manager::release(metadata_block where) {
   space_.release(where);
   changed(where);
-  forget(where);
+  cache_.erase(where.value());
 }
 
 bool transaction_manager::is_new(metadata_block where) const {
@@ -202,25 +193,11 @@ void transaction_manager::changed(metadata_block block) {
   bitmap_changed_[block.value() / per_bitmap] = true;
 }
 
-void transaction_manager::forget(metadata_block where) {
-  const auto known = cache_.find(where.value());
-  if (known == cache_.end()) {
-    return;
-  }
-  if (known->second.is == state::clean) {
-    use_order_.erase(known->second.in_use_order);
-  }
-  cache_.erase(known);
-}
-
 void transaction_manager::keep(std::uint64_t where, std::shared_ptr<buffer> block) {
   if (block->type == &btree_node_type) {
-    cache_[where] = {std::move(block), state::kept, {}};
-    return;
-  }
-  cache_[where] = {std::move(block), state::clean, use_order_.insert(use_order_.end(), where)};
-  while (use_order_.size() > cache_blocks_) {
-    forget(metadata_block{use_order_.front()});
+    cache_[where] = {std::move(block), state::durable};
+  } else {
+    cache_.erase(where);
   }
 }
 

@@ -8,7 +8,6 @@
 
 #include <cstddef>
 #include <functional>
-#include <list>
 #include <memory>
 #include <unordered_map>
 #include <vector>
@@ -35,18 +34,13 @@ class transaction_manager {
   };
 
  public:
-  // How many blocks are kept of those that were read or written, to spare reading them again. Tree
-  // nodes don't count: they are few, and kept for as long as they are in use.
-  static constexpr std::size_t default_cache_blocks = 1024;
+  // Opens sound metadata on `on`, which must outlive this; `root` is that of the durable
+  // superblock. Fails if the space map can't be read, or counts a block more than once, as no cache
+  // does.
+  static result<std::unique_ptr<transaction_manager>> open(device &on, const space_map_root &root);
 
-  // For sound metadata on `on`, which must outlive this, whose superblock, which is durable, has
-  // this space map. Fails if it can't be read or counts a block more than once, as no cache does.
-  static result<std::unique_ptr<transaction_manager>>
-  open(device &on, const space_map_root &root, std::size_t cache_blocks = default_cache_blocks);
-
-  // For a device that holds no metadata yet. Block 0 is in use: the superblock's.
-  static result<std::unique_ptr<transaction_manager>>
-  create(device &on, std::size_t cache_blocks = default_cache_blocks);
+  // Begins metadata on a device that holds none yet. Block 0 is in use: it is the superblock's.
+  static result<std::unique_ptr<transaction_manager>> create(device &on);
 
   // A block for reading, as it is now; stays as it is for as long as this lives, unless it is
   // changed in the same transaction.
@@ -71,20 +65,20 @@ class transaction_manager {
     std::shared_ptr<buffer> block_;
   };
 
-  // Fails if it can't be read, isn't what it should be, or isn't in use.
+  // Fails if the block can't be read, isn't of this type, or isn't in use.
   result<readable> read(const block_type &type, metadata_block where);
-  // A block of zeroes. Fails if there is no room.
+  // Adds a block of zeroes. Fails if there is no room.
   result<writable> add(const block_type &type);
-  // `where` itself if it is of this transaction, else a copy, which takes its place.
+  // Returns `where` itself if it is of this transaction; else a copy, which takes its place.
   result<writable> shadow(const block_type &type, metadata_block where);
-  // Requires that it is in use; nothing is read.
+  // Frees a block, without reading it. Requires that it is in use.
   void release(metadata_block where);
 
-  // Is `where` in use, and of this transaction?
+  // Is the block in use, and of this transaction?
   bool is_new(metadata_block where) const;
 
   std::uint64_t nr_blocks() const { return space_.nr_blocks(); }
-  // How many blocks can be added; freeing doesn't tell before the commit.
+  // How many blocks can be added. Blocks that were freed don't count before the commit.
   std::uint64_t nr_available() const { return space_.nr_available(); }
 
   // A transaction on its way: these blocks are to be written and made durable, then a superblock
@@ -106,23 +100,21 @@ class transaction_manager {
   // Gives up this transaction and the frozen one, none of which has reached a superblock.
   void abort();
 
-  // All of this, waiting for each step; `write_superblock` makes what was written before durable,
-  // and then its superblock. Afterwards the transaction is committed, or, if this fails, neither
-  // aborted nor known not to be durable.
+  // Freezes the transaction, writes it, and waits until it is durable. `write_superblock` makes
+  // what was written before durable, and then its superblock. If this fails, the transaction is not
+  // aborted, and may be durable or not.
   result<> commit(const std::function<result<>(const space_map_root &)> &write_superblock);
 
  private:
   enum class state : std::uint8_t {
-    clean, // as on the device, and can be forgotten
-    kept,  // as on the device
-    fresh, // of this transaction
+    durable, // as on the device
+    fresh,   // of this transaction
     on_its_way
   };
 
   struct entry {
     std::shared_ptr<buffer> block;
-    state is = state::clean;
-    std::list<std::uint64_t>::iterator in_use_order; // if clean
+    state is = state::durable;
   };
 
   // Where the space map stands on the device.
@@ -132,7 +124,7 @@ class transaction_manager {
     std::vector<space_map_index_entry> bitmaps;
   };
 
-  transaction_manager(device &on, std::uint64_t nr_blocks, std::size_t cache_blocks);
+  transaction_manager(device &on, std::uint64_t nr_blocks);
 
   result<readable> fetch(const block_type &type, metadata_block where);
   result<> load(const space_map_root &root);
@@ -141,16 +133,15 @@ class transaction_manager {
   result<> move_bitmaps(std::vector<bool> &moved);
   result<> write_bitmap(std::size_t number);
   void changed(metadata_block block);
-  void forget(metadata_block where);
   void keep(std::uint64_t where, std::shared_ptr<buffer> block);
   std::error_code write(const std::vector<frozen::block> &blocks);
 
   device &on_;
   space_map space_;
-  std::size_t cache_blocks_;
+  // Blocks that are still to be written, and tree nodes, which are few, and kept for as long as
+  // they are in use: nothing else is ever needed twice.
   std::unordered_map<std::uint64_t, entry> cache_;
-  std::list<std::uint64_t> use_order_; // of clean entries; the one used last is the last
-  space_map_blocks at_;                // of the present transaction
+  space_map_blocks at_; // of the present transaction
   space_map_blocks frozen_at_;
   space_map_blocks durable_at_;
   std::vector<bool> bitmap_changed_; // since the last freeze()

@@ -4,6 +4,7 @@
 #include <random>
 
 #include "base/testing/faulty_device.h"
+#include "base/testing/matchers.h"
 #include "base/testing/simulated_device.h"
 #include "persistent-data/testing/memory_store.h"
 
@@ -16,12 +17,12 @@ using model = std::map<std::uint64_t, std::uint64_t>;
 
 std::vector<std::byte> formatted() {
   memory_device on{bytes{device_blocks * metadata_block_size}};
-  test_store::format(on, sizeof(le64));
+  memory_store::format(on, sizeof(le64));
   const auto contents = on.contents();
   return {contents.begin(), contents.end()};
 }
 
-model contents_of(test_store &store) {
+model contents_of(memory_store &store) {
   model found;
   for (const btree_contents::entry &each : store.sound_tree(sizeof(le64)).entries) {
     found.emplace(each.key, each.value);
@@ -31,7 +32,7 @@ model contents_of(test_store &store) {
 
 model contents_of(std::vector<std::byte> image) {
   memory_device on{std::move(image)};
-  test_store store{on};
+  memory_store store{on};
   return contents_of(store);
 }
 
@@ -51,8 +52,8 @@ struct changes {
     }
   }
 
-  // To the tree at `root` too, of which `expected` is what it holds.
-  result<metadata_block> apply_to(test_store &store, model expected) const {
+  // Changes the store's tree, which holds what is `expected`.
+  result<metadata_block> apply_to(memory_store &store, model expected) const {
     btree tree{*store.transactions, sizeof(le64)};
     model after = expected;
     apply_to(after);
@@ -71,21 +72,21 @@ struct changes {
   }
 };
 
-bool change_and_commit(test_store &store, const changes &what, const model &before) {
-  const auto root = what.apply_to(store, before);
-  return root && store.commit(*root, 0);
+result<> change_and_commit(memory_store &store, const changes &change, const model &before) {
+  const auto root = change.apply_to(store, before);
+  return root ? store.commit(*root, 0) : std::unexpected{root.error()};
 }
 
 class transaction_manager_test : public testing::Test {
  protected:
   transaction_manager_test() {
     memory_device on{formatted()};
-    test_store store{on};
+    memory_store store{on};
     changes{1}.apply_to(before_);
-    EXPECT_TRUE(change_and_commit(store, {1}, {}));
+    EXPECT_THAT(change_and_commit(store, {1}, {}), succeeds());
     model middle = before_;
     changes{2}.apply_to(before_);
-    EXPECT_TRUE(change_and_commit(store, {2}, middle));
+    EXPECT_THAT(change_and_commit(store, {2}, middle), succeeds());
     image_.assign(on.contents().begin(), on.contents().end());
     after_ = before_;
     changes_.apply_to(after_);
@@ -94,8 +95,8 @@ class transaction_manager_test : public testing::Test {
   // How many writes and flushes changes_ takes.
   std::uint64_t nr_changes() {
     simulated_device on{image_};
-    test_store store{on};
-    EXPECT_TRUE(change_and_commit(store, changes_, before_));
+    memory_store store{on};
+    EXPECT_THAT(change_and_commit(store, changes_, before_), succeeds());
     EXPECT_EQ(contents_of(store), after_);
     return on.nr_changes();
   }
@@ -115,8 +116,8 @@ TEST_F(transaction_manager_test, a_power_cut_leaves_the_old_state_or_the_new_one
     for (std::uint64_t trial = 0; trial < 8; ++trial) {
       simulated_device on{image_, trial};
       on.cut_power_at(cut);
-      test_store store{on};
-      const bool is_committed = change_and_commit(store, changes_, before_);
+      memory_store store{on};
+      const bool is_committed = change_and_commit(store, changes_, before_).has_value();
       EXPECT_EQ(is_committed, cut >= nr);
       const model found = contents_of(on.after_power_cut());
       ASSERT_TRUE(found == before_ || found == after_) << cut;
@@ -134,12 +135,13 @@ TEST_F(transaction_manager_test, after_a_failed_write_the_old_state_is_in_force)
   for (std::uint64_t bad = 0; bad + 2 < nr; ++bad) { // the superblock's write and flush apart
     simulated_device on{image_};
     on.fail_at(bad);
-    test_store store{on};
-    EXPECT_FALSE(change_and_commit(store, changes_, before_)) << bad;
+    memory_store store{on};
+    EXPECT_THAT(change_and_commit(store, changes_, before_), fails_with(failure::environment))
+        << bad;
     ASSERT_EQ(contents_of(on.after_power_cut()), before_) << bad;
     store.transactions->abort();
     EXPECT_EQ(contents_of(store), before_) << bad;
-    EXPECT_TRUE(change_and_commit(store, changes_, before_)); // now it works
+    EXPECT_THAT(change_and_commit(store, changes_, before_), succeeds()); // now it works
     EXPECT_EQ(contents_of(on.after_power_cut()), after_) << bad;
   }
 }
@@ -152,8 +154,9 @@ TEST_F(transaction_manager_test, after_a_failed_superblock_one_of_the_two_states
     for (std::uint64_t trial = 0; trial < 50; ++trial) {
       simulated_device on{image_, trial};
       on.fail_at(bad);
-      test_store store{on};
-      EXPECT_FALSE(change_and_commit(store, changes_, before_)) << bad;
+      memory_store store{on};
+      EXPECT_THAT(change_and_commit(store, changes_, before_), fails_with(failure::environment))
+          << bad;
       const model found = contents_of(on.after_power_cut());
       ASSERT_TRUE(found == before_ || found == after_) << bad;
       saw_old = saw_old || found == before_;
@@ -168,7 +171,7 @@ TEST_F(transaction_manager_test, after_a_failed_read_abort_takes_everything_back
   std::uint64_t nr_failed = 0;
   for (std::uint64_t bad = 0;; ++bad) {
     simulated_device on{image_};
-    test_store store{on};
+    memory_store store{on};
     on.fail_read_at(on.nr_reads() + bad);
     if (change_and_commit(store, changes_, before_)) {
       break; // it takes no more reads than that
@@ -176,7 +179,7 @@ TEST_F(transaction_manager_test, after_a_failed_read_abort_takes_everything_back
     ++nr_failed;
     EXPECT_EQ(contents_of(store), before_) << bad;
     store.transactions->abort();
-    EXPECT_TRUE(change_and_commit(store, changes_, before_)) << bad;
+    EXPECT_THAT(change_and_commit(store, changes_, before_), succeeds()) << bad;
     EXPECT_EQ(contents_of(store), after_) << bad;
   }
   EXPECT_GT(nr_failed, 1U);
@@ -184,18 +187,18 @@ TEST_F(transaction_manager_test, after_a_failed_read_abort_takes_everything_back
 
 TEST_F(transaction_manager_test, abort_takes_everything_back) {
   memory_device on{image_};
-  test_store store{on};
+  memory_store store{on};
   const std::uint64_t available = store.transactions->nr_available();
-  ASSERT_TRUE(changes_.apply_to(store, before_));
+  ASSERT_THAT(changes_.apply_to(store, before_), succeeds());
   store.transactions->abort();
   EXPECT_EQ(store.transactions->nr_available(), available);
-  ASSERT_TRUE(change_and_commit(store, changes_, before_));
+  ASSERT_THAT(change_and_commit(store, changes_, before_), succeeds());
   EXPECT_EQ(contents_of(store), after_);
 }
 
 TEST_F(transaction_manager_test, a_transaction_on_its_way_is_not_changed_by_the_next_one) {
   memory_device on{image_};
-  test_store store{on};
+  memory_store store{on};
   const metadata_block root = value_of(changes_.apply_to(store, before_));
   const auto on_its_way = value_of(store.transactions->freeze());
   std::vector<std::vector<std::byte>> frozen;
@@ -214,16 +217,16 @@ TEST_F(transaction_manager_test, a_transaction_on_its_way_is_not_changed_by_the_
     EXPECT_FALSE(
         transfer_and_wait(on, io_request::operation::write, offset_of(each.where), each.data));
   }
-  ASSERT_TRUE(store.write_superblock(on_its_way.root, root, 0));
+  ASSERT_THAT(store.write_superblock(on_its_way.root, root, 0), succeeds());
   store.transactions->committed();
   EXPECT_EQ(contents_of(store), after_);
-  ASSERT_TRUE(store.commit(next, 0));
+  ASSERT_THAT(store.commit(next, 0), succeeds());
   EXPECT_EQ(contents_of(store).size(), 3000U);
 }
 
 TEST_F(transaction_manager_test, nothing_committed_is_overwritten) {
   memory_device on{image_};
-  test_store store{on};
+  memory_store store{on};
   block_usage used{on.size()};
   collected_damage sink;
   progress watcher{true};
@@ -233,7 +236,7 @@ TEST_F(transaction_manager_test, nothing_committed_is_overwritten) {
                        .key_limit = ~std::uint64_t{0},
                        .kind = {structure::mappings, true},
                        .lost_limit = 1});
-  ASSERT_TRUE(changes_.apply_to(store, before_));
+  ASSERT_THAT(changes_.apply_to(store, before_), succeeds());
   for (const auto &each : value_of(store.transactions->freeze()).writes) {
     EXPECT_FALSE(used.is_used(each.where.value()));
   }
@@ -241,57 +244,46 @@ TEST_F(transaction_manager_test, nothing_committed_is_overwritten) {
 
 TEST_F(transaction_manager_test, a_commit_without_changes_writes_only_the_superblock) {
   simulated_device on{image_};
-  test_store store{on};
-  ASSERT_TRUE(store.commit(store.root(), 0));
+  memory_store store{on};
+  ASSERT_THAT(store.commit(store.root(), 0), succeeds());
   EXPECT_EQ(on.nr_changes(), 3U); // flush, write, flush
   EXPECT_EQ(contents_of(store), before_);
 }
 
 TEST_F(transaction_manager_test, a_full_device_is_an_error_that_abort_cures) {
   memory_device on{image_};
-  test_store store{on};
+  memory_store store{on};
   btree tree{*store.transactions, sizeof(le64)};
   result<metadata_block> root = store.root();
   for (std::uint64_t key = 0; root && key < 1000000; ++key) {
     root = tree.insert(*root, key, 1);
   }
-  ASSERT_FALSE(root);
-  EXPECT_NE(root.error().message.find("full"), std::string::npos);
+  EXPECT_THAT(root, fails_with(failure::failed, testing::HasSubstr("full")));
   store.transactions->abort();
-  EXPECT_TRUE(change_and_commit(store, changes_, before_));
-  EXPECT_EQ(contents_of(store), after_);
-}
-
-TEST_F(transaction_manager_test, the_cache_may_be_small) {
-  memory_device on{image_};
-  test_store store{on};
-  store.transactions =
-      value_of(transaction_manager::open(on, value_of(store.transactions->freeze()).root, 1));
-  ASSERT_TRUE(change_and_commit(store, changes_, before_));
+  EXPECT_THAT(change_and_commit(store, changes_, before_), succeeds());
   EXPECT_EQ(contents_of(store), after_);
 }
 
 TEST_F(transaction_manager_test, tree_nodes_are_read_once) {
   memory_device whole{image_};
   faulty_device on{whole};
-  test_store store{on};
-  store.transactions = value_of(transaction_manager::open(on, store.space_map(), 0));
-  ASSERT_TRUE((btree{*store.transactions, sizeof(le64)}.visit(
-      store.root(), [](std::uint64_t /*key*/, std::uint64_t /*value*/) {})));
+  memory_store store{on};
+  ASSERT_THAT((btree{*store.transactions, sizeof(le64)}.visit(
+                  store.root(), [](std::uint64_t /*key*/, std::uint64_t /*value*/) {})),
+              succeeds());
   on.fail_reads(bytes{0}, whole.size());
-  ASSERT_TRUE(change_and_commit(store, changes_, before_));
-  ASSERT_TRUE(change_and_commit(store, {4}, after_)); // of nodes that were only written
+  ASSERT_THAT(change_and_commit(store, changes_, before_), succeeds());
+  ASSERT_THAT(change_and_commit(store, {4}, after_), succeeds()); // of nodes that were only written
   changes{4}.apply_to(after_);
   EXPECT_EQ(contents_of({whole.contents().begin(), whole.contents().end()}), after_);
 }
 
 TEST_F(transaction_manager_test, damage_is_an_error) {
   memory_device on{image_};
-  on.contents()[test_store{on}.root().value() * metadata_block_size + 100] ^= std::byte{1};
-  test_store store{on};
+  on.contents()[memory_store{on}.root().value() * metadata_block_size + 100] ^= std::byte{1};
+  memory_store store{on};
   const auto found = btree{*store.transactions, sizeof(le64)}.find(store.root(), 1);
-  ASSERT_FALSE(found);
-  EXPECT_NE(found.error().message.find("bad checksum"), std::string::npos);
+  EXPECT_THAT(found, fails_with(failure::failed, testing::HasSubstr("bad checksum")));
 }
 
 } // namespace

@@ -11,8 +11,8 @@ namespace dmcache {
 
 using block_view = std::span<const std::byte, metadata_block_size>;
 
-// Null if `block`, read from `where`, has the checksum of its type and its own number; else what is
-// wrong with it, for the user to read.
+// What is wrong with `block`, which was read from `where`, for the user to read; null if it has the
+// checksum of its type and its own number.
 const char *fault_of(const block_type &type, metadata_block where, block_view block);
 
 // Sets number and checksum of `block`, which is about to be written to `where`.

@@ -10,14 +10,14 @@ namespace dmcache {
 
 struct walk_context {
   device &from;
-  block_usage &usage; // of all structures read in one go
+  block_usage &usage; // by all structures that are read in one go
   damage_sink &sink;
   progress &watcher;
 };
 
 // One structure among those of a device.
 struct structure_kind {
-  structure which;
+  structure part;
   bool fatal; // damage in it can lose data
 };
 

@@ -12,8 +12,8 @@ class faulty_device final : public device {
   // `working` must outlive this.
   explicit faulty_device(device &working) : working_{working} {}
 
-  // From now on every request that touches [begin, end) ends with an I/O error. What discards or
-  // zeroes counts as a write.
+  // From now on every request of the kind that touches [begin, end) ends with an I/O error. One
+  // that discards or zeroes counts as a write.
   void fail_reads(bytes begin, bytes end) { bad_reads_.push_back({begin, end}); }
   void fail_writes(bytes begin, bytes end) { bad_writes_.push_back({begin, end}); }
   void fail_flushes() { bad_flushes_ = true; }

@@ -47,7 +47,7 @@ void simulated_device::resize(bytes size) {
   }
 }
 
-// As a device. ------------------------------------------------------------------------------------
+// What a device does. -----------------------------------------------------------------------------
 
 void simulated_device::submit(std::span<const io_request> requests) {
   for (const io_request &each : requests) {
@@ -58,18 +58,18 @@ void simulated_device::submit(std::span<const io_request> requests) {
 void simulated_device::wait() {
   require(!queue_.empty(), "wait() needs a request in flight");
   for (std::uint64_t count = chance_.between(1, queue_.size()); count > 0; --count) {
-    const auto which = static_cast<std::ptrdiff_t>(chance_.below(queue_.size()));
-    const queued ended = queue_[static_cast<std::size_t>(which)];
-    queue_.erase(queue_.begin() + which);
+    const auto at = static_cast<std::ptrdiff_t>(chance_.below(queue_.size()));
+    const queued ended = queue_[static_cast<std::size_t>(at)];
+    queue_.erase(queue_.begin() + at);
     const std::error_code error = end(ended);
     ended.request.listener->io_done(ended.request.tag, error);
   }
 }
 
-std::error_code simulated_device::end(const queued &which) {
-  const io_request &request = which.request;
+std::error_code simulated_device::end(const queued &ended) {
+  const io_request &request = ended.request;
   if (request.op == operation::flush) {
-    return end_flush(which.flush);
+    return end_flush(ended.flush);
   }
   return transfer(request.op, request.offset, length_of(request), request.data);
 }
@@ -85,7 +85,7 @@ bool simulated_device::is_within(bytes offset, bytes length) const {
          offset <= size() && length.value() <= size().value() - offset.value();
 }
 
-// Counts a change, and cuts the power when its time has come.
+// Counts a change, and cuts the power when it is time for that.
 bool simulated_device::may_change() {
   const std::uint64_t number = nr_changes_++;
   has_power_ = has_power_ && !(cut_at_ && number >= *cut_at_);
@@ -173,7 +173,7 @@ void simulated_device::change(operation op, std::uint64_t sector, std::span<cons
   }
 }
 
-// Any of its sectors, none and all included.
+// Changes any of the sectors, which may be none or all.
 void simulated_device::change_some(operation op, bytes offset, bytes length,
                                    std::span<const std::byte> data) {
   const std::uint64_t first = offset.value() / sector_size;
@@ -189,7 +189,7 @@ void simulated_device::change_some(operation op, bytes offset, bytes length,
 void simulated_device::put(std::uint64_t sector, const std::byte *data) {
   std::uint64_t &mark = marks_[sector];
   if (mark >= first_flush || (mark == is_unflushed && chance_.one_in(4))) {
-    make_durable(sector); // the device has come to it before it is overwritten
+    make_durable(sector); // as if the device had come to it before it is overwritten
   }
   if (mark != is_unflushed) {
     mark = is_unflushed;

@@ -30,7 +30,7 @@ class simulated_device final : public device {
 
   // What a discard leaves: any of it is allowed.
   enum class discard_effect : std::uint8_t { nothing, zeroes, either };
-  // What no device should do: by these, tests are tested.
+  // What no device should do, so that tests can be tested.
   enum class defect : std::uint8_t {
     none,
     flush_does_nothing,
@@ -40,7 +40,7 @@ class simulated_device final : public device {
   };
 
   struct options {
-    // Of each sector only so many bytes are stored, those at its start. What is read of the rest
+    // Only the first so many bytes of each sector are stored. What is read of the rest
     // is whatever stood in the buffer.
     std::size_t kept_per_sector = sector_size;
     discard_effect on_discard = discard_effect::either;
@@ -50,13 +50,13 @@ class simulated_device final : public device {
     defect broken = defect::none;
   };
 
-  // All zero.
+  // A device of zeroes.
   simulated_device(bytes size, const options &how, std::uint64_t seed);
   // Holds `contents`, durably.
   explicit simulated_device(std::span<const std::byte> contents, std::uint64_t seed = 0);
 
   bytes size() const override { return bytes{marks_.size() * sector_size}; }
-  // Cuts off, or adds zeroes.
+  // Cuts off what is too much, or adds zeroes.
   void resize(bytes size);
 
   // Requests end in any order. Offsets and lengths need only be whole sectors.
@@ -64,10 +64,10 @@ class simulated_device final : public device {
   void wait() override;
   std::error_code flush() override;
 
-  // The same for one who knows when an I/O ends. transfer() is called then, and does all but a
-  // flush; `length` is that of `data`, if it has any.
+  // The same for those who decide themselves when an I/O ends, and call this then, for anything but
+  // a flush. `length` is that of `data`, if the operation has any.
   std::error_code transfer(operation op, bytes offset, bytes length, std::span<std::byte> data);
-  // The power is cut while it is under way.
+  // The power is cut while this I/O is under way.
   void interrupt(operation op, bytes offset, bytes length, std::span<const std::byte> data);
   // A flush covers what was written before it began.
   std::uint64_t begin_flush();
@@ -81,7 +81,7 @@ class simulated_device final : public device {
     std::uint64_t one_in = 1;
     std::uint64_t at_most = std::numeric_limits<std::uint64_t>::max(); // times
   };
-  void add_fault(const fault &what) { faults_.push_back(what); }
+  void add_fault(const fault &added) { faults_.push_back(added); }
   // Nothing fails any more; the power isn't cut either, if that was planned.
   void clear_faults() {
     faults_.clear();
@@ -89,26 +89,28 @@ class simulated_device final : public device {
     fail_at_.reset();
     fail_read_at_.reset();
   }
-  std::uint64_t nr_failed() const { return nr_failed_; } // by this, or what follows
+  // How many I/Os have failed, by add_fault() or the calls below.
+  std::uint64_t nr_failed() const { return nr_failed_; }
 
-  // All but reads that were carried out so far.
+  // How many I/Os other than reads were carried out so far.
   std::uint64_t nr_changes() const { return nr_changes_; }
-  // That change is not made any more, or in part, and from then on everything fails.
+  // The power is cut at that change, which is made in part or not at all. Everything fails from
+  // then on.
   void cut_power_at(std::uint64_t change) { cut_at_ = change; }
   // Only that change fails.
   void fail_at(std::uint64_t change) { fail_at_ = change; }
-  // The same of reads.
+  // The same for reads.
   std::uint64_t nr_reads() const { return nr_reads_; }
   void fail_read_at(std::uint64_t read) { fail_read_at_ = read; }
 
   bool has_power() const { return has_power_; }
-  // The power is cut, if it hasn't been, and comes back. What is under way is no more: nobody is
-  // told of it.
+  // Cuts the power, if that hasn't happened yet, and brings it back. I/Os that are under way are
+  // forgotten: nobody is told of them.
   void power_cycle();
-  // What that could leave, if it happened now.
+  // What a power cut could leave, if it happened now.
   std::vector<std::byte> after_power_cut();
 
-  // What a read would give: kept_per_sector bytes.
+  // What a read would give of this sector: kept_per_sector bytes.
   std::span<const std::byte> sector(std::uint64_t number) const {
     return std::span{present_}.subspan(number * kept_, kept_);
   }
@@ -123,7 +125,7 @@ class simulated_device final : public device {
     std::uint64_t flush; // its number, if it is one
   };
 
-  std::error_code end(const queued &which);
+  std::error_code end(const queued &ended);
   bool is_within(bytes offset, bytes length) const;
   bool may_change();
   bool is_failing(operation op, bytes offset, bytes length);
@@ -139,7 +141,7 @@ class simulated_device final : public device {
   chance chance_;
   std::vector<std::byte> present_;
   std::vector<std::byte> durable_;
-  // Of each sector: one of those named in the implementation, or the number of the flush that will
+  // One for each sector: a mark that the implementation names, or the number of the flush that will
   // make it durable.
   std::vector<std::uint64_t> marks_;
   std::vector<std::uint32_t> unflushed_; // sectors so marked

@@ -18,8 +18,8 @@ constexpr std::uint64_t scan_request = 256; // sectors
 constexpr double pause_interval = 250;      // seconds
 constexpr double pause = 20;                // seconds
 
-// Distributions of the standard library differ between its implementations, so that all is made of
-// the generator's integers here.
+// The distributions of the standard library differ between its implementations, so everything is
+// made of the generator's integers here.
 class generator {
  public:
   explicit generator(std::uint64_t seed) : chance_{seed} {
@@ -61,7 +61,7 @@ class generator {
     requests_.push_back({now_, is_write, sectors{start}, to_bytes(sectors{nr_sectors})});
   }
 
-  // Of 4 to 64 KiB, somewhere in a hot area; one of ten anywhere.
+  // Adds a request of 4 to 64 KiB, somewhere in a hot area; one of ten goes anywhere.
   void one() {
     now_ += mean_gap * 2 * static_cast<double>(below(1000)) / 1000;
     const auto rank = static_cast<std::size_t>(

@@ -2,7 +2,6 @@
 // there and copy to get it there.
 
 #include <algorithm>
-#include <charconv>
 #include <exception>
 #include <iostream>
 #include <optional>
@@ -13,6 +12,7 @@
 #include <boost/program_options.hpp>
 #include <fmt/format.h>
 
+#include "base/whole_number.h"
 #include "bench/replay/replayed_cache.h"
 #include "bench/replay/trace.h"
 #include "caching/tools/size_text.h"
@@ -30,7 +30,7 @@ struct settings {
   std::uint64_t delay;
 };
 
-// Of the blocks of this size that a trace touches.
+// How many blocks of some size a trace touches.
 struct footprint {
   std::uint64_t nr_touched;
   std::uint64_t nr_origin_blocks; // up to the last one touched
@@ -55,11 +55,11 @@ result<> replay_one(const std::vector<trace_request> &trace, const settings &cho
                     bytes block_size, const footprint &found, std::uint64_t percent) {
   const policy_geometry geometry{std::max<std::uint64_t>(1, found.nr_touched * percent / 100),
                                  found.nr_origin_blocks, sectors{block_size.value() / sector_size}};
-  auto decides = make_policy(chosen.policy, geometry);
-  if (!decides) {
-    return std::unexpected{decides.error()};
+  auto chosen_policy = make_policy(chosen.policy, geometry);
+  if (!chosen_policy) {
+    return std::unexpected{chosen_policy.error()};
   }
-  replayed_cache cache{std::move(*decides), geometry, chosen.mode, chosen.delay};
+  replayed_cache cache{std::move(*chosen_policy), geometry, chosen.mode, chosen.delay};
   for (const trace_request &request : trace) {
     cache.request(request);
   }

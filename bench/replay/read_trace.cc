@@ -19,7 +19,7 @@ namespace {
 
 constexpr std::size_t nr_columns = 4;
 constexpr std::size_t max_line = 256;
-// A device's end, in bytes, has to be a number; so has the longest time, in seconds.
+// With these limits neither a device's end in bytes nor a time in whole seconds can overflow.
 constexpr std::uint64_t max_length = std::uint64_t{1} << 32;
 constexpr std::uint64_t max_sector = std::uint64_t{1} << 54;
 constexpr double max_time = 1e15;
@@ -70,7 +70,7 @@ result<trace_request> parse_line(std::string_view line) {
   return trace_request{*seconds, operation == "W", sectors{*sector}, bytes{*size}};
 }
 
-// The line without its end; none at the end of the file.
+// Returns the next line without its end; nothing at the end of the file.
 std::optional<std::string_view> next_line(gzFile file, std::array<char, max_line> &buffer) {
   if (::gzgets(file, buffer.data(), static_cast<int>(buffer.size())) == nullptr) {
     return {};

@@ -11,9 +11,9 @@ constexpr std::uint64_t longest_pause = 3600; // seconds; nothing is left to do 
 
 } // namespace
 
-replayed_cache::replayed_cache(std::unique_ptr<policy> decides, const policy_geometry &geometry,
-                               mode kind, std::uint64_t delay)
-    : policy_{std::move(decides)},
+replayed_cache::replayed_cache(std::unique_ptr<policy> chosen_policy,
+                               const policy_geometry &geometry, mode kind, std::uint64_t delay)
+    : policy_{std::move(chosen_policy)},
       block_size_{to_bytes(geometry.block_size)}, mode_{kind}, delay_{delay},
       slots_(geometry.nr_cache_blocks) {}
 

@@ -29,9 +29,9 @@ class replayed_cache {
  public:
   enum class mode : std::uint8_t { writeback, writethrough };
 
-  // Promotions, demotions and writing back take as long as `delay` requests; 0: they end with the
-  // request that began them.
-  replayed_cache(std::unique_ptr<policy> decides, const policy_geometry &geometry, mode mode,
+  // Promotions, demotions and writing back take as long as `delay` requests do; if it is 0, they
+  // end with the request that began them.
+  replayed_cache(std::unique_ptr<policy> chosen_policy, const policy_geometry &geometry, mode mode,
                  std::uint64_t delay);
 
   // Requests come in the order of their times. A second without any makes the cache idle.
@@ -47,9 +47,9 @@ class replayed_cache {
     bool was_written; // since the work on it began
   };
   struct running {
-    std::uint64_t ends; // after this request
+    std::uint64_t ends; // the number of the request after which it ends
     cache_block block;
-    std::optional<background_work> work; // none: a promotion
+    std::optional<background_work> work; // none if it is a promotion
   };
 
   void pass_time(double now);

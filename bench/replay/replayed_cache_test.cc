@@ -53,9 +53,9 @@ class obedient_policy final : public policy {
 class replayed_cache_test : public testing::Test {
  protected:
   void open(mode writes, std::uint64_t delay) {
-    auto decides = std::make_unique<obedient_policy>();
-    policy_ = decides.get();
-    cache_.emplace(std::move(decides), geometry, writes, delay);
+    auto chosen_policy = std::make_unique<obedient_policy>();
+    policy_ = chosen_policy.get();
+    cache_.emplace(std::move(chosen_policy), geometry, writes, delay);
   }
   void read(double time, std::uint64_t start, std::uint64_t length = 4096) {
     cache_->request({time, false, sectors{start}, bytes{length}});

@@ -18,12 +18,12 @@ struct trace_request {
   bytes length;
 };
 
-// From a file, compressed with gzip or not. The first line may name the columns. Whatever else is
-// wrong fails with failure::failed and the number of its line.
+// Reads a trace from a file, compressed with gzip or not. The first line may name the columns. If
+// any other line is wrong, this fails with failure::failed and the number of the line.
 result<std::vector<trace_request>> read_trace(const std::string &path);
 
-// Over an hour a set of hot blocks, of which some are far hotter than others and which changes all
-// the time; scans; and pauses. The same for the same seed, on every machine.
+// Makes up an hour of requests: to a set of hot blocks, some of them far hotter than others, which
+// changes all the time; scans; and pauses. The same seed gives the same trace on every machine.
 std::vector<trace_request> generate_trace(std::uint64_t seed);
 
 } // namespace dmcache

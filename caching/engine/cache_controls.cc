@@ -1,26 +1,15 @@
 // What is asked of the engine as a whole: cleaning, reloading, messages, shutting down.
 #include <algorithm>
-#include <charconv>
 #include <limits>
 #include <optional>
 #include <utility>
 
 #include <fmt/format.h>
 
+#include "base/whole_number.h"
 #include "caching/engine/cache_engine.h"
 
 namespace dmcache {
-namespace {
-
-// A whole decimal number.
-std::optional<std::uint64_t> number_of(std::string_view text) {
-  std::uint64_t value = 0;
-  const auto [end, failed] = std::from_chars(text.data(), text.data() + text.size(), value);
-  return failed == std::errc{} && end == text.data() + text.size() ? std::optional{value}
-                                                                   : std::nullopt;
-}
-
-} // namespace
 
 void cache_engine::clean(control &call) {
   start(do_clean(call));
@@ -161,10 +150,10 @@ cache_engine::ranges_of(const std::vector<std::string> &words) const {
   std::vector<block_range> ranges;
   for (const std::string &word : words) {
     const std::size_t dash = word.find('-');
-    const auto begin = number_of(std::string_view{word}.substr(0, dash));
+    const auto begin = whole_number<std::uint64_t>(std::string_view{word}.substr(0, dash));
     const auto end = dash == std::string::npos
                          ? begin.transform([](std::uint64_t first) { return first + 1; })
-                         : number_of(std::string_view{word}.substr(dash + 1));
+                         : whole_number<std::uint64_t>(std::string_view{word}.substr(dash + 1));
     if (!begin || !end || *begin >= *end || *end > state_.mappings->nr_cache_blocks()) {
       return fail(
           failure::usage,
@@ -240,7 +229,7 @@ result<> cache_engine::set(const std::string &key, const std::string &value) {
   if (key != "migration_threshold") {
     return set_of_policy(key, value);
   }
-  const auto number = number_of(value);
+  const auto number = whole_number<std::uint64_t>(value);
   if (!number || *number > std::numeric_limits<std::uint64_t>::max() / sector_size) {
     return fail(failure::usage,
                 fmt::format("migration_threshold is a number of sectors, not '{}'", value));

@@ -5,16 +5,11 @@
 
 #include <fmt/format.h>
 
-#include "caching/metadata/mapping_format.h"
-#include "persistent-data/array.h"
+#include "caching/metadata/mapping_writer.h"
 #include "persistent-data/builder.h"
 
 namespace dmcache {
 namespace {
-
-constexpr std::uint64_t words_for(std::uint64_t nr_bits) {
-  return nr_bits / bits_per_word + (nr_bits % bits_per_word != 0 ? 1 : 0);
-}
 
 // False if the bit was set already.
 bool set_bit(lazy_array<std::uint64_t> &bits, std::uint64_t bit) {
@@ -51,15 +46,6 @@ class range_bits {
   std::span<const key_range> ranges_;
 };
 
-template <typename EntryAt> fill_entries words_from(EntryAt entry_at) {
-  return [entry_at](std::uint64_t first, std::span<std::byte> values) mutable {
-    for (std::size_t at = 0; at < values.size(); at += sizeof(le64), ++first) {
-      const le64 stored = entry_at(first);
-      std::memcpy(values.data() + at, &stored, sizeof stored);
-    }
-  };
-}
-
 std::uint64_t usable_blocks(bytes size) {
   return std::min(size.value() / metadata_block_size, max_metadata_blocks);
 }
@@ -76,10 +62,10 @@ std::optional<std::string> cache_contents::add(const mapping &each) {
   if (block >= entries_.size()) {
     return fmt::format("cache block {} is beyond the cache's {} blocks", block, entries_.size());
   }
-  if (entries_[block] != 0) {
+  if (entries_[block].is_mapped()) {
     return fmt::format("cache block {} is mapped already", block);
   }
-  if (each.origin.value() > max_origin_block) {
+  if (each.origin.value() > mapping_entry::max_origin_block) {
     return fmt::format("origin block {} doesn't fit 48 bits", each.origin);
   }
   if (!has_all_origins_) {
@@ -88,7 +74,7 @@ std::optional<std::string> cache_contents::add(const mapping &each) {
   if (!origins_.insert(each.origin)) {
     return fmt::format("origin block {} is mapped already", each.origin);
   }
-  entries_[block] = each.origin.value() << mapping_flag_bits | mapping_valid;
+  entries_[block] = {each.origin, mapping_entry::valid};
   if (each.dirty) {
     set_bit(dirty_, block);
   }
@@ -127,7 +113,7 @@ std::optional<std::string> cache_contents::add_discards(std::uint64_t begin, std
 void cache_contents::mappings(std::span<const mapping> some) {
   for (const mapping &each : some) {
     const std::uint64_t block = each.cached_in.value();
-    entries_[block] = each.origin.value() << mapping_flag_bits | mapping_valid;
+    entries_[block] = {each.origin, mapping_entry::valid};
     if (each.dirty) {
       set_bit(dirty_, block);
     }
@@ -138,9 +124,9 @@ void cache_contents::mappings(std::span<const mapping> some) {
 }
 
 void cache_contents::index_origins() {
-  for (const std::uint64_t entry : entries_.span()) {
-    if (entry != 0) {
-      origins_.insert(origin_block{entry >> mapping_flag_bits});
+  for (const mapping_entry entry : entries_.span()) {
+    if (entry.is_mapped()) {
+      origins_.insert(entry.origin());
     }
   }
   has_all_origins_ = true;
@@ -161,10 +147,10 @@ void cache_contents::discards(std::uint64_t begin, std::uint64_t end) {
 std::uint64_t cache_contents::drop(const origin_block_set &unwanted) {
   std::uint64_t dropped = 0;
   for (std::uint64_t block = 0; block < entries_.size(); ++block) {
-    const std::uint64_t entry = entries_[block];
-    if (entry != 0 && unwanted.contains(origin_block{entry >> mapping_flag_bits})) {
-      entries_[block] = 0;
-      set_clean(cache_block{block});
+    const mapping_entry entry = entries_[block];
+    if (entry.is_mapped() && unwanted.contains(entry.origin())) {
+      entries_[block] = {};
+      set_clean(block);
       ++dropped;
     }
   }
@@ -182,38 +168,22 @@ void cache_contents::drop_discards() {
 std::vector<cache_contents::location> cache_contents::dirty_blocks() const {
   std::vector<location> found;
   for (std::uint64_t block = 0; block < entries_.size(); ++block) {
-    if (entries_[block] != 0 && is_dirty(block)) {
-      found.push_back({origin_block{entries_[block] >> mapping_flag_bits}, cache_block{block}});
+    if (entries_[block].is_mapped() && is_dirty(block)) {
+      found.push_back({entries_[block].origin(), cache_block{block}});
     }
   }
   return found;
 }
 
-void cache_contents::set_clean(cache_block block) {
-  dirty_[block.value() / bits_per_word] &= ~(std::uint64_t{1} << block.value() % bits_per_word);
-}
-
-metadata_block cache_contents::write_mappings(block_writer &out) const {
-  return build_array(out, sizeof(le64), entries_.size(),
-                     words_from([this](std::uint64_t at) { return entry_of(at); }));
-}
-
-metadata_block cache_contents::write_dirty_bits(block_writer &out) const {
-  return build_array(out, sizeof(le64), dirty_.size(),
-                     words_from([this](std::uint64_t at) { return dirty_[at]; }));
-}
-
-std::uint64_t cache_contents::entry_of(std::uint64_t block) const {
-  const bool dirty_in_entry = superblock_.version == 1 && is_dirty(block);
-  return entries_[block] | (dirty_in_entry ? mapping_dirty : 0U);
+void cache_contents::set_clean(std::uint64_t block) {
+  dirty_[block / bits_per_word] &= ~(std::uint64_t{1} << block % bits_per_word);
 }
 
 result<> cache_contents::check_room(const superblock &block, bytes size) {
   const std::uint64_t blocks = usable_blocks(size);
   const std::uint64_t nr = block.cache_blocks;
   const std::uint64_t needed =
-      1 + blocks_of_array(sizeof(le64), nr) +
-      (block.version == 2 ? blocks_of_array(sizeof(le64), words_for(nr)) : 0) +
+      1 + blocks_of_mappings(block) +
       (block.policy_hint_size == 0 ? 0 : blocks_of_array(sizeof(le32), nr)) +
       blocks_of_array(sizeof(le64), words_for(block.discard_nr_blocks)) +
       blocks_of_space_map(blocks);
@@ -236,11 +206,7 @@ result<> cache_contents::write(device &to, std::uint32_t claimed_version) const 
   block_writer out{to, superblock_location + 1};
   superblock block = superblock_;
   block.hint_root = 0;
-  block.dirty_root = 0;
-  block.mapping_root = write_mappings(out).value();
-  if (block.version == 2) {
-    block.dirty_root = write_dirty_bits(out).value();
-  }
+  build_mappings(out, block, {entries_.span(), dirty_.span()});
   if (has_hints_) {
     const auto copy_hints = [this](std::uint64_t first, std::span<std::byte> values) {
       std::memcpy(values.data(), hints_.span().data() + first, values.size());
@@ -249,7 +215,7 @@ result<> cache_contents::write(device &to, std::uint32_t claimed_version) const 
   }
   block.discard_root =
       build_array(out, sizeof(le64), words_for(block.discard_nr_blocks),
-                  words_from([bits = range_bits{discards_}](std::uint64_t at) mutable {
+                  values_from([bits = range_bits{discards_}](std::uint64_t at) mutable {
                     return bits.word(at);
                   }))
           .value();
@@ -277,9 +243,10 @@ std::uint64_t blocks_of_change(std::uint64_t nr_blocks) {
 
 } // namespace
 
-result<> cache_contents::update_dirty(device &to, const block_usage &usage) const {
+result<> cache_contents::mark_clean(device &on, const block_usage &usage,
+                                    std::span<const location> cleaned) {
   superblock block = superblock_;
-  auto opened = begin_changes(to, block, transaction_manager::default_cache_blocks);
+  auto opened = begin_changes(on, block);
   if (!opened) {
     return std::unexpected{opened.error()};
   }
@@ -287,46 +254,63 @@ result<> cache_contents::update_dirty(device &to, const block_usage &usage) cons
   const auto commit = [&] {
     return transactions.commit([&](const space_map_root &space_map) {
       block.space_map = space_map;
-      return commit_superblock(to, block);
+      return commit_superblock(on, block);
     });
   };
-  le64 &root = block.version == 1 ? block.mapping_root : block.dirty_root;
-  array words{transactions, sizeof(le64)};
-  const std::uint64_t nr_words = block.version == 1 ? entries_.size() : dirty_.size();
-  std::uint64_t committed_root = root;
-  for (std::uint64_t i = 0; i < nr_words; ++i) {
-    // Clean as soon as it is committed, so any number of transactions does.
-    if (root != committed_root &&
-        transactions.nr_available() < blocks_of_change(transactions.nr_blocks())) {
+  mapping_writer writer{
+      transactions, block, [this](cache_block at) {
+        const mapping_entry entry = entries_[at.value()];
+        return mapping_writer::entry{entry.is_mapped(), entry.origin(), is_dirty(at.value())};
+      }};
+  // Without a clean shutdown, what the device has of the dirty state means nothing.
+  std::vector<bool> is_outdated(writer.nr_dirty_parts(), !block.is_clean());
+  for (const location &each : cleaned) {
+    set_clean(each.cached_in.value());
+    is_outdated[writer.dirty_part_of(each.cached_in)] = true;
+  }
+  bool is_pending = false;
+  for (std::uint64_t part = 0; part < is_outdated.size(); ++part) {
+    if (!is_outdated[part]) {
+      continue;
+    }
+    // A block is clean as soon as that is committed, so that any number of transactions will do.
+    if (is_pending && transactions.nr_available() < blocks_of_change(transactions.nr_blocks())) {
       if (auto done = commit(); !done) {
         return done;
       }
-      committed_root = root;
     }
-    const auto next =
-        words.set(metadata_block{root}, i, block.version == 1 ? entry_of(i) : dirty_[i]);
-    if (!next) {
-      return std::unexpected{next.error()};
+    if (auto written = writer.write_dirty_part(part); !written) {
+      return written;
     }
-    root = next->value();
+    is_pending = true;
   }
   if (!block.is_clean()) {
-    for (std::uint64_t at = 0; at < usage.nr_blocks(); ++at) {
-      if (usage.is_used_by(at, structure::hints) || usage.is_used_by(at, structure::discards)) {
-        transactions.release(metadata_block{at});
-      }
+    if (auto replaced = replace_untrusted(transactions, block, usage); !replaced) {
+      return replaced;
     }
-    const auto no_discards = words.create();
-    if (!no_discards) {
-      return std::unexpected{no_discards.error()};
-    }
-    block.hint_root = 0;
-    block.discard_root = no_discards->value();
-    block.discard_block_size = 0;
-    block.discard_nr_blocks = 0;
     block.flags = block.flags | superblock::clean_shutdown;
   }
   return commit();
+}
+
+// Without a clean shutdown hints and discards can't be trusted; but whoever reads them later will,
+// as the cache counts as cleanly shut down then.
+result<> cache_contents::replace_untrusted(transaction_manager &in, superblock &block,
+                                           const block_usage &usage) const {
+  for (std::uint64_t at = 0; at < usage.nr_blocks(); ++at) {
+    if (usage.is_used_by(at, structure::hints) || usage.is_used_by(at, structure::discards)) {
+      in.release(metadata_block{at});
+    }
+  }
+  const auto no_discards = array{in, sizeof(le64)}.create();
+  if (!no_discards) {
+    return std::unexpected{no_discards.error()};
+  }
+  block.hint_root = 0;
+  block.discard_root = no_discards->value();
+  block.discard_block_size = 0;
+  block.discard_nr_blocks = 0;
+  return {};
 }
 
 } // namespace dmcache

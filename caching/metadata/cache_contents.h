@@ -9,9 +9,8 @@
 #include <vector>
 
 #include "base/lazy_array.h"
-#include "base/progress.h"
+#include "caching/metadata/mapping_format.h"
 #include "caching/metadata/metadata_reader.h"
-#include "persistent-data/block_writer.h"
 
 namespace dmcache {
 
@@ -25,20 +24,21 @@ class cache_contents final : public metadata_visitor {
   const superblock &described() const { return superblock_; }
   superblock &described() { return superblock_; }
 
-  // Each takes it, or changes nothing and returns what forbids it, for the user to read.
+  // Each adds what it is given; or changes nothing, and returns what forbids it, for the user to
+  // read.
   std::optional<std::string> add(const mapping &each);
   std::optional<std::string> add_hint(cache_block block, le32 hint);
   std::optional<std::string> add_discards(std::uint64_t begin, std::uint64_t end);
 
-  // The same for what a reader believes.
+  // Each adds what a reader has checked already.
   void mappings(std::span<const mapping> some) override;
   void hints(cache_block first, std::span<const le32> some) override;
   void discards(std::uint64_t begin, std::uint64_t end) override;
 
-  // Drops every mapping to one of these; how many.
+  // Drops every mapping to one of these, and returns how many there were.
   std::uint64_t drop(const origin_block_set &unwanted);
 
-  // Forgets them, and what is said of the origin's size by them.
+  // Forgets the discards, and what they say of the origin's size.
   void drop_discards();
 
   std::uint64_t nr_mapped() const { return nr_mapped_; }
@@ -51,9 +51,8 @@ class cache_contents final : public metadata_visitor {
 
     auto operator<=>(const location &) const = default;
   };
-  // Of all dirty blocks, in order of cache blocks.
+  // Where all dirty blocks are, in order of cache blocks.
   std::vector<location> dirty_blocks() const;
-  void set_clean(cache_block block);
 
   // Fails with failure::failed unless a device of `size` has room for what `block` describes.
   static result<> check_room(const superblock &block, bytes size);
@@ -63,28 +62,29 @@ class cache_contents final : public metadata_visitor {
   // failure::failed if there is no room, with failure::environment on I/O errors.
   result<> write(device &to, std::uint32_t claimed_version = 0) const;
 
-  // Makes the dirty state on `to`, from which all of this was read and in which `usage` says what
-  // is in use, that of these contents, and the cache cleanly shut down; hints and discards go if
-  // they couldn't be trusted. Whatever fails, what has become clean on the device is so here.
-  result<> update_dirty(device &to, const block_usage &usage) const;
+  // Makes these blocks clean here and on `on`, from which all of this was read, and of which
+  // `usage` says what is in use. The cache counts as cleanly shut down from then on; hints and
+  // discards go if they couldn't be trusted. If this fails, some of the blocks may be clean on the
+  // device.
+  result<> mark_clean(device &on, const block_usage &usage, std::span<const location> cleaned);
 
  private:
-  metadata_block write_mappings(block_writer &out) const;
-  metadata_block write_dirty_bits(block_writer &out) const;
-  std::uint64_t entry_of(std::uint64_t block) const;
+  void set_clean(std::uint64_t block);
+  result<> replace_untrusted(transaction_manager &in, superblock &block,
+                             const block_usage &usage) const;
   void index_origins();
   bool is_dirty(std::uint64_t block) const {
     return (dirty_[block / bits_per_word] >> block % bits_per_word & 1) != 0;
   }
 
   superblock superblock_;
-  lazy_array<std::uint64_t> entries_; // as version 2 stores them
+  lazy_array<mapping_entry> entries_; // without dirty flags
   lazy_array<std::uint64_t> dirty_;   // a bit per cache block
   lazy_array<le32> hints_;
-  bool has_hints_ = false;             // else the hint array was never written
+  bool has_hints_ = false;             // if not, no hint array is written
   lazy_array<std::uint64_t> has_hint_; // a bit per cache block
   std::vector<key_range> discards_;
-  origin_block_set origins_; // of what add() took; and of all others if has_all_origins_
+  origin_block_set origins_; // of the mappings from add(), and of all others if has_all_origins_
   bool has_all_origins_ = true;
   std::uint64_t nr_mapped_ = 0;
   std::uint64_t origin_end_ = 0;

@@ -6,14 +6,30 @@
 
 #include <fmt/format.h>
 
-#include "caching/metadata/mapping_format.h"
-
 namespace dmcache {
+namespace {
+
+structure_kind kind_of_dirty_bits() {
+  return {structure::dirty_bits, true};
+}
+
+} // namespace
+
+void read_dirty_bitset(const walk_context &context, const superblock &block) {
+  if (block.has_dirty_bitset()) {
+    bitset_reader bits{context, metadata_block{block.dirty_root}, block.cache_blocks,
+                       kind_of_dirty_bits()};
+    while (bits.next()) {
+    }
+  }
+}
+
 mapping_reader::mapping_reader(const walk_context &context, const superblock &block,
                                dirty_meaning meaning)
     : context_{context}, superblock_{block}, all_dirty_{meaning == dirty_meaning::true_state &&
                                                         !block.is_clean()},
-      known_flags_{block.version == 1 ? (mapping_valid | mapping_dirty) : mapping_valid},
+      known_flags_{block.has_dirty_bitset() ? mapping_entry::valid
+                                            : mapping_entry::valid | mapping_entry::dirty},
       origin_limit_{block.knows_origin_size() ? block.max_origin_blocks()
                                               : std::numeric_limits<std::uint64_t>::max()},
       entries_{context,
@@ -23,9 +39,9 @@ mapping_reader::mapping_reader(const walk_context &context, const superblock &bl
                 .kind = {structure::mappings, true},
                 .lost_limit = block.cache_blocks}},
       batch_(array_max_entries(sizeof(le64))) {
-  if (block.version == 2) {
+  if (block.has_dirty_bitset()) {
     dirty_bits_.emplace(context, metadata_block{block.dirty_root}, block.cache_blocks,
-                        structure_kind{structure::dirty_bits, true});
+                        kind_of_dirty_bits());
   }
 }
 
@@ -33,7 +49,7 @@ std::optional<std::span<const mapping>> mapping_reader::next() {
   leaf_ = entries_.next();
   batch_size_ = 0;
   if (!leaf_) {
-    while (dirty_bits_ && dirty_bits_->next()) { // what is wrong with the rest is told, too
+    while (dirty_bits_ && dirty_bits_->next()) { // so that damage in the rest is told, too
     }
     return {};
   }
@@ -47,11 +63,12 @@ std::optional<std::span<const mapping>> mapping_reader::next() {
   return std::span{batch_}.first(batch_size_);
 }
 
-// Reads entries from `first` on whose dirty bits stand together; returns where the next one begins.
+// Reads as many entries from `first` on as have their dirty bits together, and returns the number
+// of the one that follows them.
 std::uint64_t mapping_reader::read_stretch(std::span<const le64> entries, std::uint64_t first) {
   if (!dirty_bits_) {
-    read_entries(entries, first, [](std::uint64_t /*entry*/, std::uint64_t raw) {
-      return (raw & mapping_dirty) != 0;
+    read_entries(entries, first, [](std::uint64_t /*index*/, mapping_entry entry) {
+      return entry.has_dirty_flag();
     });
     return first + entries.size();
   }
@@ -65,34 +82,33 @@ std::uint64_t mapping_reader::read_stretch(std::span<const le64> entries, std::u
   const auto together = std::min(run.first + run.count - first, entries.size());
   if (run.readable) {
     read_entries(entries.first(together), first,
-                 [&](std::uint64_t entry, std::uint64_t /*raw*/) { return run.test(entry); });
+                 [&](std::uint64_t index, mapping_entry /*entry*/) { return run.test(index); });
   } else {
-    read_entries(entries.first(together), first, [](std::uint64_t /*entry*/, std::uint64_t raw) {
-      return (raw & mapping_valid) != 0;
-    });
+    read_entries(entries.first(together), first,
+                 [](std::uint64_t /*index*/, mapping_entry entry) { return entry.is_mapped(); });
   }
   return first + together;
 }
 
-// Almost all entries are as they should be: the first loop just gathers whether one isn't.
+// Almost all entries are sound, so the first loop only finds out whether one isn't.
 template <typename DirtyBit>
 void mapping_reader::read_entries(std::span<const le64> entries, std::uint64_t first,
                                   DirtyBit is_dirty) {
-  const std::uint64_t unusual = mapping_flag_mask & ~known_flags_;
+  const std::uint64_t unusual = mapping_entry::flag_mask & ~known_flags_;
   const std::uint64_t limit = origin_limit_;
   const bool all_dirty = all_dirty_;
   mapping *const begin = batch_.data() + batch_size_;
   mapping *next = begin;
   std::uint64_t wrong = 0;
   for (std::size_t i = 0; i < entries.size(); ++i) {
-    const std::uint64_t raw = entries[i];
-    const std::uint64_t origin = raw >> mapping_flag_bits;
-    const std::uint64_t valid = raw & mapping_valid;
-    const bool dirty = is_dirty(first + i, raw);
+    const mapping_entry entry = mapping_entry::decode(entries[i]);
+    const std::uint64_t origin = entry.origin().value();
+    const std::uint64_t valid = entry.flags() & mapping_entry::valid; // a number spares a branch
+    const bool dirty = is_dirty(first + i, entry);
     *next = {cache_block{first + i}, origin_block{origin}, dirty || all_dirty};
     next += valid;
-    wrong |= valid != 0 ? (raw & unusual) | static_cast<std::uint64_t>(origin >= limit)
-                        : raw | static_cast<std::uint64_t>(dirty);
+    wrong |= valid != 0 ? (entry.flags() & unusual) | static_cast<std::uint64_t>(origin >= limit)
+                        : entry.encode() | static_cast<std::uint64_t>(dirty);
   }
   const std::span found{begin, next};
   batch_size_ += found.size();
@@ -109,53 +125,53 @@ void mapping_reader::read_entries(std::span<const le64> entries, std::uint64_t f
   }
 }
 
-// Tells which of `entries`, of which `found` are valid, are not as they should be.
+// Reports the bad ones of `entries`; `found` are the valid ones.
 template <typename DirtyBit>
 void mapping_reader::check_entries(std::span<const le64> entries, std::uint64_t first,
                                    DirtyBit is_dirty, std::span<mapping> found) {
   auto next = found.begin();
   for (std::size_t i = 0; i < entries.size(); ++i) {
-    const std::uint64_t raw = entries[i];
-    if ((raw & mapping_valid) != 0) {
-      check_mapped(raw, *next++);
+    const mapping_entry entry = mapping_entry::decode(entries[i]);
+    if (entry.is_mapped()) {
+      check_mapped(entry, *next++);
     } else {
-      check_unmapped(first + i, raw, is_dirty(first + i, raw));
+      check_unmapped(first + i, entry, is_dirty(first + i, entry));
     }
   }
 }
 
-void mapping_reader::check_mapped(std::uint64_t raw, mapping &found) {
-  const std::uint64_t entry = found.cached_in.value();
-  const std::uint64_t unknown_flags = raw & mapping_flag_mask & ~known_flags_;
+void mapping_reader::check_mapped(mapping_entry entry, mapping &found) {
+  const std::uint64_t index = found.cached_in.value();
+  const std::uint64_t unknown_flags = entry.flags() & ~known_flags_;
   if (unknown_flags != 0) {
-    found.dirty = true; // what such a flag means is unknown: the safe side
-    fault(structure::mappings, entry,
-          unknown_flags == mapping_dirty
+    found.dirty = true; // to be safe, as nobody knows what such a flag means
+    fault(structure::mappings, index,
+          unknown_flags == mapping_entry::dirty
               ? "mapping with a dirty flag, which version 2 keeps elsewhere"
               : "mapping with unknown flags");
   }
   if (found.origin.value() >= origin_limit_) {
-    fault(structure::mappings, entry, "mapping to beyond the end of the origin");
+    fault(structure::mappings, index, "mapping to beyond the end of the origin");
   }
 }
 
-void mapping_reader::check_unmapped(std::uint64_t entry, std::uint64_t raw, bool dirty_bit) {
-  if (raw != 0) {
-    fault(structure::mappings, entry, "unmapped entry that isn't zero");
+void mapping_reader::check_unmapped(std::uint64_t index, mapping_entry entry, bool dirty_bit) {
+  if (entry.encode() != 0) {
+    fault(structure::mappings, index, "unmapped entry that isn't zero");
   }
   // Between clean shutdowns the kernel leaves the bits of blocks that are dropped as they were.
   if (dirty_bits_ && dirty_bit && superblock_.is_clean()) {
-    fault(structure::dirty_bits, entry, "dirty bit on an unmapped cache block");
+    fault(structure::dirty_bits, index, "dirty bit on an unmapped cache block");
   }
 }
 
-void mapping_reader::fault(structure in, std::uint64_t entry, std::string what) {
+void mapping_reader::fault(structure in, std::uint64_t entry, std::string text) {
   auto &open = in == structure::mappings ? mapping_fault_ : dirty_fault_;
-  if (open && open->end == entry && open->what == what) {
+  if (open && open->end == entry && open->text == text) {
     ++open->end;
     return;
   }
-  tell(in, std::exchange(open, entry_fault{std::move(what), entry, entry + 1}));
+  tell(in, std::exchange(open, entry_fault{std::move(text), entry, entry + 1}));
 }
 
 void mapping_reader::tell(structure in, const std::optional<entry_fault> &told) {
@@ -170,7 +186,7 @@ void mapping_reader::tell(structure in, const std::optional<entry_fault> &told) 
                        .fatal = true,
                        .block = in_bits ? dirty_bits_->where() : leaf_->where,
                        .path = in_bits ? dirty_bits_->path() : entries_.path(),
-                       .what = fmt::format("{}: {}", blocks, told->what),
+                       .fault = fmt::format("{}: {}", blocks, told->text),
                        .lost = {}});
 }
 

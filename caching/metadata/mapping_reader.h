@@ -1,6 +1,7 @@
-// The mappings with their dirty state, in order of cache blocks. Here, and only here, the two
-// versions of the format meet: version 1 keeps the dirty flag in the mapping, version 2 in a bitset
-// beside the array. persistent-data/format.md: "Array", "Bitset", "Meaning of the flags".
+// The mappings with their dirty state, in order of cache blocks. Here, and nowhere else, the two
+// versions of the format meet when they are read: version 1 keeps the dirty flag in the mapping,
+// version 2 in a bitset beside the array. persistent-data/format.md: "Array", "Bitset", "Meaning of
+// the flags".
 #pragma once
 
 #include <cstdint>
@@ -11,6 +12,7 @@
 #include <vector>
 
 #include "base/units.h"
+#include "caching/metadata/mapping_format.h"
 #include "caching/metadata/origin_block_set.h"
 #include "caching/metadata/superblock.h"
 #include "persistent-data/array_reader.h"
@@ -26,8 +28,12 @@ struct mapping {
 
 enum class dirty_meaning {
   true_state, // without a clean shutdown every block is dirty
-  as_stored,  // the bits on disk; where they can't be read, dirty
+  as_stored,  // the bits on disk; a block whose bit can't be read is dirty
 };
+
+// Reads what stands apart from the mappings, which is nothing in version 1, just for the blocks
+// that it uses. Damage goes to the context's sink.
+void read_dirty_bitset(const walk_context &context, const superblock &block);
 
 class mapping_reader {
  public:
@@ -38,14 +44,14 @@ class mapping_reader {
   // The valid mappings of the next stretch of cache blocks, possibly none; nothing at the end.
   std::optional<std::span<const mapping>> next();
 
-  // Origin blocks found in more than one mapping, if there are any. Which of these is right can't
-  // be told.
+  // The origin blocks that more than one cache block claims to hold, if there are any. Nothing
+  // tells which of those claims is right.
   std::optional<origin_block_set> take_ambiguous() { return std::move(ambiguous_); }
 
  private:
   // Entries of an array block that are wrong in the same way, told together.
   struct entry_fault {
-    std::string what;
+    std::string text; // what is wrong with them
     std::uint64_t begin;
     std::uint64_t end;
   };
@@ -56,9 +62,9 @@ class mapping_reader {
   template <typename DirtyBit>
   void check_entries(std::span<const le64> entries, std::uint64_t first, DirtyBit is_dirty,
                      std::span<mapping> found);
-  void check_mapped(std::uint64_t raw, mapping &found);
-  void check_unmapped(std::uint64_t entry, std::uint64_t raw, bool dirty_bit);
-  void fault(structure in, std::uint64_t entry, std::string what);
+  void check_mapped(mapping_entry entry, mapping &found);
+  void check_unmapped(std::uint64_t index, mapping_entry entry, bool dirty_bit);
+  void fault(structure in, std::uint64_t entry, std::string text);
   void tell(structure in, const std::optional<entry_fault> &told);
 
   const walk_context &context_;
@@ -70,9 +76,9 @@ class mapping_reader {
   std::optional<bitset_reader> dirty_bits_; // version 2
   std::optional<bitset_reader::run> dirty_run_;
   std::optional<array_reader::leaf> leaf_;
-  std::vector<mapping> batch_; // has room for those of an array block
+  std::vector<mapping> batch_; // with room for the mappings of an array block
   std::size_t batch_size_ = 0;
-  std::optional<entry_fault> mapping_fault_; // found last in leaf_, to be told
+  std::optional<entry_fault> mapping_fault_; // found last in leaf_, and not reported yet
   std::optional<entry_fault> dirty_fault_;
   origin_block_set seen_;
   std::optional<origin_block_set> ambiguous_;

@@ -15,20 +15,15 @@ namespace {
 
 constexpr std::uint64_t per_block = array_max_entries(sizeof(le64));
 
-// Bounds of memory and time. A cache leaves less than that behind.
+// Bounds of memory and time: a cache leaves less than that behind.
 constexpr std::size_t max_old_leaves = 1024;
 constexpr std::size_t max_compared = 2048;
-
-class deaf_sink final : public damage_sink {
- public:
-  void found(const damage & /*what*/) override {}
-};
 
 class mapping_searcher {
  public:
   mapping_searcher(device &from, const superblock &block, progress &watcher)
       : from_{from}, superblock_{block}, watcher_{watcher}, survey_{survey_blocks(from, watcher)},
-        usage_{from.size()}, nr_parts_{(block.cache_blocks + per_block - 1) / per_block} {}
+        usage_{from.size()}, nr_parts_{divided_up(block.cache_blocks, per_block)} {}
 
   found_mappings search() {
     read_what_is_sound();
@@ -58,19 +53,12 @@ class mapping_searcher {
   };
 
   void read_what_is_sound() {
-    deaf_sink sink;
-    const walk_context context{from_, usage_, sink, watcher_};
+    damage_counter ignored;
+    const walk_context context{from_, usage_, ignored, watcher_};
     metadata_visitor nobody;
-    usage_.claim(superblock_location, structure::superblock);
     read_metadata(context, superblock_, {.mappings = false}, nobody);
     check_space_map(context, superblock_.space_map);
-    if (superblock_.version == 2) {
-      bitset_reader dirty_bits{context, metadata_block{superblock_.dirty_root},
-                               superblock_.cache_blocks,
-                               structure_kind{structure::dirty_bits, true}};
-      while (dirty_bits.next()) {
-      }
-    }
+    read_dirty_bitset(context, superblock_);
     const bool others_are_sound = usage_.is_complete();
     const btree_contents tree =
         walk_btree(context, {.root = metadata_block{superblock_.mapping_root},
@@ -93,7 +81,7 @@ class mapping_searcher {
     }
   }
 
-  // In use, though nothing leads to it.
+  // Is the block in use, though nothing leads to it?
   bool is_orphan(std::uint64_t block) const {
     return block < usage_.nr_blocks() && used_ && block < used_->size() && (*used_)[block] &&
            !usage_.is_used(block);
@@ -142,7 +130,7 @@ class mapping_searcher {
     std::ranges::stable_sort(old_, std::ranges::greater{}, &old_leaf::agreements);
   }
 
-  // Leaves that are in force themselves.
+  // Believes leaves that are in force themselves, but have lost their parent.
   void place_by_own_leaves() {
     std::map<std::uint64_t, std::vector<std::uint64_t>> claims;
     for (std::uint64_t block = 0; block < survey_.size(); ++block) {
@@ -239,7 +227,8 @@ class mapping_searcher {
     return blocks;
   }
 
-  // The last part is the only one of its size. So is the other one, if a single one is missing.
+  // Places what is known by its size: the last part is the only one of its size, and so is another
+  // one if it alone is missing.
   void place_by_size() {
     const std::vector<std::uint64_t> parts = missing_parts();
     const std::vector<std::uint64_t> blocks = orphans();
@@ -255,7 +244,8 @@ class mapping_searcher {
     place_only(std::span{parts}.last(ends_with_last ? 1 : 0));
   }
 
-  // Each part whose earlier version resembles one of `blocks` only, which resembles no other part.
+  // Places each part whose earlier version resembles one of `blocks` only, if that block resembles
+  // no other part.
   void place_alike(std::span<const std::uint64_t> parts, std::span<const std::uint64_t> blocks) {
     if (parts.size() > max_compared || blocks.size() > max_compared) {
       return;
@@ -284,7 +274,7 @@ class mapping_searcher {
     }
   }
 
-  // For each part that is still missing there is one block that is in use for something unknown.
+  // Is there, for each part that is still missing, one block that is in use for something unknown?
   bool accounts_for_all() const {
     std::uint64_t missing = 0;
     std::uint64_t orphans = 0;

@@ -20,21 +20,21 @@
 namespace dmcache {
 
 struct found_mappings {
-  // Number of the part, and the block that it stands in; ascending.
+  // The numbers of parts, which ascend, each with the block that the part stands in.
   using parts = std::vector<std::pair<std::uint64_t, std::uint64_t>>;
 
   parts in_force;                     // those that the tree leads to, and those found
   std::uint64_t nr_found = 0;         // of these, not by way of the tree
-  std::optional<metadata_block> room; // for a new tree: tree_room() blocks that nothing uses
+  std::optional<metadata_block> room; // where tree_room() blocks are free for a new tree
   parts older; // for parts that can't be read: earlier versions, or what isn't proven
 };
 
-// Blocks that a tree of `nr_parts` entries fits.
+// How many blocks a tree of `nr_parts` entries needs at most.
 constexpr std::uint64_t tree_room(std::uint64_t nr_parts) {
   return nr_parts / (btree_max_entries(sizeof(le64)) / 2) + 8; // half full, and some levels
 }
 
-// Searches `from` for the array of `block.mapping_root`.
+// Searches `from` for the parts of the array of `block.mapping_root`.
 found_mappings search_mappings(device &from, const superblock &block, progress &watcher);
 
 } // namespace dmcache

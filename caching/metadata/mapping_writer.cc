@@ -4,23 +4,22 @@
 #include <cstring>
 #include <utility>
 
-#include "caching/metadata/mapping_format.h"
+#include "persistent-data/builder.h"
 
 namespace dmcache {
 namespace {
 
 constexpr std::uint64_t per_part = array_max_entries(sizeof(le64));
 
-constexpr std::uint64_t divided_up(std::uint64_t count, std::uint64_t by) {
-  return count / by + (count % by != 0 ? 1 : 0);
-}
-
 constexpr std::uint64_t parts_for(std::uint64_t nr_entries) {
   return divided_up(nr_entries, per_part);
 }
 
-constexpr std::uint64_t words_for(std::uint64_t nr_bits) {
-  return divided_up(nr_bits, bits_per_word);
+// What `entry`, which has no dirty flag yet, is on the device.
+constexpr std::uint64_t stored(const superblock &in, mapping_entry entry, bool is_dirty) {
+  const bool is_flagged = is_dirty && !in.has_dirty_bitset();
+  return is_flagged ? mapping_entry{entry.origin(), entry.flags() | mapping_entry::dirty}.encode()
+                    : entry.encode();
 }
 
 void store(std::span<std::byte> values, std::uint64_t index, le64 value) {
@@ -35,7 +34,7 @@ result<> keep(const result<metadata_block> &root, le64 &where) {
   return {};
 }
 
-// Of an array of `from` entries that gets `to`, all parts from the one on where the sizes differ
+// Where an array of `from` entries gets `to`, the first part that changes its size: all from it on
 // are to be written.
 std::uint64_t first_to_write(std::uint64_t from, std::uint64_t to) {
   return from == to ? parts_for(to) : std::min(from, to) / per_part;
@@ -43,13 +42,35 @@ std::uint64_t first_to_write(std::uint64_t from, std::uint64_t to) {
 
 } // namespace
 
+void build_mappings(block_writer &out, superblock &block, const whole_mappings &from) {
+  const auto is_dirty = [&](std::uint64_t at) {
+    return (from.dirty_words[at / bits_per_word] >> at % bits_per_word & 1) != 0;
+  };
+  const auto entry_at = [&](std::uint64_t at) {
+    return stored(block, from.entries[at], is_dirty(at));
+  };
+  const auto word_at = [&](std::uint64_t at) { return from.dirty_words[at]; };
+  block.mapping_root =
+      build_array(out, sizeof(le64), from.entries.size(), values_from(entry_at)).value();
+  block.dirty_root =
+      block.has_dirty_bitset()
+          ? build_array(out, sizeof(le64), from.dirty_words.size(), values_from(word_at)).value()
+          : 0;
+}
+
+std::uint64_t blocks_of_mappings(const superblock &block) {
+  const std::uint64_t nr_words = words_for(block.cache_blocks);
+  return blocks_of_array(sizeof(le64), block.cache_blocks) +
+         (block.has_dirty_bitset() ? blocks_of_array(sizeof(le64), nr_words) : 0);
+}
+
 mapping_writer::mapping_writer(transaction_manager &in, superblock &block, source from)
     : block_{block}, from_{std::move(from)}, entries_{in, sizeof(le64)} {}
 
 result<> mapping_writer::create() {
   block_.cache_blocks = 0;
   auto done = keep(entries_.create(), block_.mapping_root);
-  if (done && has_dirty_bits()) {
+  if (done && block_.has_dirty_bitset()) {
     done = keep(entries_.create(), block_.dirty_root);
   }
   return done;
@@ -57,7 +78,7 @@ result<> mapping_writer::create() {
 
 result<> mapping_writer::load_trees() {
   auto done = entries_.load_tree(metadata_block{block_.mapping_root});
-  if (done && has_dirty_bits()) {
+  if (done && block_.has_dirty_bitset()) {
     done = entries_.load_tree(metadata_block{block_.dirty_root});
   }
   return done;
@@ -71,7 +92,7 @@ result<> mapping_writer::resize(std::uint32_t nr_cache_blocks) {
   for (auto part = first_to_write(old, nr_cache_blocks); done && part < nr_parts(); ++part) {
     done = write_part(part);
   }
-  if (!done || !has_dirty_bits()) {
+  if (!done || !block_.has_dirty_bitset()) {
     return done;
   }
   done = keep(entries_.cut(metadata_block{block_.dirty_root}, nr_dirty_parts()), block_.dirty_root);
@@ -90,8 +111,12 @@ std::uint64_t mapping_writer::nr_parts() const {
   return parts_for(block_.cache_blocks);
 }
 
+std::uint64_t mapping_writer::dirty_part_of(cache_block block) const {
+  return block_.has_dirty_bitset() ? block.value() / bits_per_word / per_part : part_of(block);
+}
+
 std::uint64_t mapping_writer::nr_dirty_parts() const {
-  return has_dirty_bits() ? parts_for(words_for(block_.cache_blocks)) : nr_parts();
+  return block_.has_dirty_bitset() ? parts_for(words_for(block_.cache_blocks)) : nr_parts();
 }
 
 result<> mapping_writer::write_part(std::uint64_t part) {
@@ -104,17 +129,15 @@ result<> mapping_writer::write_part(std::uint64_t part) {
   block_.mapping_root = made->root.value();
   for (std::uint64_t i = 0; i < count; ++i) {
     if (const entry now = from_(cache_block{first + i}); now.is_mapped) {
-      const bool is_flagged = now.is_dirty && !has_dirty_bits();
-      store(made->values, i,
-            now.origin.value() << mapping_flag_bits | mapping_valid |
-                (is_flagged ? mapping_dirty : 0));
+      const mapping_entry mapped{now.origin, mapping_entry::valid};
+      store(made->values, i, stored(block_, mapped, now.is_dirty));
     }
   }
   return {};
 }
 
 result<> mapping_writer::write_dirty_part(std::uint64_t part) {
-  return has_dirty_bits() ? write_dirty_bits(part) : write_part(part);
+  return block_.has_dirty_bitset() ? write_dirty_bits(part) : write_part(part);
 }
 
 result<> mapping_writer::write_dirty_bits(std::uint64_t part) {

@@ -1,25 +1,15 @@
 #include "caching/metadata/mapping_writer.h"
 
-#include <map>
 #include <random>
 
 #include <gtest/gtest.h>
 
 #include "base/testing/faulty_device.h"
-#include "caching/metadata/metadata_reader.h"
-#include "persistent-data/space_map_check.h"
-#include "persistent-data/testing/image_builder.h"
+#include "base/testing/matchers.h"
+#include "caching/metadata/testing/stored_metadata.h"
 
 namespace dmcache {
 namespace {
-
-struct location {
-  std::uint64_t origin;
-  bool dirty;
-
-  bool operator==(const location &) const = default;
-};
-using mapping_map = std::map<std::uint64_t, location>; // by cache block
 
 class mapping_writer_test : public testing::TestWithParam<std::uint32_t> {
  protected:
@@ -28,11 +18,11 @@ class mapping_writer_test : public testing::TestWithParam<std::uint32_t> {
     block_.version = GetParam();
     block_.data_block_size = 128;
     block_.metadata_block_size = 8;
-    transactions_ = std::move(*transaction_manager::create(on_, 0));
+    transactions_ = std::move(*transaction_manager::create(on_));
     writer_ = make_writer();
-    EXPECT_TRUE(writer_->create());
+    EXPECT_THAT(writer_->create(), succeeds());
     const auto discards = array{*transactions_, sizeof(le64)}.create();
-    EXPECT_TRUE(discards);
+    EXPECT_THAT(discards, succeeds());
     block_.discard_root = discards->value();
   }
 
@@ -47,43 +37,28 @@ class mapping_writer_test : public testing::TestWithParam<std::uint32_t> {
   }
 
   void commit() {
-    ASSERT_TRUE(transactions_->commit([&](const space_map_root &space_map) {
+    ASSERT_THAT(transactions_->commit([&](const space_map_root &space_map) {
       block_.space_map = space_map;
       return commit_superblock(on_, block_);
-    }));
+    }),
+                succeeds());
   }
 
   // What a reader finds; all of it is sound.
   mapping_map stored(std::uint32_t flags) {
-    class visitor final : public metadata_visitor {
-     public:
-      void mappings(std::span<const mapping> some) override {
-        for (const mapping &each : some) {
-          found[each.cached_in.value()] = {each.origin.value(), each.dirty};
-        }
-      }
-      mapping_map found;
-    };
     superblock read = block_;
     read.flags = flags;
-    block_usage usage{on_.size()};
-    collected_damage sink;
-    progress quiet{true};
-    const walk_context context{on_, usage, sink, quiet};
-    usage.claim(superblock_location, structure::superblock);
-    visitor into;
-    read_metadata(context, read, {}, into);
-    check_space_map(context, read.space_map);
-    EXPECT_EQ(sink.text(), "");
-    return into.found;
+    const stored_metadata found = stored_on(on_, read);
+    EXPECT_EQ(found.damage, "");
+    return found.mapped;
   }
 
   void write_all() {
     for (std::uint64_t part = 0; part < writer_->nr_parts(); ++part) {
-      ASSERT_TRUE(writer_->write_part(part));
+      ASSERT_THAT(writer_->write_part(part), succeeds());
     }
     for (std::uint64_t part = 0; part < writer_->nr_dirty_parts(); ++part) {
-      ASSERT_TRUE(writer_->write_dirty_part(part));
+      ASSERT_THAT(writer_->write_dirty_part(part), succeeds());
     }
   }
 
@@ -101,7 +76,7 @@ TEST_P(mapping_writer_test, a_reader_finds_what_was_written) {
   for (int round = 0; round < 60; ++round) {
     const auto size = static_cast<std::uint32_t>(chance() % (round % 5 == 0 ? 80000 : 3000));
     std::erase_if(wanted_, [&](const auto &each) { return each.first >= size; });
-    ASSERT_TRUE(writer_->resize(size));
+    ASSERT_THAT(writer_->resize(size), succeeds());
     for (std::uint64_t i = 0; i < size; i += 1 + chance() % 50) {
       if (chance() % 3 == 0) {
         wanted_.erase(i);
@@ -116,27 +91,27 @@ TEST_P(mapping_writer_test, a_reader_finds_what_was_written) {
 }
 
 TEST_P(mapping_writer_test, a_part_holds_what_is_true_when_it_is_written) {
-  ASSERT_TRUE(writer_->resize(1018));
+  ASSERT_THAT(writer_->resize(1018), succeeds());
   wanted_ = {{1, {17, true}}, {508, {18, false}}, {509, {19, true}}};
-  ASSERT_TRUE(writer_->write_part(mapping_writer::part_of(cache_block{508})));
+  ASSERT_THAT(writer_->write_part(mapping_writer::part_of(cache_block{508})), succeeds());
   commit();
   EXPECT_EQ(stored(0), (mapping_map{{1, {17, true}}, {508, {18, true}}}));
-  ASSERT_TRUE(writer_->write_part(mapping_writer::part_of(cache_block{509})));
+  ASSERT_THAT(writer_->write_part(mapping_writer::part_of(cache_block{509})), succeeds());
   commit();
   EXPECT_EQ(stored(0), (mapping_map{{1, {17, true}}, {508, {18, true}}, {509, {19, true}}}));
 }
 
 TEST_P(mapping_writer_test, nothing_is_read_once_the_trees_are_loaded) {
-  ASSERT_TRUE(writer_->resize(40000));
+  ASSERT_THAT(writer_->resize(40000), succeeds());
   commit();
   faulty_device on{on_};
-  transactions_ = std::move(*transaction_manager::open(on, block_.space_map, 0));
+  transactions_ = std::move(*transaction_manager::open(on, block_.space_map));
   writer_ = make_writer();
-  ASSERT_TRUE(writer_->load_trees());
+  ASSERT_THAT(writer_->load_trees(), succeeds());
   on.fail_reads(bytes{0}, on_.size());
   wanted_[39999] = {5, true};
   write_all();
-  ASSERT_TRUE(writer_->resize(60000));
+  ASSERT_THAT(writer_->resize(60000), succeeds());
   commit();
   EXPECT_EQ(stored(superblock::clean_shutdown), wanted_);
 }

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <optional>
 
+#include "persistent-data/space_map_check.h"
+
 namespace dmcache {
 namespace {
 
@@ -50,19 +52,32 @@ void visit_discards(bitset_reader &reader, metadata_visitor &visitor) {
 } // namespace
 
 std::optional<origin_block_set> read_metadata(const walk_context &context, const superblock &block,
-                                              const reading &what, metadata_visitor &visitor) {
+                                              const reading &wanted, metadata_visitor &visitor) {
+  context.usage.claim(superblock_location, structure::superblock);
+  auto ambiguous = read_trees(context, block, wanted, visitor);
+  if (wanted.space_map) {
+    if (!wanted.mappings || !wanted.hints || !wanted.discards) {
+      context.usage.forget_completeness();
+    }
+    check_space_map(context, block.space_map);
+  }
+  return ambiguous;
+}
+
+std::optional<origin_block_set> read_trees(const walk_context &context, const superblock &trees,
+                                           const reading &wanted, metadata_visitor &visitor) {
   // All are made before the first is read: each reads ahead from then on.
   std::optional<mapping_reader> mappings;
   std::optional<array_reader> hints;
   std::optional<bitset_reader> discards;
-  if (what.mappings) {
-    mappings.emplace(context, block, what.meaning);
+  if (wanted.mappings) {
+    mappings.emplace(context, trees, wanted.meaning);
   }
-  if (what.hints && block.hint_root != 0) {
-    hints.emplace(context, hints_of(block));
+  if (wanted.hints && trees.hint_root != 0) {
+    hints.emplace(context, hints_of(trees));
   }
-  if (what.discards) {
-    discards.emplace(context, metadata_block{block.discard_root}, block.discard_nr_blocks,
+  if (wanted.discards) {
+    discards.emplace(context, metadata_block{trees.discard_root}, trees.discard_nr_blocks,
                      structure_kind{structure::discards, false});
   }
 

@@ -8,8 +8,8 @@
 
 namespace dmcache {
 
-// Is told what read_metadata() finds, in this order; each part ascends. A part's end is told even
-// if it was not asked for.
+// Is told what read_metadata() finds: mappings, hints, discards, in this order, each ascending. The
+// end of each is told even if it was not asked for.
 class metadata_visitor {
  public:
   metadata_visitor() = default;
@@ -19,10 +19,10 @@ class metadata_visitor {
 
   virtual void mappings(std::span<const mapping> /*some*/) {}
   virtual void end_of_mappings() {}
-  // Of cache blocks `first`, first + 1, …, mapped or not.
+  // The hints of cache blocks `first`, first + 1, …, whether these are mapped or not.
   virtual void hints(cache_block /*first*/, std::span<const le32> /*some*/) {}
   virtual void end_of_hints() {}
-  // Discard blocks [begin, end) are discarded.
+  // The discard blocks [begin, end) are discarded.
   virtual void discards(std::uint64_t /*begin*/, std::uint64_t /*end*/) {}
   virtual void end_of_discards() {}
 };
@@ -32,11 +32,18 @@ struct reading {
   bool mappings = true; // with their dirty bits
   bool hints = true;
   bool discards = true;
+  bool space_map = false; // is compared with what was found in use
 };
 
-// Reads what `what` asks for. Damage goes to the context's sink. Returns the origin blocks that
-// more than one cache block claims, if there are any.
+// Reads what is `wanted` of the metadata that `block`, their superblock, describes. Damage goes to
+// the context's sink, and its usage gets the blocks of all that is read, that of the superblock
+// included. Returns the origin blocks that more than one cache block claims, if there are any.
 std::optional<origin_block_set> read_metadata(const walk_context &context, const superblock &block,
-                                              const reading &what, metadata_visitor &visitor);
+                                              const reading &wanted, metadata_visitor &visitor);
+
+// The same for `trees` that no superblock on the device describes, so that there is no space map to
+// compare.
+std::optional<origin_block_set> read_trees(const walk_context &context, const superblock &trees,
+                                           const reading &wanted, metadata_visitor &visitor);
 
 } // namespace dmcache

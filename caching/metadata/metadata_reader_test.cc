@@ -27,7 +27,7 @@ class metadata_reader_test : public testing::TestWithParam<std::uint32_t> {
   // Marks cache block 1 dirty, where the version keeps that.
   void make_dirty() {
     if (GetParam() == 1) {
-      cache_.map(1, 51, 3);
+      cache_.map(1, 51, mapping_entry::valid | mapping_entry::dirty);
     } else {
       cache_.dirty_words[0] = 0b10;
     }
@@ -77,7 +77,7 @@ TEST_P(metadata_reader_test, claims_of_one_origin_block_are_ambiguous) {
 }
 
 TEST_P(metadata_reader_test, flags_that_are_unknown_make_a_mapping_dirty) {
-  cache_.map(2, 52, 1 | 4);
+  cache_.map(2, 52, mapping_entry::valid | 4);
   EXPECT_EQ(read(), "0:50 1:51 2:52d 3:53 ");
   EXPECT_EQ(told(), "block 11: cache block 2: mapping with unknown flags (10 -> 11)\n");
 }
@@ -119,7 +119,7 @@ INSTANTIATE_TEST_SUITE_P(versions, metadata_reader_test, testing::Values(1, 2));
 class version_2_test : public metadata_reader_test {};
 
 TEST_P(version_2_test, has_no_dirty_flag_in_mappings) {
-  cache_.map(2, 52, 3);
+  cache_.map(2, 52, mapping_entry::valid | mapping_entry::dirty);
   EXPECT_EQ(read(), "0:50 1:51 2:52d 3:53 ");
   EXPECT_EQ(told(), "block 11: cache block 2: mapping with a dirty flag, which version 2 keeps "
                     "elsewhere (10 -> 11)\n");

@@ -9,9 +9,10 @@
 
 namespace dmcache {
 
-// Fast for origins of up to 2^27 blocks (8 TiB in blocks of 64 KiB), whose bits stand in memory
-// that is touched only where bits are set; above, compressed. In either case memory grows with what
-// is inserted, not with the numbers' size: at most 16 MiB, and some bytes for each large number.
+// Blocks below 2^27 (8 TiB in blocks of 64 KiB) are quick to look up: each has a bit, in memory
+// that is touched only where bits are set. Those above are kept in a compressed set. In either case
+// memory grows with what is inserted, not with the numbers: at most 16 MiB, and some bytes for each
+// block above.
 class origin_block_set {
  public:
   origin_block_set();

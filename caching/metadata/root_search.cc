@@ -15,20 +15,20 @@
 namespace dmcache {
 namespace {
 
-// More old trees than this are nothing that a cache leaves behind.
+// Bounds memory and time: no cache leaves so many old trees behind.
 constexpr std::size_t max_candidates = 1024;
 
 constexpr std::uint64_t per_block = array_max_entries(sizeof(le64));
 
 constexpr std::uint64_t array_blocks_for(std::uint64_t entries) {
-  return entries / per_block + (entries % per_block != 0 ? 1 : 0);
+  return divided_up(entries, per_block);
 }
 
 class quiet_sink final : public damage_sink {
  public:
-  void found(const damage &what) override {
-    if (what.lost) {
-      lost.push_back(*what.lost);
+  void found(const damage &finding) override {
+    if (finding.lost) {
+      lost.push_back(*finding.lost);
     } else {
       contradicts_itself = true;
     }
@@ -71,7 +71,7 @@ class tree_summary final : public metadata_visitor {
   bool has_dirty_flags = false;
 };
 
-// What else is said to be lost of the same blocks counts once.
+// How many keys there are in all ranges; those in several of them count once.
 std::uint64_t total(std::vector<key_range> ranges) {
   std::ranges::sort(ranges, {}, &key_range::begin);
   std::uint64_t sum = 0;
@@ -126,7 +126,7 @@ void root_search::find_candidates() {
 }
 
 // A tree of which some entries are missing is a part of a larger one, or has lost a node: it is no
-// candidate. Lost array blocks are only that.
+// candidate. One of which array blocks are lost still is.
 std::optional<root_candidate> root_search::evaluate(metadata_block root) {
   root_candidate candidate;
   candidate.root = root;
@@ -159,8 +159,8 @@ std::optional<root_candidate> root_search::evaluate(metadata_block root) {
   block_usage usage{from_.size()};
   quiet_sink sink;
   tree_summary summary;
-  read_metadata({from_, usage, sink, watcher_}, superblock_of_tree(root, cache_blocks_, 1),
-                {.meaning = dirty_meaning::as_stored, .hints = false, .discards = false}, summary);
+  read_trees({from_, usage, sink, watcher_}, superblock_of_tree(root, cache_blocks_, 1),
+             {.meaning = dirty_meaning::as_stored, .hints = false, .discards = false}, summary);
   if (sink.contradicts_itself) {
     return {};
   }
@@ -181,7 +181,7 @@ void root_search::find_space_maps() {
       continue;
     }
     const auto used = read_used_blocks(from_, metadata_block{index});
-    if (!used || index >= used->size() || !(*used)[index]) { // it counts itself, too
+    if (!used || index >= used->size() || !(*used)[index]) { // a space map counts itself, too
       continue;
     }
     bool explains = false;
@@ -203,9 +203,8 @@ root_search::age root_search::compare(const root_candidate &one, const root_cand
   const auto read = [&](const root_candidate &each, mapped_origins &origins) {
     block_usage usage{from_.size()};
     quiet_sink sink;
-    read_metadata({from_, usage, sink, watcher_}, superblock_of_tree(each.root, cache_blocks_, 1),
-                  {.meaning = dirty_meaning::as_stored, .hints = false, .discards = false},
-                  origins);
+    read_trees({from_, usage, sink, watcher_}, superblock_of_tree(each.root, cache_blocks_, 1),
+               {.meaning = dirty_meaning::as_stored, .hints = false, .discards = false}, origins);
     for (const key_range &blocks : sink.lost) {
       origins.lose(blocks);
     }

@@ -2,11 +2,15 @@
 // lost: the one that was in force, and earlier ones, which copy on write leaves behind.
 //
 // No block of the format says when it was written, and a device that was used before may hold trees
-// of another cache. So a tree counts as older than another one only if it says nothing else, is
-// empty, has been overwritten in part, or if all this holds: both have blocks in common; what only
-// the other one has was allocated above; and a block below, free in both, still holds what an even
-// older tree left there, so that the allocation, which is upwards and begins anew with each
-// activation, can't have come by since.
+// of another cache. So a tree counts as older than another one only
+//  1. if both say the same,
+//  2. or if it has been overwritten in part, and the other one hasn't,
+//  3. or if it maps nothing, and the other one does,
+//  4. or if both have blocks in common, and those that only the other one has stand above those
+//     that only this one has; and if, moreover, a block below these, free in both, still holds what
+//     an even older tree left there. Blocks are allocated upwards, and from the bottom again with
+//     each activation: as the allocation has not come by that block since, the upper blocks are the
+//     later ones.
 #pragma once
 
 #include <cstdint>
@@ -27,7 +31,7 @@ struct root_candidate {
   std::uint64_t nr_lost = 0;              // cache blocks whose mapping can't be read
   bool has_dirty_flags = false;           // in the mappings, as version 1 has them
   bool is_overwritten = false;            // some of its blocks are something else by now
-  std::vector<metadata_block> space_maps; // the indexes of those that count all its blocks as used
+  std::vector<metadata_block> space_maps; // indexes of those that count all its blocks as used
   std::vector<metadata_block> blocks;     // all that it uses; ascending
 };
 
@@ -41,10 +45,10 @@ class root_search {
 
   struct choice {
     std::size_t best;               // of candidates()
-    std::string reason;             // why it, for the user to read
-    std::vector<std::string> doubt; // why it may be another one all the same
+    std::string reason;             // for it, for the user to read
+    std::vector<std::string> doubt; // reasons why another one may be right all the same
   };
-  // Nothing if there are no candidates.
+  // Chooses the candidate that was in force, or nothing if there are none.
   std::optional<choice> choose();
 
  private:

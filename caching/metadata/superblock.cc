@@ -15,8 +15,8 @@
 namespace dmcache {
 namespace {
 
-std::unexpected<error> damaged(std::string what) {
-  return fail(failure::failed, std::move(what));
+std::unexpected<error> damaged(std::string fault) {
+  return fail(failure::failed, std::move(fault));
 }
 
 result<> read_first_block(device &from, std::span<std::byte> data) {
@@ -138,12 +138,11 @@ result<superblock> read_superblock(device &from) {
   return found;
 }
 
-result<std::unique_ptr<transaction_manager>> begin_changes(device &of, const superblock &found,
-                                                           std::size_t cache_blocks) {
+result<std::unique_ptr<transaction_manager>> begin_changes(device &of, const superblock &found) {
   if (const auto durable = commit_superblock(of, found); !durable) {
     return std::unexpected{durable.error()};
   }
-  return transaction_manager::open(of, found.space_map, cache_blocks);
+  return transaction_manager::open(of, found.space_map);
 }
 
 result<> commit_superblock(device &to, const superblock &block) {

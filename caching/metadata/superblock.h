@@ -19,7 +19,6 @@ namespace dmcache {
 
 class transaction_manager;
 
-inline constexpr metadata_block superblock_location{0};
 inline constexpr block_type superblock_type{9031977, 8};
 
 struct superblock {
@@ -56,13 +55,16 @@ struct superblock {
   le64 dirty_root;                    // version 2 only
   std::array<std::byte, 3804> padding;
 
+  // Does this version keep what is dirty in a bitset beside the mappings, rather than in them?
+  bool has_dirty_bitset() const { return version != 1; }
   bool is_clean() const { return (flags & clean_shutdown) != 0; }
   bool is_needs_check() const { return (flags & needs_check) != 0; }
   std::string_view policy() const;
 
-  // Do the discard fields tell the origin's size? They are written by a clean shutdown only.
+  // Do the discard fields tell the origin's size? Only a clean shutdown writes them.
   bool knows_origin_size() const;
-  // An upper bound of it, in blocks of data_block_size. Requires knows_origin_size().
+  // An upper bound of the origin's size, in blocks of data_block_size. Requires
+  // knows_origin_size().
   std::uint64_t max_origin_blocks() const;
 };
 static_assert(sizeof(superblock) == metadata_block_size);
@@ -79,43 +81,43 @@ static_assert(offsetof(superblock, padding) == 292);
 inline constexpr std::uint32_t min_data_block_size = 64;      // sectors: 32 KiB
 inline constexpr std::uint32_t max_data_block_size = 2097152; // sectors: 1 GiB
 
-// A size in sectors that the kernel accepts for cache blocks.
+// Does the kernel accept this size, in sectors, for cache blocks?
 constexpr bool is_legal_data_block_size(std::uint64_t size) {
   return size >= min_data_block_size && size <= max_data_block_size &&
          size % min_data_block_size == 0;
 }
 
-// Does a file that begins so, with what would be the superblock, hold an XML document, which was
-// meant for cache_restore?
+// Does a file that begins with these bytes, where the superblock should be, hold an XML document
+// instead, which was meant for cache_restore?
 bool looks_like_xml(std::span<const std::byte> data);
 
-// What a policy can be called: nothing, or letters, digits, '-' and '_'.
+// Can a policy be called so: nothing, or letters, digits, '-' and '_'?
 bool is_policy_name(std::string_view name);
 
-// Is block 0 all zero: not formatted yet? Not of a device without a block 0.
+// Is block 0 all zero, as on a device that is not formatted yet? False if there is no block 0.
 result<bool> holds_nothing(device &from);
 
 // Reads block 0 and verifies that it is the superblock of a cache that this program understands:
 // checksum, number, magic, version, incompatible features.
 result<superblock> read_superblock(device &from);
 
-// Begins to change the metadata whose superblock was found to be this one. That may be there until
-// the next power cut only, if who wrote it was stopped before the last flush, or that one failed;
-// and blocks that it doesn't use, which transactions write to, can belong to what would be there
-// then. So it is made durable first. `cache_blocks`: as transaction_manager::open() has it.
-result<std::unique_ptr<transaction_manager>> begin_changes(device &of, const superblock &found,
-                                                           std::size_t cache_blocks);
+// Begins to change the metadata whose superblock was found to be this one, which is made durable
+// first: if its writer was stopped before the last flush, or that flush failed, a power cut could
+// still bring back an older one, whose blocks are those that transactions take for free.
+result<std::unique_ptr<transaction_manager>> begin_changes(device &of, const superblock &found);
 
-// Makes what was written before durable, and then, durably, `block` the superblock, sealed.
+// Makes what was written before durable; then seals `block`, writes it as the superblock, and makes
+// that durable, too.
 result<> commit_superblock(device &to, const superblock &block);
 
-// Makes `to` hold no metadata, durably, and nothing that the kernel would format.
+// Durably makes `to` hold no metadata, but something in their place that keeps the kernel from
+// formatting the device.
 result<> wipe_superblock(device &to);
 
-// What else is wrong with a superblock that read_superblock() believed; a text for each.
+// What else is wrong with a superblock that read_superblock() believed: a text for each fault.
 std::vector<std::string> faults_of(const superblock &block);
 
-// Takes out of `block` what can't be believed of its policy.
+// Clears what `block` says of its policy that can't be believed.
 void mend_policy(superblock &block);
 
 // The version that the kernel's policy of this name has; all zero if the name is empty or unknown.

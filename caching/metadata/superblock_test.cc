@@ -5,6 +5,7 @@
 
 #include <gtest/gtest.h>
 
+#include "base/testing/matchers.h"
 #include "caching/metadata/testing/metadata_image.h"
 
 namespace dmcache {
@@ -51,21 +52,26 @@ TEST_F(superblock_test, of_something_else_is_refused) {
 TEST_F(superblock_test, that_was_changed_is_refused) {
   cache_.write();
   cache_.image.block(0)[4000] = std::byte{1};
-  EXPECT_EQ(read_superblock(cache_.image.device).error().message,
-            "block 0: bad checksum in superblock");
+  EXPECT_THAT(read_superblock(cache_.image.device),
+              fails_with(failure::failed, "block 0: bad checksum in superblock"));
 }
 
 TEST_F(superblock_test, that_was_never_written_is_refused) {
-  EXPECT_EQ(read_superblock(cache_.image.device).error().message,
-            "block 0: superblock is all zeroes: this device holds no cache metadata yet");
+  EXPECT_THAT(
+      read_superblock(cache_.image.device),
+      fails_with(failure::failed,
+                 "block 0: superblock is all zeroes: this device holds no cache metadata yet"));
 }
 
 TEST_F(superblock_test, that_was_wiped_is_refused_and_not_taken_for_an_unused_device) {
   cache_.write();
-  ASSERT_TRUE(wipe_superblock(cache_.image.device));
-  EXPECT_EQ(read_superblock(cache_.image.device).error().message,
-            "block 0: bad checksum in superblock: a command that writes metadata to this device "
-            "failed or was interrupted: run it again");
+  ASSERT_THAT(wipe_superblock(cache_.image.device), succeeds());
+  EXPECT_THAT(
+      read_superblock(cache_.image.device),
+      fails_with(
+          failure::failed,
+          "block 0: bad checksum in superblock: a command that writes metadata to this device "
+          "failed or was interrupted: run it again"));
   EXPECT_FALSE(std::ranges::all_of(cache_.image.block(0),
                                    [](std::byte each) { return each == std::byte{}; }));
 }

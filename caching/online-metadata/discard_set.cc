@@ -20,10 +20,6 @@ sectors size_for(sectors cache_block_size, sectors origin_size) {
   return sectors{size};
 }
 
-constexpr std::uint64_t divided_up(std::uint64_t count, std::uint64_t by) {
-  return count / by + (count % by != 0 ? 1 : 0);
-}
-
 } // namespace
 
 discard_set::discard_set(sectors cache_block_size, sectors origin_size)

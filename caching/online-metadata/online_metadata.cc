@@ -14,10 +14,6 @@ namespace {
 // Nodes that are not the root are a third full at least.
 constexpr std::uint64_t min_node_entries = btree_max_entries(sizeof(le64)) / 3;
 
-constexpr std::uint64_t divided_up(std::uint64_t count, std::uint64_t by) {
-  return count / by + (count % by != 0 ? 1 : 0);
-}
-
 // Upper bounds of the tree of an array of `nr_entries` blocks.
 struct tree_size {
   explicit tree_size(std::uint64_t nr_entries) : entries{nr_entries} {

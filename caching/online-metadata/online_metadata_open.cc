@@ -8,7 +8,6 @@
 
 #include "caching/metadata/metadata_reader.h"
 #include "caching/online-metadata/online_metadata.h"
-#include "persistent-data/space_map_check.h"
 
 namespace dmcache {
 namespace {
@@ -132,7 +131,7 @@ result<online_metadata::contents> online_metadata::opening::format() {
   block_.version = options_.format_version;
   block_.data_block_size = static_cast<std::uint32_t>(options_.block_size.value());
   block_.metadata_block_size = metadata_block_size / sector_size;
-  auto transactions = transaction_manager::create(on_, 0);
+  auto transactions = transaction_manager::create(on_);
   if (!transactions) {
     return std::unexpected{transactions.error()};
   }
@@ -155,7 +154,7 @@ result<online_metadata::contents> online_metadata::opening::open() {
   if (done && options_.read_only) {
     metadata_.reset(new online_metadata{block_, nullptr, *table_});
   } else if (done) {
-    auto transactions = begin_changes(on_, block_, 0);
+    auto transactions = begin_changes(on_, block_);
     done = transactions ? begin(std::move(*transactions)) : std::unexpected{transactions.error()};
   }
   if (!done) {
@@ -216,9 +215,7 @@ result<> online_metadata::opening::read() {
   block_usage usage{on_.size()};
   progress quiet{true};
   const walk_context context{on_, usage, found, quiet};
-  usage.claim(superblock_location, structure::superblock);
-  read_metadata(context, block_, {}, *this);
-  check_space_map(context, block_.space_map);
+  read_metadata(context, block_, {.space_map = true}, *this);
   if (auto checked = check_damage(found, usage); !checked) {
     return checked;
   }

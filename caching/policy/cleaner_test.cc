@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include "base/testing/matchers.h"
+
 namespace dmcache {
 namespace {
 
@@ -45,8 +47,8 @@ TEST(cleaner, keeps_hints_for_the_policy_that_comes_after_it) {
 
 TEST(cleaner, has_no_settings) {
   cleaner policy{geometry};
-  EXPECT_EQ(policy.set("a", "1").error().message,
-            "policy cleaner has no setting 'a': it takes none");
+  EXPECT_THAT(policy.set("a", "1"),
+              fails_with(failure::usage, "policy cleaner has no setting 'a': it takes none"));
 }
 
 } // namespace

@@ -5,11 +5,13 @@
 #include <cstdint>
 #include <vector>
 
+#include "base/units.h"
+
 namespace dmcache {
 
 class hit_bits {
  public:
-  explicit hit_bits(std::uint64_t count) : words_((count + word_bits - 1) / word_bits) {}
+  explicit hit_bits(std::uint64_t count) : words_(divided_up(count, word_bits)) {}
 
   bool contains(std::uint32_t entry) const {
     return (words_[entry / word_bits] & bit_of(entry)) != 0;

@@ -13,7 +13,8 @@ constexpr std::uint32_t nr_top_levels = 8;
 constexpr std::uint32_t high_level = 48;
 constexpr std::array<std::uint32_t, 3> rise_by_quality{4, 2, 1};
 constexpr std::uint32_t no_entry = ~std::uint32_t{0};
-// Evening is called every second, and needs few moves then; a burst may be spread over some.
+// The levels are evened every second, which takes few moves as a rule; after a burst, the moves are
+// spread over some seconds.
 constexpr std::uint32_t max_moves = 65536;
 
 std::uint32_t entries_for(const policy_geometry &geometry) {
@@ -68,7 +69,8 @@ void hotspot_queue::forget(entry_number entry) {
   hit_.remove(entry);
 }
 
-// In an entry not used yet, or that of the oldest hotspot block of the lowest level.
+// Puts a hotspot block into an entry that isn't used yet, or into that of the oldest one of the
+// lowest level.
 hotspot_queue::entry_number hotspot_queue::add(std::uint64_t area) {
   entry_number entry = nr_used_;
   if (nr_used_ < nr_entries()) {

@@ -1,5 +1,5 @@
-// Which parts of the origin are missed often: as there is no room to remember that of every block,
-// it is remembered of hotspot blocks, areas of up to 16 cache blocks.
+// Which parts of the origin are missed often. There is no room to remember that for every block, so
+// it is remembered for hotspot blocks, areas of up to 16 cache blocks.
 #pragma once
 
 #include <cstdint>
@@ -17,14 +17,14 @@ namespace dmcache {
 // cache blocks: at most 25 bytes for every four of them, and 25 KiB for small caches.
 class hotspot_queue {
  public:
-  // How well the levels foretell what will be missed, by the misses of the last period.
+  // How well the levels foretold the misses of the last period.
   enum class quality : std::uint8_t { poor, fair, well };
 
   explicit hotspot_queue(const policy_geometry &geometry);
   hotspot_queue(const hotspot_queue &) = delete;
   hotspot_queue &operator=(const hotspot_queue &) = delete;
 
-  // A request missed the cache. Returns the level that the block's hotspot block has now.
+  // Notes that a request missed the cache. Returns the level that the hotspot block has now.
   std::uint32_t miss(origin_block block);
   // Hotspot blocks can rise again; how much is judged by the period that ends.
   void end_period();

@@ -81,7 +81,7 @@ multi_queue::aged_entry multi_queue::newest_of(std::uint32_t level) const {
   return found;
 }
 
-// Before which node of a level an entry of this age belongs: behind all that are as old.
+// The node of a level before which an entry of this age belongs: behind all that are as old.
 std::uint32_t multi_queue::place_for(aged_entry aged, std::uint32_t level) const {
   switch (aged.nr_newer_sentinels) {
   case 0:

@@ -18,9 +18,8 @@ class queue_node {
   std::uint32_t next() const { return static_cast<std::uint32_t>(next_); }
   std::uint32_t previous() const { return static_cast<std::uint32_t>(previous_); }
   std::uint32_t level() const { return static_cast<std::uint32_t>(level_); }
-  std::uint8_t state() const {
-    return static_cast<std::uint8_t>(state_);
-  } // means what its owner says
+  // What the state means is up to the node's owner.
+  std::uint8_t state() const { return static_cast<std::uint8_t>(state_); }
 
   void set_next(std::uint32_t node) { next_ = node & (nr_links - 1); }
   void set_previous(std::uint32_t node) { previous_ = node & (nr_links - 1); }
@@ -35,18 +34,19 @@ class queue_node {
 };
 static_assert(sizeof(queue_node) == 8);
 
-// Nodes, which their numbers link to rings. Each ring has one node, its head, that always stays.
+// Nodes that are linked to rings by their numbers. Each ring has one node, its head, that always
+// stays.
 class queue_nodes {
  public:
-  // Every node is a ring of its own.
+  // At first every node is a ring of its own.
   explicit queue_nodes(std::uint64_t count);
 
   queue_node &operator[](std::uint32_t node) { return nodes_[node]; }
   const queue_node &operator[](std::uint32_t node) const { return nodes_[node]; }
 
-  // `node` is alone.
+  // Requires that `node` is in no ring.
   void link_before(std::uint32_t position, std::uint32_t node);
-  // `node` is in no ring then, and its links mean nothing.
+  // Takes `node` out of its ring. Its links mean nothing then.
   void unlink(std::uint32_t node);
 
  private:
@@ -57,8 +57,8 @@ class queue_nodes {
 // older than both were there before the rotation before last. Entries that come to another level
 // because others rise or levels are evened keep their age.
 //
-// Keeps: an entry is in the ring of its node's level; sizes_ counts the entries of each level
-// without sentinels, and a bit in occupied_ says that there are any.
+// Invariants: an entry is in the ring of its node's level; sizes_ counts the entries of each level,
+// without sentinels, and a bit of occupied_ says whether there are any.
 class multi_queue {
  public:
   static constexpr std::uint32_t nr_levels = 64;
@@ -77,16 +77,17 @@ class multi_queue {
   std::uint32_t size() const { return size_; }
   std::uint32_t size_of(std::uint32_t level) const { return sizes_[level]; }
 
-  // As the newest of the level. `entry` is in no ring.
+  // Makes the entry, which must be in no ring, the newest of the level.
   void push(std::uint32_t entry, std::uint32_t level);
   void remove(std::uint32_t entry);
-  // As the newest of a level that is higher by `rise`, or the highest. If that is another one, its
-  // oldest entry comes down in exchange.
+  // Makes the entry the newest of the level that is higher by `rise`, or of the highest one. The
+  // oldest entry of that level comes down in exchange, unless it is the same level.
   void requeue(std::uint32_t entry, std::uint32_t rise);
 
-  // Of the lowest level that has entries, if that is below `end_level`.
+  // The oldest entry of the lowest level that has any, if that level is below `end_level`.
   std::optional<std::uint32_t> oldest(std::uint32_t end_level = nr_levels) const;
-  // Of the lowest level that has entries which were there before the rotation before last.
+  // The oldest entry of the lowest level that has any which were there before the rotation before
+  // last.
   std::optional<std::uint32_t> oldest_before_sentinels() const;
   void rotate_sentinels();
 
@@ -97,12 +98,12 @@ class multi_queue {
  private:
   struct aged_entry {
     std::uint32_t entry;
-    unsigned nr_newer_sentinels; // those behind it
+    unsigned nr_newer_sentinels; // how many sentinels stand behind it
   };
 
   std::uint32_t head(std::uint32_t level) const { return first_own_ + level; }
-  std::uint32_t sentinel(std::uint32_t level, std::uint32_t which) const {
-    return first_own_ + nr_levels * (1 + which) + level;
+  std::uint32_t sentinel(std::uint32_t level, std::uint32_t number) const {
+    return first_own_ + nr_levels * (1 + number) + level;
   }
   bool is_sentinel(std::uint32_t node) const { return node >= first_own_ + nr_levels; }
   std::uint64_t occupied_from(std::uint32_t level) const {

@@ -12,8 +12,8 @@ namespace {
 constexpr std::uint32_t highest_level = multi_queue::nr_levels - 1;
 constexpr std::uint64_t sentinel_seconds = 10;
 constexpr std::uint64_t hit_seconds = 60;
-// In a large cache that has just been filled almost every block has to move; requests would wait
-// for that if it were done at once.
+// Almost every block of a large cache that has just been filled has to move, and requests would
+// wait for that if it were done at once.
 constexpr std::uint32_t max_moves = 65536;
 
 // Blocks of which nothing is known must not all be the first, or the last, to go.

@@ -1,9 +1,9 @@
 // What smq and cleaner have in common: the state of every cache block, and the order in which those
 // in use would be given up, or written back. A block's hint is its level in that order.
 //
-// Keeps: a node's state says in which ring the block stands. Of a block that stands in none,
-// because it is being promoted, demoted or written back, `next` says which, and `previous` whether
-// it is dirty.
+// Invariants: a node's state says in which ring its block stands. If it stands in none, because it
+// is being promoted, demoted or written back, the node's `next` says which of these is happening,
+// and `previous` whether the block is dirty.
 #pragma once
 
 #include <cstdint>
@@ -18,7 +18,7 @@ namespace dmcache {
 
 class multi_queue_policy : public policy {
  public:
-  // A node has room for links to so many and the rings' own.
+  // A node has room for links to so many, besides the rings' own nodes.
   static constexpr std::uint64_t max_cache_blocks =
       queue_node::nr_links - 1 - std::uint64_t{2} * multi_queue::nr_own_nodes;
 
@@ -45,12 +45,12 @@ class multi_queue_policy : public policy {
   std::uint64_t nr_cache_blocks() const { return nr_cache_blocks_; }
   std::uint64_t nr_being_demoted() const { return nr_being_demoted_; }
 
-  // The one that has been free for the longest time, if any is.
+  // Reserves the block that has been free for the longest time, if any is free.
   std::optional<cache_block> reserve();
-  // The oldest clean block of the lower half of the levels, if there is one.
+  // Takes out the oldest clean block of the lower half of the levels, if there is one.
   std::optional<background_work> demote_oldest();
-  // Of the dirty blocks the oldest one of the lowest level, if there is one. Unless `however_new`,
-  // those that became dirty, or were hit, a short time ago are left alone.
+  // Takes out the oldest dirty block of the lowest level, if there is one. Blocks that became
+  // dirty, or were hit, a short time ago are left alone unless `however_new`.
   std::optional<background_work> write_back_oldest(bool however_new);
 
  private:

@@ -1,4 +1,4 @@
-// Time as a policy knows it: what tick() says.
+// Time as a policy knows it: by what tick() says.
 #pragma once
 
 #include <cstdint>
@@ -6,7 +6,8 @@
 
 namespace dmcache {
 
-// The first one begins at the first time that is told, the next when it is told that one is over.
+// Periods of the same length that follow one another. The first begins when is_over() is first
+// called, and each of the others when is_over() says that the one before is over.
 class period {
  public:
   explicit period(std::uint64_t seconds) : length_{seconds} {}

@@ -8,7 +8,7 @@
 namespace dmcache {
 namespace {
 
-// Of the policy mq, which smq has replaced under that name as well.
+// The tunables of the policy mq, which smq has replaced under that name as well.
 constexpr std::array<std::string_view, 5> mq_tunables{
     "random_threshold", "sequential_threshold", "discard_promote_adjustment",
     "read_promote_adjustment", "write_promote_adjustment"};

@@ -22,7 +22,7 @@ namespace dmcache {
 
 // How a block could be promoted at the moment.
 enum class promotion : std::uint8_t {
-  none,         // not at all: it isn't allowed, or already under way
+  none,         // not at all: it isn't allowed, or is under way already
   by_copy,      // by reading it from the origin
   without_copy, // a write covers it, or it is discarded: nothing has to be read
 };
@@ -50,12 +50,12 @@ class policy {
   policy &operator=(const policy &) = delete;
   virtual ~policy() = default;
 
-  // As the superblock and the status line say it.
+  // The name and the version that the superblock and the status line say.
   virtual std::string_view name() const = 0;
   virtual std::array<std::uint32_t, 3> version() const = 0;
 
-  // A free cache block is used from now on: it was so when the cache was opened. `hint` is what
-  // hint() said when the cache was shut down, if that can be trusted.
+  // Marks a free cache block as used, as it was when the cache was opened. `hint` is what hint()
+  // said when the cache was shut down, if that can be trusted.
   virtual void load(cache_block block, origin_block of, bool is_dirty,
                     std::optional<std::uint32_t> hint) = 0;
 
@@ -68,15 +68,15 @@ class policy {
   // A promotion ended: the cache block is used and clean, or, if it failed, free again.
   virtual void promoted(cache_block block, bool is_done) = 0;
 
-  // A used block has become dirty or clean. Telling it what it is already is allowed.
+  // A used block has become dirty or clean; it may have been so already.
   virtual void mark_dirty(cache_block block) = 0;
   virtual void mark_clean(cache_block block) = 0;
 
-  // What should be done next, if anything; each block is named once until completed() is called for
-  // it. `is_idle`: nobody is waiting for the cache.
+  // What should be done next, if anything. A block is not named again before completed() is called
+  // for it. `is_idle` says that nobody is waiting for the cache.
   virtual std::optional<background_work> next_work(bool is_idle) = 0;
-  // What next_work() asked for ended. A block that was demoted is free, one that was written back
-  // is clean; if not done, it is as it was.
+  // What next_work() asked for has ended. If it is done, a block that was demoted is free, and one
+  // that was written back is clean; if not, the block is as it was.
   virtual void completed(const background_work &work, bool is_done) = 0;
   // The used block lost its mapping and is free, whatever next_work() asked for: completed() will
   // not be called for that any more.
@@ -85,19 +85,19 @@ class policy {
   // Time has come this far. Called at least once a second while the cache is in use.
   virtual void tick(std::uint64_t seconds) = 0;
 
-  // Of a used block, for load().
+  // The hint of a used block, for load().
   virtual std::uint32_t hint(cache_block block) const = 0;
 
-  // A tunable. Fails with failure::usage and a text for the user.
+  // Sets a tunable. Fails with failure::usage and a text for the user.
   virtual result<> set(std::string_view key, std::string_view value) = 0;
-  // For the status line.
+  // The tunables, for the status line.
   virtual std::vector<setting> settings() const = 0;
 
   virtual std::uint64_t nr_free() const = 0;
 };
 
-// The policy of this name ("smq", "cleaner", or the aliases "mq" and "default" for smq), all cache
-// blocks free. Fails with failure::usage, naming those that there are.
+// Makes the policy of this name: "smq", "cleaner", or "mq" and "default", which stand for smq. All
+// cache blocks are free. Fails with failure::usage and the names that there are.
 result<std::unique_ptr<policy>> make_policy(std::string_view name, const policy_geometry &geometry);
 
 } // namespace dmcache

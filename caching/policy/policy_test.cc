@@ -12,6 +12,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "base/testing/matchers.h"
+
 namespace dmcache {
 namespace {
 
@@ -33,36 +35,36 @@ TEST(policy, has_the_name_and_version_that_the_kernel_writes) {
 
 TEST(policy, of_an_unknown_name_is_refused) {
   const auto made = make_policy("lru", small);
-  ASSERT_FALSE(made);
-  EXPECT_EQ(made.error().kind, failure::usage);
-  EXPECT_EQ(made.error().message, "there is no policy 'lru': give smq, mq, default or cleaner");
+  EXPECT_THAT(made, fails_with(failure::usage,
+                               "there is no policy 'lru': give smq, mq, default or cleaner"));
 }
 
 TEST(policy, of_more_cache_blocks_than_it_can_have_is_refused) {
   const auto made = make_policy("smq", {std::uint64_t{1} << 28, 1 << 30, sectors{128}});
-  ASSERT_FALSE(made);
-  EXPECT_EQ(made.error().kind, failure::usage);
-  EXPECT_EQ(made.error().message, "268435456 cache blocks are more than the 268435071 that a "
-                                  "policy can have: make the blocks larger");
+  EXPECT_THAT(made, fails_with(failure::usage,
+                               "268435456 cache blocks are more than the 268435071 that a "
+                               "policy can have: make the blocks larger"));
 }
 
 TEST(policy, mq_takes_and_ignores_its_old_settings) {
   const std::unique_ptr<policy> mq = make_policy("mq", small).value();
   for (const char *key : {"random_threshold", "sequential_threshold", "discard_promote_adjustment",
                           "read_promote_adjustment", "write_promote_adjustment"}) {
-    EXPECT_TRUE(mq->set(key, "512")) << key;
-    EXPECT_EQ(mq->set(key, "many").error().message, fmt::format("'many' is no number for {}", key));
-    EXPECT_EQ(mq->set(key, "5x").error().kind, failure::usage);
+    EXPECT_THAT(mq->set(key, "512"), succeeds()) << key;
+    EXPECT_THAT(mq->set(key, "many"),
+                fails_with(failure::usage, fmt::format("'many' is no number for {}", key)));
+    EXPECT_THAT(mq->set(key, "5x"), fails_with(failure::usage));
   }
   EXPECT_THAT(mq->settings(),
               ElementsAre(Pair("random_threshold", "0"), Pair("sequential_threshold", "0"),
                           Pair("discard_promote_adjustment", "0"),
                           Pair("read_promote_adjustment", "0"),
                           Pair("write_promote_adjustment", "0")));
-  EXPECT_EQ(mq->set("migration_threshold", "1").error().message,
-            "policy mq has no setting 'migration_threshold': it takes, and ignores, "
-            "random_threshold, sequential_threshold, discard_promote_adjustment, "
-            "read_promote_adjustment, write_promote_adjustment");
+  EXPECT_THAT(mq->set("migration_threshold", "1"),
+              fails_with(failure::usage,
+                         "policy mq has no setting 'migration_threshold': it takes, and ignores, "
+                         "random_threshold, sequential_threshold, discard_promote_adjustment, "
+                         "read_promote_adjustment, write_promote_adjustment"));
 }
 
 // A caller that keeps to the rules of policy.h in any order, and knows what every block's state is.
@@ -175,9 +177,9 @@ class random_caller {
     if (works_.empty()) {
       return;
     }
-    const std::size_t which = below(works_.size());
-    const background_work work = works_[which];
-    works_.erase(works_.begin() + static_cast<std::ptrdiff_t>(which));
+    const std::size_t at = below(works_.size());
+    const background_work work = works_[at];
+    works_.erase(works_.begin() + static_cast<std::ptrdiff_t>(at));
     state &now = states_[work.block.value()];
     const bool is_done = below(4) != 0 && (work.what == kind::write_back || now == state::clean);
     if (is_done) {

@@ -2,22 +2,17 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
+
+#include "base/whole_number.h"
 
 namespace dmcache {
 namespace {
 
 constexpr std::uint64_t hotspot_seconds = 1;
 constexpr std::uint64_t free_target_percent = 25;
-
-bool is_number(std::string_view text) {
-  std::uint64_t value = 0;
-  const auto [end, failed] = std::from_chars(text.data(), text.data() + text.size(), value);
-  return failed == std::errc{} && end == text.data() + text.size();
-}
 
 } // namespace
 
@@ -89,7 +84,7 @@ result<> smq::set(std::string_view key, std::string_view value) {
                 fmt::format("policy {} has no setting '{}': it takes, and ignores, {}", name_, key,
                             fmt::join(tunables_, ", ")));
   }
-  if (!is_number(value)) {
+  if (!whole_number<std::uint64_t>(value)) {
     return fail(failure::usage, fmt::format("'{}' is no number for {}", value, key));
   }
   return {};

@@ -15,8 +15,8 @@ namespace dmcache {
 
 class smq final : public multi_queue_policy {
  public:
-  // `tunables` are taken and ignored, if their values are numbers: those of a policy whose name smq
-  // answers to.
+  // `tunables` are those of the policy whose name smq answers to: they are accepted, if their
+  // values are numbers, and ignored.
   smq(std::string_view name, std::span<const std::string_view> tunables,
       const policy_geometry &geometry);
 
@@ -36,7 +36,8 @@ class smq final : public multi_queue_policy {
   std::span<const std::string_view> tunables_;
   hotspot_queue hotspots_;
   period hotspot_period_;
-  bool needs_room_ = false; // a promotion found none, and not enough is free or being freed yet
+  // A promotion found no free block, and not enough are free, or being freed, yet.
+  bool needs_room_ = false;
 };
 
 } // namespace dmcache

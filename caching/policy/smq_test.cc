@@ -10,6 +10,8 @@
 
 #include <gtest/gtest.h>
 
+#include "base/testing/matchers.h"
+
 namespace dmcache {
 namespace {
 
@@ -52,10 +54,10 @@ class smq_test : public testing::Test {
     }
   }
   // What is asked for, as far as it goes.
-  std::vector<std::uint64_t> ask(kind what, bool is_idle = false) {
+  std::vector<std::uint64_t> ask(kind wanted, bool is_idle = false) {
     std::vector<std::uint64_t> blocks;
     while (const std::optional<background_work> work = policy_->next_work(is_idle)) {
-      EXPECT_EQ(work->what, what);
+      EXPECT_EQ(work->what, wanted);
       blocks.push_back(work->block.value());
     }
     return blocks;
@@ -421,9 +423,8 @@ TEST_F(smq_test, every_minute_the_levels_are_evened) {
 TEST_F(smq_test, has_no_settings) {
   EXPECT_EQ(policy_->settings().size(), 0);
   const result<> set = policy_->set("random_threshold", "4");
-  ASSERT_FALSE(set);
-  EXPECT_EQ(set.error().kind, failure::usage);
-  EXPECT_EQ(set.error().message, "policy smq has no setting 'random_threshold': it takes none");
+  EXPECT_THAT(set, fails_with(failure::usage,
+                              "policy smq has no setting 'random_threshold': it takes none"));
 }
 
 using smq_death_test = smq_test;

@@ -164,7 +164,7 @@ history::event history::random_event() {
 // Mostly within a few blocks, so that they are hit; small, or whole blocks, or across some.
 sector_range history::random_range(std::uint64_t longest) {
   const std::uint64_t size = in_.nr_origin_sectors();
-  const std::uint64_t nr_blocks = (size + block_size_ - 1) / block_size_;
+  const std::uint64_t nr_blocks = divided_up(size, block_size_);
   const std::uint64_t block = chance_.one_in(5)
                                   ? chance_.below(nr_blocks)
                                   : chance_.below(std::min(nr_hot_blocks_, nr_blocks));

@@ -5,24 +5,12 @@
 
 #include <fmt/format.h>
 
+#include "base/lent_device.h"
 #include "caching/tools/check.h"
 #include "persistent-data/walk_context.h"
 
 namespace dmcache {
 namespace {
-
-// Lends a device to who wants to own one.
-class lent_device final : public device {
- public:
-  explicit lent_device(device &lent) : lent_{lent} {}
-  bytes size() const override { return lent_.size(); }
-  void submit(std::span<const io_request> requests) override { lent_.submit(requests); }
-  void wait() override { lent_.wait(); }
-  std::error_code flush() override { return lent_.flush(); }
-
- private:
-  device &lent_;
-};
 
 class media_reader final : public metadata_visitor {
  public:

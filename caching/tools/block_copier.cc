@@ -8,7 +8,6 @@ namespace dmcache {
 void block_copier::job::start(device &fast, std::vector<piece> pieces) {
   pieces_ = std::move(pieces);
   failed_ = false;
-  writing_ = false;
   std::vector<io_request> reads;
   std::size_t at = 0;
   std::uint64_t end = 0; // on the fast device, of the last read
@@ -28,7 +27,6 @@ void block_copier::job::start(device &fast, std::vector<piece> pieces) {
 }
 
 void block_copier::job::start_write(device &origin) {
-  writing_ = true;
   in_flight_ = 1;
   const io_request write{io_request::operation::write, bytes{pieces_.front().origin},
                          buffer_.span().first(length()), this, 0};

@@ -28,8 +28,8 @@ class block_copier {
   block_copier(device &origin, device &fast, const copy_geometry &geometry,
                std::uint64_t buffer_size, std::uint64_t nr_retries);
 
-  // Copies all of these, which must ascend by origin block. Returns those that failed, even partly,
-  // in order of cache blocks. The origin is not flushed.
+  // Copies all of these, which must ascend by origin block, without flushing the origin. Returns
+  // those that could not be copied, or not wholly, in order of cache blocks.
   std::vector<cache_block> copy(std::span<const cache_contents::location> blocks,
                                 progress &watcher);
 
@@ -56,14 +56,12 @@ class block_copier {
     std::uint64_t length() const;
     bool is_idle() const { return in_flight_ == 0; }
     bool has_failed() const { return failed_; }
-    bool is_written() const { return writing_; }
 
    private:
     aligned_buffer buffer_{chunk_size};
     std::vector<piece> pieces_;
     std::size_t in_flight_ = 0;
     bool failed_ = false;
-    bool writing_ = false;
   };
 
   std::vector<piece> next_pieces();

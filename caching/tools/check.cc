@@ -5,7 +5,6 @@
 #include "caching/metadata/metadata_reader.h"
 #include "caching/tools/damage_report.h"
 #include "persistent-data/builder.h"
-#include "persistent-data/space_map_check.h"
 
 namespace dmcache {
 namespace {
@@ -25,17 +24,12 @@ class counter final : public metadata_visitor {
 
 void check_structures(const check_options &options, const metadata_device &metadata,
                       const walk_context &context, counter &totals) {
-  const superblock &block = metadata.block;
-  context.usage.claim(superblock_location, structure::superblock);
-  read_metadata(context, block,
+  read_metadata(context, metadata.block,
                 {.mappings = !options.skip_mappings,
                  .hints = !options.skip_hints,
-                 .discards = !options.skip_discards},
+                 .discards = !options.skip_discards,
+                 .space_map = true},
                 totals);
-  if (options.skip_mappings || options.skip_hints || options.skip_discards) {
-    context.usage.forget_completeness();
-  }
-  check_space_map(context, block.space_map);
 }
 
 void tell_state(const check_options &options, const superblock &block, const counter &totals,

@@ -18,8 +18,8 @@ struct check_options {
   bool mend = false;
 };
 
-// Tells all damage, what it means, and a summary. Writes only what `mend` says. Returns the exit
-// code.
+// Tells all damage, what it means, and a summary. Writes nothing unless it is to mend. Returns the
+// exit code.
 int check(const metadata_device &metadata, const check_options &options, report &to);
 
 } // namespace dmcache

@@ -33,27 +33,27 @@ std::string loss(structure in, key_range keys) {
 
 } // namespace
 
-void damage_report::found(const damage &what) {
+void damage_report::found(const damage &finding) {
   ++nr_found_;
-  nr_fatal_ += what.fatal ? 1 : 0;
-  has_io_error_ = has_io_error_ || what.io_error;
-  tally &mine = tallies_.at(static_cast<std::size_t>(what.in));
+  nr_fatal_ += finding.fatal ? 1 : 0;
+  has_io_error_ = has_io_error_ || finding.io_error;
+  tally &mine = tallies_.at(static_cast<std::size_t>(finding.in));
   mine.found = true;
-  mine.fatal = mine.fatal || what.fatal;
-  std::string text = describe(what);
-  if (what.lost && what.lost->begin < what.lost->end) {
-    mine.lost += what.lost->end - what.lost->begin;
-    text += loss(what.in, *what.lost);
-    if (what.in == structure::mappings) {
-      lost_mappings_.push_back(*what.lost);
+  mine.fatal = mine.fatal || finding.fatal;
+  std::string text = describe(finding);
+  if (finding.lost && finding.lost->begin < finding.lost->end) {
+    mine.lost += finding.lost->end - finding.lost->begin;
+    text += loss(finding.in, *finding.lost);
+    if (finding.in == structure::mappings) {
+      lost_mappings_.push_back(*finding.lost);
     }
   }
   to_.problem(text);
 }
 
-bool damage_report::is_confined_to(structure which) const {
+bool damage_report::is_confined_to(structure part) const {
   for (std::size_t i = 0; i < tallies_.size(); ++i) {
-    if (tallies_.at(i).found && static_cast<structure>(i) != which) {
+    if (tallies_.at(i).found && static_cast<structure>(i) != part) {
       return false;
     }
   }
@@ -82,8 +82,8 @@ void damage_report::explain() {
   }
 }
 
-std::string damage_report::meaning(structure which, const tally &of) const {
-  switch (which) {
+std::string damage_report::meaning(structure part, const tally &of) const {
+  switch (part) {
   case structure::superblock:
     return "the superblock can't be relied on: don't activate this cache";
   case structure::mappings:

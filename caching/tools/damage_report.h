@@ -16,19 +16,19 @@ class damage_report final : public damage_sink {
   // `to` must outlive this.
   explicit damage_report(report &to) : to_{to} {}
 
-  void found(const damage &what) override;
+  void found(const damage &finding) override;
 
   std::uint64_t nr_found() const { return nr_found_; }
   std::uint64_t nr_fatal() const { return nr_fatal_; }
-  // If anything is damaged, it is this, and no data are at stake.
-  bool is_confined_to(structure which) const;
-  // The device failed to read, rather than its contents being wrong.
+  // Is nothing damaged but this, and no data at stake?
+  bool is_confined_to(structure part) const;
+  // Did the device fail, rather than its contents being wrong?
   bool has_io_error() const { return has_io_error_; }
 
-  // Cache blocks whose mappings are lost; ascending, not touching each other.
+  // The cache blocks whose mappings are lost, as ranges that ascend and don't touch each other.
   std::vector<key_range> lost_mappings() const;
 
-  // For each structure that is damaged, what that means for the user's data.
+  // Tells the user, for each structure that is damaged, what that means for his data.
   void explain();
 
  private:
@@ -40,7 +40,7 @@ class damage_report final : public damage_sink {
     std::uint64_t lost = 0; // entries
   };
 
-  std::string meaning(structure which, const tally &of) const;
+  std::string meaning(structure part, const tally &of) const;
 
   report &to_;
   std::array<tally, nr_structures> tallies_{};

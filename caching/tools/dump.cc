@@ -13,13 +13,6 @@
 namespace dmcache {
 namespace {
 
-// For the second pass over metadata whose damage was told in the first.
-class silent_sink final : public damage_sink {
- public:
-  void found(const damage & /*what*/) override { ++nr_found; }
-  std::uint64_t nr_found = 0;
-};
-
 // Writes what it visits. A mapping that more than one cache block claims is left out.
 class dumper final : public metadata_visitor {
  public:
@@ -75,7 +68,7 @@ class dumper final : public metadata_visitor {
  private:
   static constexpr std::uint64_t word_bits = 64;
 
-  // Grows with the mappings that are really there, not with what the superblock says.
+  // The bits grow with the mappings that are really there, not with what the superblock says.
   void mark_mapped(cache_block block) {
     const std::size_t word = block.value() / word_bits;
     if (word >= mapped_.size()) {
@@ -137,7 +130,7 @@ class dump_run {
     return mend_superblock();
   }
 
-  // What is beyond belief in the superblock must not get into a document that is believed.
+  // What can't be believed of the superblock must not get into the document, which will be.
   result<> mend_superblock() {
     if (!is_legal_data_block_size(metadata_.block.data_block_size)) {
       return fail(failure::failed, "without a block size nothing can be dumped");
@@ -149,23 +142,22 @@ class dump_run {
   std::optional<origin_block_set> read(damage_sink &sink, metadata_visitor &visitor) {
     // Hints and discards are not to be trusted without a clean shutdown.
     const bool trusted = metadata_.block.is_clean() || options_.as_stored;
-    const reading what{.meaning = options_.as_stored ? dirty_meaning::as_stored
-                                                     : dirty_meaning::true_state,
-                       .hints = trusted && metadata_.block.policy_hint_size != 0,
-                       .discards = trusted};
+    const reading wanted{.meaning = options_.as_stored ? dirty_meaning::as_stored
+                                                       : dirty_meaning::true_state,
+                         .hints = trusted && metadata_.block.policy_hint_size != 0,
+                         .discards = trusted};
     block_usage usage{metadata_.from->size()};
-    usage.claim(superblock_location, structure::superblock);
-    return read_metadata({*metadata_.from, usage, sink, to_.watcher()}, metadata_.block, what,
+    return read_metadata({*metadata_.from, usage, sink, to_.watcher()}, metadata_.block, wanted,
                          visitor);
   }
 
   result<> write(output_file &output) {
     xml_writer out{output};
     dumper visitor{out, metadata_.block, ambiguous_};
-    silent_sink sink;
+    damage_counter again; // what is damaged was told in the first pass
     visitor.begin();
-    read(sink, visitor);
-    if (sink.nr_found > nr_damaged_) {
+    read(again, visitor);
+    if (again.nr_found() > nr_damaged_) {
       return fail(failure::environment, "the metadata changed, or its device failed, while it was "
                                         "being dumped");
     }

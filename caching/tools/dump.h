@@ -14,11 +14,11 @@ struct dump_options {
   bool as_stored = false;
 };
 
-// Opens the output of a dump; asked for only once it is known that there will be one.
+// Opens the output of a dump. It is called only once it is known that there will be one.
 using open_output = std::function<result<output_file>()>;
 
-// Without `repair` nothing is written of metadata that is damaged in what a dump says. With it,
-// what can be read is, and what can't is told to `to`.
+// Without `repair`, nothing is written if anything is damaged that a dump says. With it, what can
+// be read is written, and what can't be is told to `to`.
 result<> dump(metadata_device metadata, const dump_options &options, const open_output &open,
               report &to);
 

@@ -15,15 +15,15 @@ struct metadata_device {
   superblock block; // as read_superblock() believes it
 };
 
-// The metadata on `from`.
+// Reads the superblock of the metadata on `from`.
 result<metadata_device> read_metadata_device(std::unique_ptr<device> from);
 
-// Opens `path`; says so if it holds an XML document instead.
+// Opens `path`. Fails, and says so, if it holds an XML document instead.
 result<std::unique_ptr<device>> open_metadata_device(const std::string &path,
                                                      access mode = access::read_only);
 
-// Opens `path` and reads its superblock; says so if it is rather an XML document, or
-// too small for metadata.
+// Opens `path` and reads its superblock. Fails, and says so, if it holds an XML document instead,
+// or is too small for metadata.
 result<metadata_device> open_metadata(const std::string &path, access mode = access::read_only);
 
 } // namespace dmcache

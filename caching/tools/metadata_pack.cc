@@ -18,7 +18,6 @@
 #include "base/crc32c.h"
 #include "caching/metadata/metadata_reader.h"
 #include "persistent-data/block_stream.h"
-#include "persistent-data/space_map_check.h"
 
 namespace dmcache {
 namespace {
@@ -31,18 +30,13 @@ template <typename Object> std::span<const std::byte> bytes_of(const Object &obj
   return std::as_bytes(std::span{&object, 1});
 }
 
-// Which blocks are in use, whatever state the metadata are in; damage is of no interest here.
+// Which blocks are in use, whatever state the metadata are in.
 std::vector<metadata_block> used_blocks(device &from, const superblock &block, report &to) {
-  class ignored_damage final : public damage_sink {
-   public:
-    void found(const damage & /*what*/) override {}
-  } sink;
+  damage_counter ignored;
   block_usage usage{from.size()};
-  const walk_context context{from, usage, sink, to.watcher()};
-  usage.claim(superblock_location, structure::superblock);
+  const walk_context context{from, usage, ignored, to.watcher()};
   metadata_visitor nobody;
-  read_metadata(context, block, {}, nobody);
-  check_space_map(context, block.space_map);
+  read_metadata(context, block, {.space_map = true}, nobody);
   std::vector<metadata_block> used;
   for (std::uint64_t each = 0; each < usage.nr_blocks(); ++each) {
     if (usage.is_used(each)) {
@@ -161,8 +155,8 @@ class pack_writer {
   boost::asio::thread_pool workers_;
 };
 
-std::unexpected<error> broken(std::string_view what) {
-  return fail(failure::failed, fmt::format("this is no whole pack of metadata: {}", what));
+std::unexpected<error> broken(std::string_view fault) {
+  return fail(failure::failed, fmt::format("this is no whole pack of metadata: {}", fault));
 }
 
 // Reads a pack and verifies all of it on the way.
@@ -278,7 +272,7 @@ class pack_reader {
   raw_bytes payload_;
 };
 
-// Hands each block of a pack to `take`; how many blocks its device had.
+// Hands each block of a pack to `take`, and returns how many blocks its device had.
 template <typename Take> result<std::uint64_t> read_pack(const open_text &open, Take take) {
   auto text = open();
   if (!text) {

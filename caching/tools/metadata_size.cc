@@ -37,7 +37,7 @@ result<std::uint64_t> count_cache_blocks(bytes device_size, bytes block_size) {
   if (device_size < block_size) {
     return fail(failure::usage, "the device is smaller than one block");
   }
-  return device_size.value() / size + (device_size.value() % size != 0 ? 1 : 0);
+  return divided_up(device_size.value(), size);
 }
 
 } // namespace dmcache

@@ -8,8 +8,6 @@
 
 namespace dmcache {
 
-inline constexpr std::uint32_t default_hint_width = 4; // bytes
-
 // Room for mappings, hints and transactions, as thin-provisioning-tools has always estimated it; at
 // most what the format can use.
 sectors estimate_metadata_size(std::uint64_t nr_cache_blocks, std::uint32_t hint_width);

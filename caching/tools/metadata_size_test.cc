@@ -4,6 +4,8 @@
 
 #include <gtest/gtest.h>
 
+#include "base/testing/matchers.h"
+
 namespace dmcache {
 namespace {
 
@@ -25,10 +27,10 @@ TEST(metadata_size, counts_a_last_partial_block) {
 TEST(metadata_size, refuses_block_sizes_that_the_kernel_refuses) {
   const bytes device{std::uint64_t{1} << 40};
   for (const std::uint64_t size : {0UL, 512UL, 32768UL - 512, 98304UL + 1, (1UL << 30) + 32768}) {
-    EXPECT_EQ(count_cache_blocks(device, bytes{size}).error().kind, failure::usage) << size;
+    EXPECT_THAT(count_cache_blocks(device, bytes{size}), fails_with(failure::usage)) << size;
   }
-  EXPECT_TRUE(count_cache_blocks(device, bytes{98304}).has_value());
-  EXPECT_TRUE(count_cache_blocks(device, bytes{1UL << 30}).has_value());
+  EXPECT_THAT(count_cache_blocks(device, bytes{98304}), succeeds());
+  EXPECT_THAT(count_cache_blocks(device, bytes{1UL << 30}), succeeds());
 }
 
 } // namespace

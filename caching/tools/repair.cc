@@ -18,7 +18,7 @@ namespace {
 
 constexpr std::uint64_t per_part = array_max_entries(sizeof(le64));
 
-// Can block 0 not even be read, or is it something else than a superblock?
+// Is block 0 unreadable, or something other than a superblock?
 bool is_lost(device &from) {
   block_stream first{from, 1, [](std::size_t) { return superblock_location; }};
   const auto block = first.next();
@@ -27,35 +27,37 @@ bool is_lost(device &from) {
 
 result<> agree(const cache_facts &known, const superblock &block) {
   const auto differ = [](const auto &fact, const auto &found) { return fact && *fact != found; };
-  std::string what;
+  std::string difference;
   if (differ(known.data_block_size, block.data_block_size)) {
-    what = fmt::format("a block size of {} sectors", std::uint32_t{block.data_block_size});
+    difference = fmt::format("a block size of {} sectors", std::uint32_t{block.data_block_size});
   } else if (differ(known.cache_blocks, block.cache_blocks)) {
-    what = fmt::format("{} cache blocks", std::uint32_t{block.cache_blocks});
+    difference = fmt::format("{} cache blocks", std::uint32_t{block.cache_blocks});
   } else if (differ(known.version, block.version)) {
-    what = fmt::format("metadata version {}", std::uint32_t{block.version});
+    difference = fmt::format("metadata version {}", std::uint32_t{block.version});
   } else if (differ(known.policy, block.policy())) {
-    what = fmt::format("policy '{}'", block.policy());
+    difference = fmt::format("policy '{}'", block.policy());
   }
-  return what.empty() ? result<>{}
-                      : fail(failure::failed, fmt::format("the superblock is sound, and says {}: "
-                                                          "what was given contradicts it",
-                                                          what));
+  return difference.empty()
+             ? result<>{}
+             : fail(failure::failed, fmt::format("the superblock is sound, and says {}: "
+                                                 "what was given contradicts it",
+                                                 difference));
 }
 
-// Passes damage on. What was found in a mended tree was so in the original one.
+// Passes damage on. Damage below a tree that was mended is reported at the root of the original
+// one, as the mended one is in memory only.
 class mended_tree_sink final : public damage_sink {
  public:
   mended_tree_sink(damage_sink &to, metadata_block original) : to_{to}, original_{original} {}
 
-  // Of `size` blocks from `begin` on.
+  // The mended tree stands in `size` blocks from `begin` on.
   void mended(metadata_block begin, std::uint64_t size) {
     begin_ = begin;
     end_ = begin + size;
   }
 
-  void found(const damage &what) override {
-    damage told = what;
+  void found(const damage &finding) override {
+    damage told = finding;
     if (told.block >= begin_ && told.block < end_) {
       told.block = original_;
       told.path.clear();
@@ -70,7 +72,7 @@ class mended_tree_sink final : public damage_sink {
   metadata_block end_;
 };
 
-// A reading of damaged metadata, and what becomes of it.
+// Reads damaged metadata, and writes what can be read.
 class repair_work {
  public:
   repair_work(device &from, const cache_facts &known, bool use_stale, report &to)
@@ -147,7 +149,7 @@ class repair_work {
     to_.problem(
         fmt::format("took the mapping tree at block {}, which maps {} of {} cache blocks: {}",
                     best.root, best.nr_mapped, *known_.cache_blocks, choice->reason));
-    // Version 1 has all it says in one tree.
+    // Version 1 has mappings and dirty flags in one tree, so that nothing else is needed.
     input_ = superblock_of_tree(best.root, *known_.cache_blocks, 1);
     input_.data_block_size = *known_.data_block_size;
     output_ = input_;
@@ -167,7 +169,6 @@ class repair_work {
     }
     device &from = patched ? static_cast<device &>(*patched) : from_;
     block_usage usage{from.size()};
-    usage.claim(superblock_location, structure::superblock);
     const auto ambiguous = read_metadata(
         {from, usage, sink, to_.watcher()}, input_,
         {.hints = trusted && output_.policy_hint_size != 0, .discards = trusted}, contents);
@@ -185,18 +186,20 @@ class repair_work {
     }
     const bool fits_origin =
         input_.knows_origin_size() && contents.origin_end() <= input_.max_origin_blocks();
-    if (!fits_origin) { // or the discard fields are wrong: they cost least
+    if (!fits_origin) { // or the discard fields are wrong, which are the cheapest to lose
       contents.drop_discards();
     }
     contents.described().flags = superblock::clean_shutdown;
   }
 
-  // If nodes of the mapping tree are broken, a device with a new tree of what can be found without
-  // them, to which input_ leads from then on.
+  // If nodes of the mapping tree are broken, returns a device on which a new tree leads to what can
+  // be found without them; input_ names that tree from then on.
   std::unique_ptr<patched_device> mend_tree() {
     class told_later final : public damage_sink {
      public:
-      void found(const damage &what) override { lost += what.lost ? describe(what) + "\n" : ""; }
+      void found(const damage &finding) override {
+        lost += finding.lost ? describe(finding) + "\n" : "";
+      }
       std::string lost;
     };
     block_usage usage{from_.size()};
@@ -257,12 +260,12 @@ class repair_work {
     }
   }
 
-  std::uint64_t nr_parts() const { return (input_.cache_blocks + per_part - 1) / per_part; }
+  std::uint64_t nr_parts() const { return divided_up(input_.cache_blocks, per_part); }
 
   // Was the superblock lost?
   bool is_replaced() const { return input_.space_map.nr_blocks == 0; }
 
-  // What doesn't contradict `contents`; how many.
+  // Adds the mappings of an earlier version that don't contradict `contents`; returns how many.
   std::uint64_t add_older(cache_contents &contents, std::uint64_t part, std::uint64_t block) {
     block_stream one{from_, 1, [&](std::size_t) { return metadata_block{block}; }};
     const auto read = one.next();
@@ -273,11 +276,10 @@ class repair_work {
     std::memcpy(&header, read->data.data(), sizeof header);
     std::uint64_t added = 0;
     for (std::uint64_t i = 0; i < std::min<std::uint64_t>(header.nr_entries, per_part); ++i) {
-      le64 entry;
-      std::memcpy(&entry, read->data.data() + sizeof header + i * sizeof entry, sizeof entry);
-      if ((entry & mapping_valid) != 0) {
-        const auto refused = contents.add(
-            {cache_block{part * per_part + i}, origin_block{entry >> mapping_flag_bits}, true});
+      le64 stored;
+      std::memcpy(&stored, read->data.data() + sizeof header + i * sizeof stored, sizeof stored);
+      if (const auto entry = mapping_entry::decode(stored); entry.is_mapped()) {
+        const auto refused = contents.add({cache_block{part * per_part + i}, entry.origin(), true});
         added += refused ? 0U : 1U;
       }
     }

@@ -20,14 +20,14 @@ struct cache_facts {
   std::optional<std::string> policy;
 };
 
-// Opens the output of a repair; asked for only once it is known that there will be one.
+// Opens the output of a repair. It is called only once it is known that there will be one.
 using open_device = std::function<result<std::unique_ptr<device>>()>;
 
-// Tells `to` what is damaged and what is lost by it, and writes the rest. What is unknown is dirty;
-// after anything but a clean shutdown everything is, and hints and discards are left out. What
-// stands in earlier versions of the metadata only is told, and taken if `use_stale`. A superblock
-// that can't be read is replaced by what `known` says and a search of the device; one that can be
-// must agree with it.
+// Tells `to` what is damaged and what is lost by it, and writes the rest. What is unknown becomes
+// dirty; after anything but a clean shutdown everything does, and hints and discards are left out.
+// What only earlier versions of the metadata say is reported, and taken if `use_stale`. A
+// superblock that can't be read is replaced by what `known` says and what is found on the device;
+// one that can be read must agree with `known`.
 result<> repair(device &from, const cache_facts &known, bool use_stale, const open_device &open,
                 report &to);
 

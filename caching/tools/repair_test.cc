@@ -1,9 +1,7 @@
 #include "caching/tools/repair.h"
 
 #include <algorithm>
-#include <map>
 #include <memory>
-#include <utility>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -11,7 +9,9 @@
 #include "base/lent_device.h"
 #include "base/memory_device.h"
 #include "base/testing/faulty_device.h"
+#include "base/testing/matchers.h"
 #include "caching/metadata/cache_contents.h"
+#include "caching/metadata/testing/stored_metadata.h"
 #include "caching/tools/check.h"
 
 namespace dmcache {
@@ -19,8 +19,6 @@ namespace {
 
 constexpr std::uint32_t cache_blocks = 1200; // three array blocks of mappings
 constexpr std::uint64_t device_blocks = 64;
-
-using mappings_by_block = std::map<std::uint64_t, std::pair<std::uint64_t, bool>>;
 
 class repair_test : public testing::TestWithParam<std::uint32_t> {
  protected:
@@ -43,7 +41,7 @@ class repair_test : public testing::TestWithParam<std::uint32_t> {
       EXPECT_FALSE(contents.add_hint(each.cached_in, le32{7}));
       truth_[n] = {each.origin.value(), each.dirty};
     }
-    EXPECT_TRUE(contents.write(input_));
+    EXPECT_THAT(contents.write(input_), succeeds());
   }
 
   result<> repair(device &from, const cache_facts &known = {}) {
@@ -55,48 +53,32 @@ class repair_test : public testing::TestWithParam<std::uint32_t> {
   }
 
   // What is in the output, which must be sound.
-  mappings_by_block repaired() {
-    class collector final : public metadata_visitor {
-     public:
-      void mappings(std::span<const mapping> some) override {
-        for (const mapping &each : some) {
-          all[each.cached_in.value()] = {each.origin.value(), each.dirty};
-        }
-      }
-      mappings_by_block all;
-    };
-    class nobody final : public damage_sink {
-      void found(const damage & /*what*/) override {}
-    } sink;
+  mapping_map repaired() {
     const auto metadata = read_metadata_device(std::make_unique<lent_device>(output_));
     report quiet{"test", true};
     EXPECT_EQ(check(*metadata, {}, quiet), 0);
-    block_usage usage{output_.size()};
-    progress watcher{true};
-    collector found;
-    read_metadata({output_, usage, sink, watcher}, metadata->block, {}, found);
-    return found.all;
+    return sound_on(output_).mapped;
   }
 
   // Nothing is mapped wrongly, and nothing that is dirty is said to be clean.
-  void expect_true(const mappings_by_block &found) const {
+  void expect_true(const mapping_map &found) const {
     for (const auto &[block, says] : found) {
       const auto known = truth_.find(block);
       ASSERT_NE(known, truth_.end());
-      EXPECT_EQ(says.first, known->second.first);
-      EXPECT_TRUE(says.second || !known->second.second) << block;
+      EXPECT_EQ(says.origin, known->second.origin);
+      EXPECT_TRUE(says.dirty || !known->second.dirty) << block;
     }
   }
 
   memory_device input_{bytes{device_blocks * metadata_block_size}};
   memory_device output_{bytes{device_blocks * metadata_block_size}};
-  mappings_by_block truth_;
+  mapping_map truth_;
 };
 
 INSTANTIATE_TEST_SUITE_P(versions, repair_test, testing::Values(1, 2));
 
 TEST_P(repair_test, leaves_sound_metadata_as_they_are) {
-  ASSERT_TRUE(repair(input_));
+  ASSERT_THAT(repair(input_), succeeds());
   EXPECT_EQ(repaired(), truth_);
 }
 
@@ -110,8 +92,8 @@ TEST_P(repair_test, a_block_that_cannot_be_read_costs_its_own_entries_only) {
     }
     faulty_device from{input_};
     from.fail_reads(bytes{bad * metadata_block_size}, bytes{(bad + 1) * metadata_block_size});
-    ASSERT_TRUE(repair(from)) << bad;
-    const mappings_by_block found = repaired();
+    ASSERT_THAT(repair(from), succeeds()) << bad;
+    const mapping_map found = repaired();
     expect_true(found);
     EXPECT_GE(found.size() + per_part / 2 + 1, truth_.size()) << bad;
     saw_loss = saw_loss || found.size() < truth_.size();
@@ -126,8 +108,8 @@ TEST_P(repair_test, without_the_root_a_block_is_placed_only_if_there_is_one_way_
     faulty_device from{input_};
     const bytes root = offset_of(metadata_block{read_superblock(input_).value().mapping_root});
     from.fail_reads(root, bytes{root.value() + metadata_block_size});
-    ASSERT_TRUE(repair(from)) << nr_blocks;
-    const mappings_by_block found = repaired();
+    ASSERT_THAT(repair(from), succeeds()) << nr_blocks;
+    const mapping_map found = repaired();
     expect_true(found);
     if (nr_blocks == per_part || nr_blocks == per_part + 300) {
       EXPECT_EQ(found.size(), truth_.size()); // no two blocks of one size
@@ -140,16 +122,17 @@ TEST_P(repair_test, without_the_root_a_block_is_placed_only_if_there_is_one_way_
 TEST_P(repair_test, a_superblock_that_cannot_be_read_is_searched_for) {
   faulty_device from{input_};
   from.fail_reads(bytes{0}, bytes{metadata_block_size});
-  EXPECT_FALSE(repair(from));
-  EXPECT_FALSE(read_superblock(output_));
-  ASSERT_TRUE(repair(from, {.data_block_size = min_data_block_size,
+  EXPECT_THAT(repair(from), fails_with(failure::failed));
+  EXPECT_THAT(read_superblock(output_), fails_with(failure::failed));
+  ASSERT_THAT(repair(from, {.data_block_size = min_data_block_size,
                             .cache_blocks = cache_blocks,
                             .version = {},
-                            .policy = {}}));
-  const mappings_by_block found = repaired();
+                            .policy = {}}),
+              succeeds());
+  const mapping_map found = repaired();
   expect_true(found);
   EXPECT_EQ(found.size(), truth_.size());
-  EXPECT_TRUE(std::ranges::all_of(found, [](const auto &each) { return each.second.second; }));
+  EXPECT_TRUE(std::ranges::all_of(found, [](const auto &each) { return each.second.dirty; }));
 }
 
 TEST_P(repair_test, says_so_if_the_output_fails) {
@@ -162,9 +145,8 @@ TEST_P(repair_test, says_so_if_the_output_fails) {
         input_, {}, false,
         [&]() -> result<std::unique_ptr<device>> { return std::make_unique<lent_device>(to); },
         quiet);
-    ASSERT_FALSE(done) << bad;
-    EXPECT_EQ(done.error().kind, failure::environment);
-    EXPECT_FALSE(read_superblock(behind));
+    EXPECT_THAT(done, fails_with(failure::environment)) << bad;
+    EXPECT_THAT(read_superblock(behind), fails_with(failure::failed));
   }
 }
 

@@ -9,7 +9,7 @@ namespace dmcache {
 
 struct restore_options {
   std::uint32_t metadata_version = 2;
-  std::uint32_t claimed_version = 0; // that the superblock gives; 0: the same
+  std::uint32_t claimed_version = 0; // what the superblock says instead of it, unless 0
   bool clean_shutdown = true;
 };
 

@@ -10,8 +10,9 @@
 
 #include "base/memory_device.h"
 #include "base/testing/faulty_device.h"
+#include "base/testing/matchers.h"
 #include "base/testing/simulated_device.h"
-#include "caching/metadata/metadata_reader.h"
+#include "caching/metadata/testing/stored_metadata.h"
 #include "caching/tools/check.h"
 
 namespace dmcache {
@@ -41,32 +42,19 @@ read_text text_of(std::string text) {
 
 // The origin block of cache block 0; nothing if there are no metadata.
 std::optional<std::uint64_t> first_origin_on(std::vector<std::byte> image) {
-  class first_mapping final : public metadata_visitor {
-   public:
-    void mappings(std::span<const mapping> some) override {
-      origin = origin ? origin : some.front().origin.value();
-    }
-    std::optional<std::uint64_t> origin;
-  };
   auto metadata = read_metadata_device(std::make_unique<memory_device>(std::move(image)));
   if (!metadata) {
     return {};
   }
   report quiet{"test", true};
   EXPECT_EQ(check(*metadata, {}, quiet), 0);
-  class ignored final : public damage_sink {
-    void found(const damage & /*what*/) override {}
-  } sink;
-  block_usage usage{metadata->from->size()};
-  progress watcher{true};
-  first_mapping found;
-  read_metadata({*metadata->from, usage, sink, watcher}, metadata->block, {}, found);
-  return found.origin;
+  const mapping_map mapped = sound_on(*metadata->from).mapped;
+  return mapped.empty() ? std::nullopt : std::optional{mapped.begin()->second.origin};
 }
 
 TEST(restore, cut_short_by_a_power_cut_leaves_the_old_metadata_none_or_the_new_ones) {
   memory_device before{bytes{output_size}};
-  ASSERT_TRUE(restore(text_of(document_of(0)), before, {}));
+  ASSERT_THAT(restore(text_of(document_of(0)), before, {}), succeeds());
   const std::vector<std::byte> image{before.contents().begin(), before.contents().end()};
   std::set<std::optional<std::uint64_t>> outcomes;
   bool is_done = false;
@@ -87,48 +75,46 @@ TEST(restore, cut_short_by_a_power_cut_leaves_the_old_metadata_none_or_the_new_o
 TEST(restore, leaves_no_metadata_when_a_write_fails) {
   for (const std::uint64_t block : {1U, 3U, 7U, 9U}) {
     memory_device device{bytes{output_size}};
-    ASSERT_TRUE(restore(text_of(document_of(0)), device, {}));
+    ASSERT_THAT(restore(text_of(document_of(0)), device, {}), succeeds());
     faulty_device faulty{device};
     faulty.fail_writes(bytes{block * metadata_block_size},
                        bytes{(block + 1) * metadata_block_size});
     const auto restored = restore(text_of(document_of(5000)), faulty, {});
-    ASSERT_FALSE(restored) << block;
-    EXPECT_EQ(restored.error().kind, failure::environment);
-    EXPECT_FALSE(read_superblock(device)) << block;
+    EXPECT_THAT(restored, fails_with(failure::environment)) << block;
+    EXPECT_THAT(read_superblock(device), fails_with(failure::failed)) << block;
   }
 }
 
 TEST(restore, leaves_the_output_alone_if_the_document_cannot_be_read) {
   memory_device device{bytes{output_size}};
-  ASSERT_TRUE(restore(text_of(document_of(0)), device, {}));
+  ASSERT_THAT(restore(text_of(document_of(0)), device, {}), succeeds());
   const read_text broken = [](std::span<char>) -> result<std::size_t> {
     return fail(failure::environment, "the disk is gone");
   };
   const auto restored = restore(broken, device, {});
-  ASSERT_FALSE(restored);
-  EXPECT_EQ(restored.error().message, "the disk is gone");
-  EXPECT_TRUE(read_superblock(device));
+  EXPECT_THAT(restored, fails_with(failure::environment, "the disk is gone"));
+  EXPECT_THAT(read_superblock(device), succeeds());
 }
 
 TEST(restore, leaves_no_metadata_after_a_wrong_document) {
   memory_device device{bytes{output_size}};
-  ASSERT_TRUE(restore(text_of(document_of(0)), device, {}));
+  ASSERT_THAT(restore(text_of(document_of(0)), device, {}), succeeds());
   const auto restored = restore(text_of(document_of(0).substr(0, 300)), device, {});
-  ASSERT_FALSE(restored);
-  EXPECT_FALSE(read_superblock(device));
+  ASSERT_THAT(restored, fails_with(failure::failed));
+  EXPECT_THAT(read_superblock(device), fails_with(failure::failed));
 }
 
 TEST(restore, needs_as_much_room_as_it_says) {
   memory_device small{bytes{2 * metadata_block_size}};
   const auto refused = restore(text_of(document_of(0)), small, {});
-  ASSERT_FALSE(refused);
+  ASSERT_THAT(refused, fails_with(failure::failed));
   constexpr std::string_view told = "Output file too small: ";
   ASSERT_TRUE(refused.error().message.starts_with(told));
   const std::uint64_t needed = std::stoull(refused.error().message.substr(told.size())) * 1024;
   memory_device enough{bytes{needed}};
-  EXPECT_TRUE(restore(text_of(document_of(0)), enough, {}));
+  EXPECT_THAT(restore(text_of(document_of(0)), enough, {}), succeeds());
   memory_device too_little{bytes{needed - metadata_block_size}};
-  EXPECT_FALSE(restore(text_of(document_of(0)), too_little, {}));
+  EXPECT_THAT(restore(text_of(document_of(0)), too_little, {}), fails_with(failure::failed));
 }
 
 } // namespace

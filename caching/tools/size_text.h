@@ -1,24 +1,12 @@
-// Numbers and sizes as people write them.
+// Sizes as people write them.
 #pragma once
 
-#include <charconv>
-#include <optional>
 #include <string_view>
 
 #include "base/result.h"
 #include "base/units.h"
 
 namespace dmcache {
-
-// `text`, if it is a number of this type and nothing else.
-template <typename Integer> std::optional<Integer> whole_number(std::string_view text) {
-  Integer value{};
-  const auto [end, failed] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (failed != std::errc{} || end != text.data() + text.size()) {
-    return {};
-  }
-  return value;
-}
 
 // A unit of size: b, s (sectors), or a multiple; small letters are binary, capitals decimal.
 struct size_unit {

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include "base/testing/matchers.h"
+
 namespace dmcache {
 namespace {
 
@@ -17,12 +19,12 @@ TEST(size_text, small_letters_are_binary_and_capitals_decimal) {
 
 TEST(size_text, refuses_what_is_no_size) {
   for (const char *text : {"", "k", "-1", "1.5g", "12x", "64 k", "99999999999999999999"}) {
-    EXPECT_EQ(parse_size(text).error().kind, failure::usage) << text;
+    EXPECT_THAT(parse_size(text), fails_with(failure::usage)) << text;
   }
 }
 
 TEST(size_text, refuses_what_overflows) {
-  EXPECT_EQ(parse_size("16e").error().message, "'16e' is too large a size");
+  EXPECT_THAT(parse_size("16e"), fails_with(failure::usage, "'16e' is too large a size"));
   EXPECT_EQ(parse_size("15e").value(), bytes{std::uint64_t{15} << 60});
 }
 

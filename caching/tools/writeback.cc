@@ -8,12 +8,11 @@
 #include "caching/metadata/cache_contents.h"
 #include "caching/tools/block_copier.h"
 #include "caching/tools/damage_report.h"
-#include "persistent-data/space_map_check.h"
 
 namespace dmcache {
 namespace {
 
-// Whole sectors of a device.
+// The end of a device, counted in whole sectors.
 bytes end_of(const device &of) {
   return bytes{of.size().value() / sector_size * sector_size};
 }
@@ -25,9 +24,7 @@ result<> check_metadata(const metadata_device &metadata, block_usage &usage,
     damage.found({structure::superblock, true, superblock_location, "", fault, {}});
   }
   const walk_context context{*metadata.from, usage, damage, to.watcher()};
-  usage.claim(superblock_location, structure::superblock);
-  const auto ambiguous = read_metadata(context, metadata.block, {}, contents);
-  check_space_map(context, metadata.block.space_map);
+  const auto ambiguous = read_metadata(context, metadata.block, {.space_map = true}, contents);
   damage.explain();
   if (damage.nr_fatal() == 0 && !damage.has_io_error() && !ambiguous) {
     return {};
@@ -86,20 +83,18 @@ result<> write_back(const metadata_device &metadata, device &origin, device &fas
       fmt::format("{} of {} dirty blocks copied", dirty.size() - failed.size(), dirty.size()));
   tell_failed(failed, options.list_failed, to);
   if (options.update_metadata && dirty.size() != failed.size()) {
-    // A clean block is the same on both devices, after a power cut, too: who wrote it may have been
-    // stopped before he flushed it.
+    // A clean block must be the same on both devices after a power cut, too. Whoever wrote it to
+    // the fast device may have been stopped before it was flushed.
     if (const auto error = fast.flush()) {
       return fail(failure::environment,
                   fmt::format("cannot flush the fast device: {}: what was copied still counts as "
                               "dirty",
                               error.message()));
     }
-    for (const auto &each : dirty) {
-      if (!std::ranges::binary_search(failed, each.cached_in)) {
-        contents.set_clean(each.cached_in);
-      }
-    }
-    if (auto updated = contents.update_dirty(*metadata.from, usage); !updated) {
+    std::erase_if(dirty, [&](const auto &each) {
+      return std::ranges::binary_search(failed, each.cached_in);
+    });
+    if (auto updated = contents.mark_clean(*metadata.from, usage, dirty); !updated) {
       return fail(updated.error().kind, fmt::format("what was copied still counts as dirty: {}",
                                                     updated.error().message));
     }

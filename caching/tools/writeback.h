@@ -17,9 +17,9 @@ struct writeback_options {
   bool update_metadata = true;
 };
 
-// Copies nothing if what the metadata say of mappings and dirty bits is damaged. After anything but
-// a clean shutdown every mapped block is dirty. A block that can't be copied is told to `to`, and
-// stays dirty; the flags of the others are cleared once the origin holds them durably.
+// Copies nothing if the mappings or the dirty bits are damaged. After anything but a clean shutdown
+// every mapped block counts as dirty. A block that can't be copied is reported to `to`, and stays
+// dirty; the others are marked clean once the origin holds them durably.
 result<> write_back(const metadata_device &metadata, device &origin, device &fast,
                     const writeback_options &options, report &to);
 

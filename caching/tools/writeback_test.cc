@@ -13,8 +13,10 @@
 
 #include "base/memory_device.h"
 #include "base/testing/faulty_device.h"
+#include "base/testing/matchers.h"
 #include "base/testing/simulated_device.h"
 #include "caching/metadata/cache_contents.h"
+#include "caching/metadata/testing/stored_metadata.h"
 
 namespace dmcache {
 namespace {
@@ -86,7 +88,7 @@ class writeback_test : public testing::TestWithParam<std::uint32_t> {
       ASSERT_FALSE(contents.add({cache_block{n}, origin_block{n / 2}, n % 4 != 0}));
     }
     memory_device metadata{bytes{metadata_blocks * metadata_block_size}};
-    ASSERT_TRUE(contents.write(metadata));
+    ASSERT_THAT(contents.write(metadata), succeeds());
     metadata_.assign(metadata.contents().begin(), metadata.contents().end());
     fast_.emplace(bytes{nr_blocks_ * block_bytes_});
     for (std::uint64_t n = 0; n < nr_blocks_; ++n) {
@@ -105,7 +107,7 @@ class writeback_test : public testing::TestWithParam<std::uint32_t> {
     return all;
   }
 
-  // With a memory device of the metadata, which are updated in metadata_.
+  // Writes back with a memory device that holds the metadata, and updates metadata_.
   result<> write_back(device &origin, device &fast, writeback_options options = {}) {
     auto owned = std::make_unique<memory_device>(metadata_);
     memory_device &on = *owned;
@@ -117,25 +119,16 @@ class writeback_test : public testing::TestWithParam<std::uint32_t> {
   }
 
   static block_set dirty_on(std::vector<std::byte> image) {
-    class collector final : public metadata_visitor {
-     public:
-      void mappings(std::span<const mapping> some) override {
-        for (const mapping &each : some) {
-          ++nr_mapped;
-          if (each.dirty) {
-            dirty.insert(each.cached_in.value());
-          }
-        }
+    memory_device on{std::move(image)};
+    const mapping_map mapped = sound_on(on).mapped;
+    EXPECT_EQ(mapped.size(), cache_blocks / 2);
+    block_set blocks;
+    for (const auto &[block, stored] : mapped) {
+      if (stored.dirty) {
+        blocks.insert(block);
       }
-      std::uint64_t nr_mapped = 0;
-      block_set dirty;
-    };
-    image_of_test on{std::move(image)};
-    collector found;
-    read_metadata(on.context(), read_superblock(on.device).value(), {}, found);
-    EXPECT_EQ(on.sink.nr_found, 0U);
-    EXPECT_EQ(found.nr_mapped, cache_blocks / 2);
-    return found.dirty;
+    }
+    return blocks;
   }
 
   // Exactly these blocks have reached the origin.
@@ -152,20 +145,6 @@ class writeback_test : public testing::TestWithParam<std::uint32_t> {
   std::vector<std::byte> metadata_;
   std::optional<memory_device> fast_;
   std::optional<memory_device> origin_;
-
- private:
-  struct counting_sink final : damage_sink {
-    void found(const damage & /*what*/) override { ++nr_found; }
-    std::size_t nr_found = 0;
-  };
-  struct image_of_test {
-    explicit image_of_test(std::vector<std::byte> image) : device{std::move(image)} {}
-    walk_context context() { return {device, usage, sink, watcher}; }
-    memory_device device;
-    block_usage usage{device.size()};
-    counting_sink sink;
-    progress watcher{true};
-  };
 };
 
 INSTANTIATE_TEST_SUITE_P(versions, writeback_test, testing::Values(1, 2));
@@ -178,8 +157,7 @@ TEST_P(writeback_test, a_block_that_cannot_be_read_stays_dirty_and_costs_no_othe
     fast.fail_reads(bytes{at}, bytes{at + 4096});
   }
   const auto done = write_back(*origin_, fast);
-  ASSERT_FALSE(done);
-  EXPECT_EQ(done.error().kind, failure::failed);
+  EXPECT_THAT(done, fails_with(failure::failed));
   EXPECT_EQ(dirty_on(metadata_), (block_set{2, 302, 598}));
   block_set copied = dirty();
   for (const std::uint64_t lost : {2U, 302U, 598U}) {
@@ -193,7 +171,7 @@ TEST_P(writeback_test, a_block_that_is_written_in_part_stays_dirty) {
   faulty_device origin{*origin_};
   const std::uint64_t at = 150 / 2 * block_bytes_ + block_bytes_ - 4096;
   origin.fail_writes(bytes{at}, bytes{at + 4096});
-  EXPECT_FALSE(write_back(origin, *fast_));
+  EXPECT_THAT(write_back(origin, *fast_), fails_with(failure::failed));
   EXPECT_EQ(dirty_on(metadata_), block_set{150});
 }
 
@@ -203,7 +181,7 @@ TEST_P(writeback_test, one_bad_piece_of_a_large_block_is_enough) {
   faulty_device fast{*fast_};
   const std::uint64_t at = 2 * block_bytes_ + 3 * block_bytes_ / 4;
   fast.fail_reads(bytes{at}, bytes{at + 4096});
-  EXPECT_FALSE(write_back(*origin_, fast));
+  EXPECT_THAT(write_back(*origin_, fast), fails_with(failure::failed));
   std::uint64_t nr_copied = 0;
   for (std::uint64_t i = 0; i < block_bytes_; ++i) {
     nr_copied += origin_->contents()[3 * block_bytes_ + i] == content_of(6) ? 1U : 0U;
@@ -232,9 +210,8 @@ TEST_P(writeback_test, without_a_flush_of_the_origin_all_stays_dirty) {
   origin.fail_flushes();
   const auto before = metadata_;
   const auto done = write_back(origin, *fast_);
-  ASSERT_FALSE(done);
-  EXPECT_EQ(done.error().kind, failure::environment);
-  EXPECT_NE(done.error().message.find("cannot flush the origin"), std::string::npos);
+  EXPECT_THAT(done,
+              fails_with(failure::environment, testing::HasSubstr("cannot flush the origin")));
   EXPECT_EQ(metadata_, before);
 }
 
@@ -255,7 +232,7 @@ TEST_P(writeback_test, the_origin_is_flushed_between_its_last_write_and_the_firs
   const auto metadata =
       read_metadata_device(std::make_unique<watched_device>(behind, note('m', 'M')));
   report quiet{"test", true};
-  ASSERT_TRUE(dmcache::write_back(*metadata, origin, *fast_, {}, quiet));
+  ASSERT_THAT(dmcache::write_back(*metadata, origin, *fast_, {}, quiet), succeeds());
   const auto flushed = order.find('O');
   ASSERT_NE(flushed, std::string::npos) << order;
   EXPECT_EQ(order.substr(0, flushed).find_first_not_of('o'), std::string::npos) << order;
@@ -269,12 +246,11 @@ TEST_P(writeback_test, without_a_flush_of_the_fast_device_all_stays_dirty) {
   fast.fail_flushes();
   const auto before = metadata_;
   const auto done = write_back(*origin_, fast);
-  ASSERT_FALSE(done);
-  EXPECT_EQ(done.error().kind, failure::environment);
-  EXPECT_EQ(done.error().message, "cannot flush the fast device: Input/output error: what was "
-                                  "copied still counts as dirty");
+  EXPECT_THAT(done, fails_with(failure::environment,
+                               "cannot flush the fast device: Input/output error: what was "
+                               "copied still counts as dirty"));
   EXPECT_EQ(metadata_, before);
-  EXPECT_TRUE(write_back(*origin_, fast, {.update_metadata = false}));
+  EXPECT_THAT(write_back(*origin_, fast, {.update_metadata = false}), succeeds());
 }
 
 // Of blocks that it doesn't use, some may belong to the one that a power cut would bring back.
@@ -290,7 +266,7 @@ TEST_P(writeback_test, the_superblock_that_was_read_is_durable_before_another_bl
         return false;
       }));
   report quiet{"test", true};
-  ASSERT_TRUE(dmcache::write_back(*metadata, *origin_, *fast_, {}, quiet));
+  ASSERT_THAT(dmcache::write_back(*metadata, *origin_, *fast_, {}, quiet), succeeds());
   EXPECT_LT(order.find("sF"), order.find('b')) << order;
 }
 
@@ -310,9 +286,9 @@ TEST_P(writeback_test, the_origin_is_written_in_order_and_neighbours_together) {
   memory_device on{metadata_};
   superblock block = read_superblock(on).value();
   block.flags = 0;
-  ASSERT_TRUE(commit_superblock(on, block));
+  ASSERT_THAT(commit_superblock(on, block), succeeds());
   metadata_.assign(on.contents().begin(), on.contents().end());
-  ASSERT_TRUE(write_back(origin, *fast_));
+  ASSERT_THAT(write_back(origin, *fast_), succeeds());
   EXPECT_EQ(nr_writes, (cache_blocks / 2 * block_bytes_ >> 20) + 1); // of 1 MiB each
   EXPECT_EQ(dirty_on(metadata_), block_set{});
 }
@@ -341,14 +317,13 @@ TEST_P(writeback_test, unknown_features_forbid_to_write_the_metadata) {
   memory_device on{metadata_};
   superblock block = read_superblock(on).value();
   block.compat_ro_flags = 1;
-  ASSERT_TRUE(commit_superblock(on, block));
+  ASSERT_THAT(commit_superblock(on, block), succeeds());
   metadata_.assign(on.contents().begin(), on.contents().end());
   const auto before = metadata_;
   const auto done = write_back(*origin_, *fast_);
-  ASSERT_FALSE(done);
-  EXPECT_NE(done.error().message.find("unknown features"), std::string::npos);
+  EXPECT_THAT(done, fails_with(failure::failed, testing::HasSubstr("unknown features")));
   expect_copied({});
-  EXPECT_TRUE(write_back(*origin_, *fast_, {.update_metadata = false}));
+  EXPECT_THAT(write_back(*origin_, *fast_, {.update_metadata = false}), succeeds());
   expect_copied(dirty());
   EXPECT_EQ(metadata_, before);
 }

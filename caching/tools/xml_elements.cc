@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 #include <cstring>
 #include <limits>
 #include <span>
@@ -10,6 +9,8 @@
 #include <vector>
 
 #include <fmt/format.h>
+
+#include "base/whole_number.h"
 
 namespace dmcache {
 namespace {
@@ -19,15 +20,6 @@ using place = xml_elements::place;
 
 constexpr std::uint64_t max_u32 = std::numeric_limits<std::uint32_t>::max();
 constexpr std::uint64_t max_u64 = std::numeric_limits<std::uint64_t>::max();
-
-std::optional<std::uint64_t> whole_number(std::string_view text) {
-  std::uint64_t value = 0;
-  const auto [end, failed] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (failed != std::errc{} || end != text.data() + text.size()) {
-    return {};
-  }
-  return value;
-}
 
 std::optional<std::uint32_t> base64_digit(char digit) {
   constexpr std::string_view digits =
@@ -64,8 +56,8 @@ bool decode_base64(std::string_view text, std::span<std::byte> into) {
   return bits == 0; // what is left over says nothing
 }
 
-// The attributes of one element, each to be asked for once. Remembers the first thing that is wrong
-// with them.
+// The attributes of one element. Each is asked for once; the first thing that is wrong with them is
+// remembered.
 class attribute_list {
  public:
   attribute_list(std::string_view element, const char *const *pairs) : element_{element} {
@@ -91,7 +83,7 @@ class attribute_list {
 
   std::uint64_t number(std::string_view name, std::uint64_t max) {
     const std::string_view value = text(name);
-    const auto parsed = whole_number(value);
+    const auto parsed = whole_number<std::uint64_t>(value);
     if (!parsed || *parsed > max) {
       refuse(fmt::format("{}=\"{}\" is no whole number from 0 to {}", name, value, max));
       return 0;
@@ -116,7 +108,7 @@ class attribute_list {
     }
   }
 
-  // After all that the element can have was asked for.
+  // To be called after every attribute that the element can have was asked for.
   fault finish() {
     if (!pairs_.empty()) {
       refuse(fmt::format("<{}> with unknown attribute {}", element_, pairs_.front().first));
@@ -143,7 +135,7 @@ std::array<le32, 3> policy_version(attribute_list &attributes, std::string_view 
   bool is_version = true;
   for (std::size_t i = 0; i < version.size(); ++i) {
     const auto dot = i + 1 < version.size() ? rest.find('.') : rest.size();
-    const auto number = whole_number(rest.substr(0, dot));
+    const auto number = whole_number<std::uint64_t>(rest.substr(0, dot));
     is_version = is_version && dot != std::string_view::npos && number && *number <= max_u32;
     if (!is_version) {
       attributes.refuse(fmt::format("policy_version=\"{}\" is not like 2.0.0", text));
@@ -250,7 +242,7 @@ fault xml_elements::text(std::string_view some) {
 }
 
 std::unique_ptr<cache_contents> xml_elements::take() {
-  // A dialect that doesn't tell how large the origin is: as large as what is said of it.
+  // This dialect doesn't tell how large the origin is: it counts as just large enough.
   superblock &block = contents_->described();
   if (contents_->discard_end() != 0 && !knows_discard_size_) {
     block.discard_block_size = std::uint32_t{block.data_block_size};

@@ -44,7 +44,7 @@ class xml_elements {
   // The element that is open.
   place where() const { return place_; }
 
-  // Within mappings, or hints: as start() and end() of such an element.
+  // Each does the same as start() and end() of such an element, where it is allowed.
   fault add(const mapping &each) { return contents_->add(each); }
   fault add_hint(cache_block block, le32 hint) { return contents_->add_hint(block, hint); }
 

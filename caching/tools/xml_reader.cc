@@ -77,7 +77,7 @@ class document_reader {
         return std::unexpected{more.error()};
       }
       for (std::size_t before = end_ + 1; next_ != before && !finished_;) {
-        before = next_; // where more is needed to go on, if step() stays there
+        before = next_; // if step() stays there, more has to be read to go on
         if (!step()) {
           return std::unexpected{*error_};
         }
@@ -131,7 +131,7 @@ class document_reader {
     return feed(rest.size() - kept);
   }
 
-  // Reads lines in the canonical form; true once there is something else.
+  // Reads lines in the canonical form. Returns true once something else comes.
   bool read_lines() {
     const bool are_mappings = elements_.where() == place::mappings;
     while (end_ - next_ >= longest_line) {
@@ -148,7 +148,8 @@ class document_reader {
     return at_end_;
   }
 
-  // What follows the line, or null if it isn't canonical or can't be taken, which expat will tell.
+  // Returns what follows the line; null if it isn't canonical or can't be taken, in which case
+  // expat will find out why.
   const char *read_mapping(const char *line) {
     line_scanner scanner{line};
     std::uint64_t block = 0;
@@ -194,11 +195,11 @@ class document_reader {
   }
 
   // The first fault ends the reading.
-  void stop(std::string_view what) {
-    error_ =
-        error{failure::failed, fmt::format("line {}, column {}: {}",
-                                           XML_GetCurrentLineNumber(parser_.get()) + skipped_lines_,
-                                           XML_GetCurrentColumnNumber(parser_.get()) + 1, what)};
+  void stop(std::string_view complaint) {
+    error_ = error{failure::failed,
+                   fmt::format("line {}, column {}: {}",
+                               XML_GetCurrentLineNumber(parser_.get()) + skipped_lines_,
+                               XML_GetCurrentColumnNumber(parser_.get()) + 1, complaint)};
   }
 
   template <typename Event> static void handle(void *reader, Event event) {
@@ -210,7 +211,7 @@ class document_reader {
       if (const fault wrong = event(self)) {
         self.stop(*wrong);
       }
-    } catch (const std::bad_alloc &) { // not through expat
+    } catch (const std::bad_alloc &) { // which must not pass through expat's C code
       self.error_ = error{failure::environment, "out of memory"};
     }
     if (self.error_) {
@@ -241,7 +242,7 @@ class document_reader {
     });
   }
 
-  // Hints take few values.
+  // Decodes each hint once as long as the same one comes again and again: hints take few values.
   class hint_decoder {
    public:
     std::optional<le32> decode(std::string_view digits) {

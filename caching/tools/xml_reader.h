@@ -25,7 +25,7 @@ struct xml_reading {
   bool only_expat = false; // for tests
 };
 
-// Fails with line and column of what is wrong; with the failure of `text`, if reading fails.
+// Fails with the line and column of what is wrong, or as `text` does if that fails.
 result<std::unique_ptr<cache_contents>> read_xml(const read_text &text, const xml_reading &how);
 
 } // namespace dmcache

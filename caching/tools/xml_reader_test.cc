@@ -60,9 +60,9 @@ std::string outcome_of(std::string_view text, bool only_expat) {
   return {reinterpret_cast<const char *>(image.data()), image.size()}; // NOLINT
 }
 
-std::string replaced(std::string_view what, std::string_view with) {
+std::string replaced(std::string_view old, std::string_view with) {
   std::string text{document};
-  return text.replace(text.find(what), what.size(), with);
+  return text.replace(text.find(old), old.size(), with);
 }
 
 TEST(xml_reader, reads_the_same_with_and_without_the_fast_path) {

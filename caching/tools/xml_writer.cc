@@ -17,7 +17,7 @@ constexpr std::size_t longest_piece = 128; // of what is written between two loo
 constexpr std::string_view base64_digits =
     "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
-// Three bytes to four digits; "=" stands for what is missing in the last ones.
+// Each three bytes become four digits; "=" stands for what the last ones lack.
 template <std::size_t Size> auto base64(std::span<const std::byte, Size> raw) {
   constexpr std::size_t digits = (Size + 2) / 3 * 4;
   std::array<char, digits> out{};
@@ -44,7 +44,7 @@ std::string uuid_of(const superblock &block) {
   return is_zero ? "" : std::string{as_text(base64(std::span{block.uuid}))};
 }
 
-// Attributes of our own, each only where leaving it out would lose something.
+// The attributes that no other program writes: each only where something would be lost without it.
 std::string extra_attributes(const superblock &block) {
   std::string extra;
   std::array<std::uint32_t, 3> version{};

@@ -34,7 +34,7 @@ class xml_writer {
   void end_discards() { text("  </discards>\n"); }
   void end_superblock() { text("</superblock>\n"); }
 
-  // All that was written so far has reached the output, or the first failure on the way there.
+  // Hands all that was written to the output. Returns the first failure on the way there.
   result<> finish();
 
  private:

@@ -9,6 +9,8 @@
 
 #include <gtest/gtest.h>
 
+#include "base/testing/matchers.h"
+
 namespace dmcache {
 namespace {
 
@@ -27,8 +29,8 @@ class xml_writer_test : public testing::Test {
   ~xml_writer_test() override { std::filesystem::remove(path_); }
 
   std::string written() {
-    EXPECT_TRUE(writer_.finish().has_value());
-    EXPECT_TRUE(file_.commit().has_value());
+    EXPECT_THAT(writer_.finish(), succeeds());
+    EXPECT_THAT(file_.commit(), succeeds());
     std::ostringstream text;
     text << std::ifstream{path_}.rdbuf();
     return text.str();

@@ -26,7 +26,7 @@ std::error_code outcome(ssize_t transferred, std::size_t wanted) {
 }
 
 aligned_buffer buffer_for(std::uint64_t length) {
-  return aligned_buffer{(length + io_alignment - 1) / io_alignment * io_alignment};
+  return aligned_buffer{divided_up(length, io_alignment) * io_alignment};
 }
 
 } // namespace

@@ -7,6 +7,7 @@
 #include <limits>
 #include <random>
 
+#include "caching/metadata/mapping_format.h"
 #include "functional-tests/fuzz/sparse_image.h"
 
 extern "C" std::size_t LLVMFuzzerMutate(std::uint8_t *data, std::size_t size, std::size_t max_size);
@@ -52,7 +53,7 @@ class mutator {
  private:
   std::size_t below(std::size_t limit) { return random_() % limit; }
 
-  // Mostly one that is there.
+  // The number of a block, mostly of one that is there.
   std::uint16_t any_block() {
     if (image_.records.empty() || below(8) == 0) {
       return static_cast<std::uint16_t>(below(max_blocks));
@@ -100,7 +101,7 @@ class mutator {
     case 4:
       return std::numeric_limits<std::uint64_t>::max() >> below(64);
     case 5:
-      return below(8192) << 16 | below(4); // a mapping
+      return mapping_entry{origin_block{below(8192)}, below(4)}.encode();
     default:
       return 0;
     }

@@ -32,7 +32,7 @@ bool is_sound(device &image, report &to) {
   return metadata && check(*metadata, {}, to) == 0;
 }
 
-// Is there a repair, whose output is sound then?
+// Can the image be repaired? If so, the output must be sound.
 bool repairs(device &image, const cache_facts &known, bool use_stale, report &to) {
   // Hints may never have been written, and the space map may be smaller than it should.
   const std::uint64_t room = 2 * image.size().value() / metadata_block_size + 64;
@@ -46,7 +46,7 @@ bool repairs(device &image, const cache_facts &known, bool use_stale, report &to
   return done.has_value();
 }
 
-// As if the superblock were lost, but for what it says of sizes.
+// Repairs the image as if the superblock were lost, and only the sizes in it known.
 void search(memory_device &image, const superblock &block, report &to) {
   cache_facts known;
   known.cache_blocks = block.cache_blocks;

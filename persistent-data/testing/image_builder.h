@@ -18,7 +18,7 @@ namespace dmcache {
 // Keeps what it is told.
 class collected_damage final : public damage_sink {
  public:
-  void found(const damage &what) override { all.push_back(what); }
+  void found(const damage &finding) override { all.push_back(finding); }
 
   // "block 5: bad checksum (4 -> 5)", a line each
   std::string text() const {

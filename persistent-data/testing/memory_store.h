@@ -1,4 +1,4 @@
-// Metadata of a single structure for tests: block 0 has its root and the space map's.
+// Metadata with a single structure, for tests: block 0 has its root, and that of the space map.
 #pragma once
 
 #include <cstring>
@@ -9,6 +9,7 @@
 
 #include <gtest/gtest.h>
 
+#include "base/testing/matchers.h"
 #include "persistent-data/array.h"
 #include "persistent-data/array_reader.h"
 #include "persistent-data/space_map_check.h"
@@ -23,7 +24,7 @@ template <typename T> T value_of(result<T> from) {
   return std::move(*from);
 }
 
-class test_store {
+class memory_store {
  public:
   struct superblock {
     le32 checksum;
@@ -36,20 +37,21 @@ class test_store {
   static constexpr block_type superblock_type{271828, 8};
 
   // Opens what is on the device.
-  explicit test_store(device &on) : on_{on} {
+  explicit memory_store(device &on) : on_{on} {
     aligned_buffer block{metadata_block_size};
-    EXPECT_FALSE(transfer_and_wait(on, io_request::operation::read, bytes{0}, block.span()));
+    EXPECT_THAT(transfer_and_wait(on, io_request::operation::read, bytes{0}, block.span()),
+                succeeds());
     const block_view whole{block.span()};
-    EXPECT_EQ(fault_of(superblock_type, metadata_block{0}, whole), nullptr);
+    EXPECT_EQ(fault_of(superblock_type, superblock_location, whole), nullptr);
     std::memcpy(&super_, whole.data(), sizeof super_);
     transactions = value_of(transaction_manager::open(on, super_.space_map));
   }
 
   // Puts an empty tree onto it.
   static void format(device &on, std::size_t value_size) {
-    test_store made{on, value_of(transaction_manager::create(on))};
+    memory_store made{on, value_of(transaction_manager::create(on))};
     const metadata_block root = value_of(btree{*made.transactions, value_size}.create());
-    ASSERT_TRUE(made.commit(root, 0));
+    ASSERT_THAT(made.commit(root, 0), succeeds());
   }
 
   metadata_block root() const { return metadata_block{super_.root}; }
@@ -67,7 +69,7 @@ class test_store {
     aligned_buffer block{metadata_block_size};
     std::ranges::fill(block.span(), std::byte{});
     std::memcpy(block.span().data(), &next, sizeof next);
-    seal(superblock_type, metadata_block{0}, block.span().first<metadata_block_size>());
+    seal(superblock_type, superblock_location, block.span().first<metadata_block_size>());
     auto failed = on_.flush();
     failed = failed ? failed
                     : transfer_and_wait(on_, io_request::operation::write, bytes{0}, block.span());
@@ -84,19 +86,19 @@ class test_store {
     block_usage usage{on_.size()};
     collected_damage sink;
     const walk_context context{on_, usage, sink, watcher_};
-    usage.claim(metadata_block{0}, structure::superblock);
+    usage.claim(superblock_location, structure::superblock);
     btree_contents tree = walk_btree(context, description(value_size));
     check_space_map(context, super_.space_map);
     EXPECT_EQ(sink.text(), "");
     return tree;
   }
 
-  // The same of an array.
+  // Does the same for an array.
   std::vector<std::uint64_t> sound_array(std::size_t value_size) {
     block_usage usage{on_.size()};
     collected_damage sink;
     const walk_context context{on_, usage, sink, watcher_};
-    usage.claim(metadata_block{0}, structure::superblock);
+    usage.claim(superblock_location, structure::superblock);
     array_reader reader{context,
                         {.root = root(),
                          .value_size = value_size,
@@ -119,7 +121,7 @@ class test_store {
   std::unique_ptr<transaction_manager> transactions;
 
  private:
-  test_store(device &on, std::unique_ptr<transaction_manager> made)
+  memory_store(device &on, std::unique_ptr<transaction_manager> made)
       : transactions{std::move(made)}, on_{on} {}
 
   btree_description description(std::size_t value_size) const {

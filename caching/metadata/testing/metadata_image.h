@@ -1,6 +1,7 @@
 // A small cache's metadata in memory, for tests: 100 cache blocks, the first four of them mapped.
 #pragma once
 
+#include "caching/metadata/mapping_format.h"
 #include "caching/metadata/superblock.h"
 #include "persistent-data/testing/image_builder.h"
 
@@ -28,8 +29,9 @@ class metadata_image {
     }
   }
 
-  void map(std::uint64_t cached_in, std::uint64_t origin, std::uint64_t flags = 1) {
-    mappings.at(cached_in) = origin << 16 | flags;
+  void map(std::uint64_t cached_in, std::uint64_t origin,
+           std::uint64_t flags = mapping_entry::valid) {
+    mappings.at(cached_in) = mapping_entry{origin_block{origin}, flags}.encode();
   }
 
   // Puts everything onto the device.

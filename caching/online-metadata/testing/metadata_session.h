@@ -1,19 +1,14 @@
 // A cache's metadata in use, for tests: what an engine does with them, without any data.
 #pragma once
 
-#include <algorithm>
-#include <map>
 #include <stdexcept>
 #include <utility>
-#include <vector>
 
 #include <gtest/gtest.h>
 
 #include "base/memory_device.h"
-#include "caching/metadata/metadata_reader.h"
+#include "caching/metadata/testing/stored_metadata.h"
 #include "caching/online-metadata/online_metadata.h"
-#include "persistent-data/space_map_check.h"
-#include "persistent-data/testing/image_builder.h"
 
 namespace dmcache {
 
@@ -29,13 +24,8 @@ inline online_metadata::open_options devices(std::uint64_t nr_cache_blocks,
 
 class metadata_session {
  public:
-  struct location {
-    std::uint64_t origin;
-    bool dirty;
-
-    bool operator==(const location &) const = default;
-  };
-  using mapping_map = std::map<std::uint64_t, location>; // by cache block
+  using location = stored_mapping;
+  using mapping_map = dmcache::mapping_map;
 
   // Throws what open() refuses.
   metadata_session(device &on, const online_metadata::open_options &options)
@@ -131,57 +121,5 @@ class metadata_session {
  public:
   online_metadata::contents opened;
 };
-
-struct stored_metadata {
-  superblock block;
-  metadata_session::mapping_map mapped;
-  std::vector<std::uint32_t> hints;
-  std::vector<std::pair<std::uint64_t, std::uint64_t>> discards;
-  std::string damage; // all of it, a line each, leaks too
-};
-
-inline stored_metadata stored_on(device &on) {
-  class visitor final : public metadata_visitor {
-   public:
-    void mappings(std::span<const mapping> some) override {
-      for (const mapping &each : some) {
-        found.mapped[each.cached_in.value()] = {each.origin.value(), each.dirty};
-      }
-    }
-    void hints(cache_block /*first*/, std::span<const le32> some) override {
-      found.hints.insert(found.hints.end(), some.begin(), some.end());
-    }
-    void discards(std::uint64_t begin, std::uint64_t end) override {
-      found.discards.emplace_back(begin, end);
-    }
-
-    stored_metadata found;
-  };
-  const auto block = read_superblock(on);
-  if (!block) {
-    throw std::runtime_error{block.error().message};
-  }
-  visitor reader;
-  reader.found.block = *block;
-  collected_damage sink;
-  progress quiet{true};
-  block_usage usage{on.size()};
-  const walk_context context{on, usage, sink, quiet};
-  usage.claim(superblock_location, structure::superblock);
-  read_metadata(context, *block, {}, reader);
-  check_space_map(context, block->space_map);
-  reader.found.damage = sink.text();
-  for (const std::string &fault : faults_of(*block)) {
-    reader.found.damage += fault + "\n";
-  }
-  return std::move(reader.found);
-}
-
-// The same where nothing may be wrong.
-inline stored_metadata sound_on(device &on) {
-  stored_metadata found = stored_on(on);
-  EXPECT_EQ(found.damage, "");
-  return found;
-}
 
 } // namespace dmcache

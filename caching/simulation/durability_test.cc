@@ -118,7 +118,7 @@ TEST_F(durability_test, metadata_that_cannot_be_written_are_given_up_and_say_so)
   EXPECT_THAT(in->read(part(9)), succeeds());
   EXPECT_FALSE(is_cached(9));
   EXPECT_THAT(in->message({"migration_threshold", "0"}), fails_with(failure::failed));
-  EXPECT_THAT(in->shut_down(), fails_with(failure::failed));
+  EXPECT_THAT(in->shut_down(), fails_with(failure::environment));
   EXPECT_TRUE(in->media().block.is_needs_check());
   EXPECT_TRUE(is_mapped_on_media(1));
   EXPECT_FALSE(is_mapped_on_media(2));
@@ -137,7 +137,7 @@ TEST_F(durability_test, if_not_even_that_can_be_said_nothing_is_served_any_more)
   EXPECT_THAT(in->read(part(1)), fails_with(std::errc::io_error));
   EXPECT_THAT(in->write(part(9)), fails_with(std::errc::io_error));
   EXPECT_THAT(in->flush(), fails_with(std::errc::io_error));
-  EXPECT_THAT(in->shut_down(), fails_with(failure::failed));
+  EXPECT_THAT(in->shut_down(), fails_with(failure::environment));
   open();
 }
 

@@ -197,7 +197,7 @@ TEST_F(error_test, after_a_failed_flush_the_cache_is_not_cleanly_shut_down) {
   fail(cache_device::origin, device_operation::flush);
   EXPECT_THAT(in->flush(), fails_with(std::errc::io_error));
   EXPECT_THAT(in->flush(), succeeds());
-  EXPECT_THAT(in->shut_down(), fails_with(failure::failed));
+  EXPECT_THAT(in->shut_down(), fails_with(failure::environment));
   EXPECT_FALSE(in->media().block.is_clean());
   EXPECT_FALSE(in->media().block.is_needs_check());
 }

@@ -132,7 +132,7 @@ TEST_P(reopen_test, a_reload_that_failed_can_be_tried_again) {
   wrong.policy = "none";
   for (int i = 0; i < 3; ++i) {
     EXPECT_THAT(in->reload(options(cache_mode::passthrough)), fails_with(failure::failed));
-    EXPECT_THAT(in->reload(wrong), fails_with(failure::failed));
+    EXPECT_THAT(in->reload(wrong), fails_with(failure::usage));
     EXPECT_THAT(in->write(part(3)), succeeds());
   }
   EXPECT_THAT(in->reload(options(cache_mode::writethrough)), succeeds());

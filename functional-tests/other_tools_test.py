@@ -16,7 +16,7 @@ HINT = re.compile(r'<hint cache_block="(\d+)" data="(.*)"/>')
 def run_theirs(command, *arguments):
     path = shutil.which(command, path="/usr/sbin:/sbin")
     return subprocess.run([path, *map(str, arguments)], capture_output=True, text=True,
-                          timeout=120)
+                          timeout=600)
 
 
 class OtherToolsTest(unittest.TestCase):

@@ -14,6 +14,7 @@ import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
 
+from cache_files import PATIENCE
 from fixture_images import run
 from guest import HERE, Guest, answer
 from served_cache import ServedCacheTest
@@ -121,7 +122,7 @@ class ServedDiskTest(ServedCacheTest):
 
     def must_run(self, *command):
         path = os.environ["PATH"] + ":/usr/sbin:/sbin"
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60,
+        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE,
                               env=os.environ | {"PATH": path})
         self.assertEqual(done.returncode, 0, done)
 

@@ -14,6 +14,17 @@ namespace {
 // The kernel transfers less than 2 GiB at once.
 constexpr std::size_t max_transfer = std::size_t{1} << 30;
 
+// Of liburing's releases, some take offset and length as signed numbers and some as unsigned ones.
+template <typename number>
+using fallocate_call = void (*)(io_uring_sqe *, int, int, number, number);
+
+template <typename number>
+void prepare_fallocate(fallocate_call<number> prepare, io_uring_sqe *entry, int file,
+                       const io_request &request) {
+  prepare(entry, file, allocation_mode(request), static_cast<number>(request.offset.value()),
+          static_cast<number>(request.length.value()));
+}
+
 class uring_queue final : public request_queue {
  public:
   explicit uring_queue(io_uring ring) : ring_{ring} {}
@@ -41,8 +52,7 @@ class uring_queue final : public request_queue {
       break;
     case io_request::operation::discard:
     case io_request::operation::write_zeroes:
-      io_uring_prep_fallocate(entry, file, allocation_mode(request), static_cast<off_t>(offset),
-                              static_cast<off_t>(request.length.value()));
+      prepare_fallocate(io_uring_prep_fallocate, entry, file, request);
       break;
     case io_request::operation::prefetch:
       io_uring_prep_nop(entry); // which files don't know, and needn't

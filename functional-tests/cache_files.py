@@ -4,11 +4,21 @@ import pathlib
 import random
 import subprocess
 import tempfile
+import time
 import unittest
 
 ORIGIN_SIZE = 32 << 20
 FAST_SIZE = 8 << 20
 METADATA_SIZE = 4 << 20
+PATIENCE = 300  # seconds, after which something hangs, however busy the machine is
+
+
+def wait_until(condition):
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        if time.monotonic() > deadline:
+            raise AssertionError("it takes too long")
+        time.sleep(0.01)
 
 
 class CacheFilesTest(unittest.TestCase):
@@ -44,4 +54,4 @@ class CacheFilesTest(unittest.TestCase):
     def wait_for_devices(self):
         """Until nobody has them open any more."""
         for each in (self.metadata, self.fast, self.origin):
-            subprocess.run(["flock", "--timeout", "30", each, "true"], check=True)
+            subprocess.run(["flock", "--timeout", str(PATIENCE), each, "true"], check=True)

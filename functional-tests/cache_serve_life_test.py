@@ -11,9 +11,10 @@ import socket
 import subprocess
 import unittest
 
+from cache_files import PATIENCE, wait_until
 from fixture_images import BIN, run
 from nbd_client import READ, WRITE, NbdClient
-from served_cache import ServedCacheTest, end, parent_of, wait_until
+from served_cache import ServedCacheTest, end, parent_of
 
 PIECE = 64 << 10
 AGAIN = r"nbdkit was killed by signal {} \({}\), and is started again: all that is cached counts " \
@@ -67,7 +68,7 @@ class StartedAgain(LivingServerTest):
         self.kill_server(signal.SIGABRT)
         self.connect().vanish()
         server.terminate()
-        self.assertEqual(server.wait(60), 0)
+        self.assertEqual(server.wait(PATIENCE), 0)
         self.assertRegex(server.stderr.read(), "^cache_serve: " + AGAIN.format(6, "Aborted") + "$")
         self.assertEqual(server.stdout.read(), "", "the URI is told once")
 
@@ -77,7 +78,7 @@ class StartedAgain(LivingServerTest):
         self.kill_server()
         self.connect()
         server.terminate()
-        self.assertEqual(server.wait(60), 0)
+        self.assertEqual(server.wait(PATIENCE), 0)
 
     def test_at_a_port(self):
         with socket.socket() as probe:
@@ -121,7 +122,7 @@ class StartedAgain(LivingServerTest):
             self.kill_server()
             self.connect().vanish()
         self.kill_server()
-        self.assertEqual(server.wait(60), 1)
+        self.assertEqual(server.wait(PATIENCE), 1)
         said = server.stderr.read()
         self.assertEqual(len(re.findall(AGAIN.format(9, "Killed"), said)), 5)
         self.assertTrue(said.endswith("cache_serve: nbdkit was killed by signal 9 (Killed): all "
@@ -131,7 +132,7 @@ class StartedAgain(LivingServerTest):
         server = self.in_foreground("--create")
         self.metadata.rename(self.folder / "moved")
         self.kill_server()
-        self.assertEqual(server.wait(60), 1)
+        self.assertEqual(server.wait(PATIENCE), 1)
         said = server.stderr.read()
         self.assertIn(f"Couldn't find {self.metadata}", said)
         self.assertIn("nbdkit could not serve the cache: it says why above", said)
@@ -158,7 +159,7 @@ class Ended(LivingServerTest):
         server = self.in_foreground()
         self.connect()
         server.terminate()
-        self.assertEqual((server.wait(30), server.stderr.read()), (0, ""))
+        self.assertEqual((server.wait(PATIENCE), server.stderr.read()), (0, ""))
         self.assertIn("cleanly shut down: sound", self.check())
 
     def test_by_stop_although_nbdkit_aborts_at_its_end(self):
@@ -168,8 +169,8 @@ class Ended(LivingServerTest):
         stop = self.begin("cache_ctl", "--control", self.control, "stop")
         wait_until(lambda: not self.control.exists())
         os.kill(pid, signal.SIGABRT)
-        self.assertEqual(stop.wait(60), 0)
-        self.assertEqual((server.wait(60), server.stderr.read()), (0, ""))
+        self.assertEqual(stop.wait(PATIENCE), 0)
+        self.assertEqual((server.wait(PATIENCE), server.stderr.read()), (0, ""))
         self.assertIsNone(self.server_pid())
 
     def test_by_stop_which_tells_of_what_does_not_end(self):
@@ -181,7 +182,7 @@ class Ended(LivingServerTest):
         wait_until(lambda: not self.control.exists())
         os.kill(server, signal.SIGSTOP)
         try:
-            self.assertEqual(stop.wait(60), 1)
+            self.assertEqual(stop.wait(PATIENCE), 1)
             self.assertEqual(stop.stderr.read(),
                              f"cache_ctl: the cache at {self.control} is shut down, but its server "
                              "hasn't ended within 30 seconds: end it by kill\n")
@@ -196,14 +197,14 @@ class Ended(LivingServerTest):
         with open(self.metadata, "rb") as other:
             fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
             supervisor.send_signal(signal.SIGCONT)
-            self.assertEqual((supervisor.wait(60), supervisor.stderr.read()), (0, ""))
+            self.assertEqual((supervisor.wait(PATIENCE), supervisor.stderr.read()), (0, ""))
 
     def test_by_a_shutdown_that_is_not_clean(self):
         # The signal for files that would grow too large is ignored, as Python does.
         server = self.in_foreground(restore_signals=False)
         resource.prlimit(self.server_pid(), resource.RLIMIT_FSIZE, (0, 0))
         server.terminate()
-        self.assertEqual(server.wait(60), 1)
+        self.assertEqual(server.wait(PATIENCE), 1)
         said = server.stderr.read()
         self.assertIn("nbdkit: error: not cleanly shut down", said)
         self.assertTrue(said.endswith("cache_serve: nbdkit failed, and all that is cached may count "
@@ -215,7 +216,7 @@ class Ended(LivingServerTest):
                             "trap '' TERM; touch runs; exec sleep 600", cwd=self.folder)
         wait_until((self.folder / "runs").exists)
         os.kill(self.server_pid(), signal.SIGTERM)
-        self.assertEqual(server.wait(30), 128 + 9)
+        self.assertEqual(server.wait(PATIENCE), 128 + 9)
         self.assertIn("cleanly shut down: sound", self.check())
 
     def begin(self, command, *arguments, **keywords):
@@ -256,7 +257,7 @@ class Background(LivingServerTest):
             self.skipTest("without namespaces of its own")
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as log:
             log.bind(str(devices / "log"))
-            log.settimeout(60)
+            log.settimeout(PATIENCE)
             subprocess.run([str(each) for each in [
                 *namespace, BIN / "cache_serve", *self.devices(), *self.addresses(), "--create"]],
                 check=True, stdout=subprocess.DEVNULL)

@@ -10,7 +10,7 @@ import stat
 import subprocess
 import unittest
 
-from cache_files import FAST_SIZE, METADATA_SIZE, ORIGIN_SIZE
+from cache_files import FAST_SIZE, METADATA_SIZE, ORIGIN_SIZE, PATIENCE
 from fixture_images import BIN, Image, run
 from served_cache import ServedCacheTest, nbdcopy
 
@@ -97,7 +97,8 @@ class Serving(ServedCacheTest):
         self.make_cache()
         before = self.contents()
         self.must_serve("--read-only")
-        about = subprocess.run(["nbdinfo", "--no-content", self.uri], capture_output=True, text=True, timeout=60)
+        about = subprocess.run(["nbdinfo", "--no-content", self.uri], capture_output=True,
+                               text=True, timeout=PATIENCE)
         self.assertIn("is_read_only: true", about.stdout)
         nbdcopy(self.uri, "null:")
         self.must_ctl("stop")
@@ -157,7 +158,7 @@ class Foreground(ServedCacheTest):
             server = self.in_foreground()
             nbdcopy(self.image(), self.uri)
             server.send_signal(each)
-            self.assertEqual((server.wait(60), server.stderr.read()), (0, ""))
+            self.assertEqual((server.wait(PATIENCE), server.stderr.read()), (0, ""))
             self.assertIn("cleanly shut down: sound", self.check())
 
     def test_has_no_control_socket_unless_it_is_asked_for(self):
@@ -168,24 +169,24 @@ class Foreground(ServedCacheTest):
         self.assertEqual(server.stdout.readline(), self.uri + "\n")
         self.assertFalse(pathlib.Path(f"{self.socket}.ctl").exists())
         server.terminate()
-        self.assertEqual(server.wait(60), 0)
+        self.assertEqual(server.wait(PATIENCE), 0)
 
     def test_ends_when_told_to_stop(self):
         server = self.in_foreground("--create")
         self.must_ctl("stop")
-        self.assertEqual(server.wait(60), 0)
+        self.assertEqual(server.wait(PATIENCE), 0)
 
     def test_the_server_ends_with_it(self):
         server = self.in_foreground("--create")
         server.kill()
-        server.wait(60)
+        server.wait(PATIENCE)
         self.wait_for_devices()
         self.assertIn("cleanly shut down: sound", self.check())
 
     def test_systemd_is_told_when_it_is_ready(self):
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
             manager.bind(str(self.folder / "notify"))
-            manager.settimeout(60)
+            manager.settimeout(PATIENCE)
             self.in_foreground("--create", env=os.environ | {
                 "NOTIFY_SOCKET": str(self.folder / "notify")})
             self.assertEqual(manager.recv(1000).decode(), f"READY=1\nSTATUS=serving {self.uri}")

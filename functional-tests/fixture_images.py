@@ -51,7 +51,7 @@ def truth_of(name):
 def run(command, *arguments, **keywords):
     """The command's CompletedProcess, its output as text."""
     return subprocess.run([BIN / command, *map(str, arguments)], capture_output=True, text=True,
-                          timeout=120, **keywords)
+                          timeout=600, **keywords)
 
 
 class Image:

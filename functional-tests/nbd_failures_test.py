@@ -9,7 +9,7 @@ import threading
 import time
 import unittest
 
-from cache_files import FAST_SIZE, ORIGIN_SIZE
+from cache_files import FAST_SIZE, ORIGIN_SIZE, PATIENCE, wait_until
 from fixture_images import BIN, run
 from nbd_client import FUA, WRITE, NbdError
 from nbdkit_cache import BLOCK, MIB, NbdkitTest
@@ -60,13 +60,13 @@ class Killed(NbdkitTest):
             threads.append(threading.Thread(target=self.flush_often, args=(sent, flushed)))
             for each in threads:
                 each.start()
-            threading.Event().wait(0.7)
+            wait_until(lambda: all(flushed))
+            time.sleep(0.5)
             self.server.kill()
             for each in threads:
                 each.join()
             self.server.wait()
             self.server.stderr.close()
-            self.assertTrue(all(flushed), "something was flushed")
             self.start("migration-threshold=4M")
             client = self.connect()
             for number in range(3):
@@ -82,17 +82,21 @@ class Killed(NbdkitTest):
                 "--bs=4k", "--iodepth=16", "--size=12m", "--verify=crc32c",
                 "--verify_state_save=0", *options]
 
+    def space_taken(self):
+        return self.fast.stat().st_blocks + self.origin.stat().st_blocks
+
     def test_killed_while_writing_fio_finds_what_it_had_flushed(self):
         """One fio writes and flushes, and another one is writing when the server is killed."""
         self.create("migration-threshold=4M")
         self.client(*self.fio("flushed", "--do_verify=0", "--end_fsync=1"))
+        before = self.space_taken()
         other = subprocess.Popen(self.fio("cut", "--do_verify=0", "--offset=16m", "--time_based",
-                                          "--runtime=60"), stdout=subprocess.DEVNULL,
+                                          "--runtime=600"), stdout=subprocess.DEVNULL,
                                  stderr=subprocess.DEVNULL)
-        time.sleep(1)
+        wait_until(lambda: other.poll() is not None or self.space_taken() > before)
         self.assertIsNone(other.poll(), "it is writing")
         self.server.kill()
-        self.assertNotEqual(other.wait(timeout=60), 0)
+        self.assertNotEqual(other.wait(PATIENCE), 0)
         self.restart("migration-threshold=4M")
         self.client(*self.fio("flushed", "--verify_only"))
         self.stop()
@@ -247,17 +251,18 @@ class Gone(NbdkitTest):
             self.assertLessEqual(set(found[MIB:]), set(b"v\0"))
         self.dismiss_clients()
         self.server.send_signal(signal.SIGTERM)
-        self.server.wait(timeout=60)
+        self.server.wait(PATIENCE)
         self.kill()
         self.check()
 
     def test_the_server_ends_while_clients_write(self):
         self.create("migration-threshold=4M")
-        stopped = []
+        begun, stopped = [], []
 
         def write():
             try:
                 with self.connect() as client:
+                    begun.append(client)
                     for i in range(1 << 20):
                         client.write(i % 400 * BLOCK, b"w" * BLOCK)
             except (OSError, EOFError, NbdError) as ended:
@@ -266,7 +271,8 @@ class Gone(NbdkitTest):
         writers = [threading.Thread(target=write) for _ in range(4)]
         for each in writers:
             each.start()
-        threading.Event().wait(0.3)
+        wait_until(lambda: len(begun) == len(writers))
+        time.sleep(0.3)
         self.stop()
         for each in writers:
             each.join()

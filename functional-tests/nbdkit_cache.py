@@ -1,16 +1,37 @@
 """A cache of small files, served by nbdkit with the plugin under test."""
 
+import functools
 import signal
 import subprocess
 import time
 
-from cache_files import CacheFilesTest
+from cache_files import PATIENCE, CacheFilesTest, wait_until
 from fixture_images import BIN, run
 from nbd_client import NbdClient
 
 PLUGIN = BIN / "nbdkit-dmcache-plugin.so"
 MIB = 1 << 20
 BLOCK = 64 << 10
+IDLE_AFTER = 0.9  # seconds, at least
+
+
+def counts_dirty_blocks(test):
+    """A cache that is idle for a second writes its blocks back. If a test took that long, since the
+    machine is busy, its failure says nothing: it is done again. (A subtest would report it.)"""
+    @functools.wraps(test)
+    def patient(self):
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            begin = time.monotonic()
+            try:
+                return test(self)
+            except AssertionError:
+                if time.monotonic() - begin < IDLE_AFTER or time.monotonic() > deadline:
+                    raise
+            self.doCleanups()
+            self.setUp()
+
+    return patient
 
 
 class NbdkitTest(CacheFilesTest):
@@ -28,8 +49,8 @@ class NbdkitTest(CacheFilesTest):
 
     def fails(self, *parameters, options=("-U", "-")):
         """What nbdkit says when it doesn't start."""
-        done = subprocess.run(self.nbdkit("-f", *options, parameters=parameters), timeout=60,
-                              capture_output=True, text=True)
+        done = subprocess.run(self.nbdkit("-f", *options, parameters=parameters),
+                              timeout=PATIENCE, capture_output=True, text=True)
         self.assertEqual(done.returncode, 1, done.stderr)
         self.assertEqual(done.stdout, "")
         return done.stderr
@@ -41,12 +62,9 @@ class NbdkitTest(CacheFilesTest):
         self.server = subprocess.Popen(
             self.nbdkit("-f", "-P", pid_file, "-U", self.socket, parameters=parameters),
             stderr=subprocess.PIPE, text=True, **keywords)
-        deadline = time.monotonic() + 60
-        while not pid_file.exists():
-            if self.server.poll() is not None:
-                self.fail(f"nbdkit ended: {self.server.stderr.read()}")
-            self.assertLess(time.monotonic(), deadline, "nbdkit starts in time")
-            time.sleep(0.005)
+        wait_until(lambda: pid_file.exists() or self.server.poll() is not None)
+        if not pid_file.exists():
+            self.fail(f"nbdkit ended: {self.server.stderr.read()}")
 
     def create(self, *parameters, **keywords):
         self.start("create=true", f"block-size={BLOCK}", *parameters, **keywords)
@@ -55,7 +73,7 @@ class NbdkitTest(CacheFilesTest):
         """What nbdkit has said, at the end of a clean shutdown. It waits for clients to go."""
         self.server.send_signal(number)
         self.dismiss_clients()
-        said = self.server.communicate(timeout=60)[1]
+        said = self.server.communicate(timeout=PATIENCE)[1]
         self.assertEqual(self.server.returncode, 0, said)
         self.server = None
         return said
@@ -86,7 +104,8 @@ class NbdkitTest(CacheFilesTest):
 
     def client(self, *command):
         """Runs a client, which must succeed; its output."""
-        done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=60)
+        done = subprocess.run(list(map(str, command)), capture_output=True, text=True,
+                              timeout=PATIENCE)
         self.assertEqual(done.returncode, 0, f"{command}: {done.stdout}{done.stderr}")
         return done.stdout
 

@@ -16,7 +16,12 @@ HINT = re.compile(r'<hint cache_block="(\d+)" data="(.*)"/>')
 def run_theirs(command, *arguments):
     path = shutil.which(command, path="/usr/sbin:/sbin")
     return subprocess.run([path, *map(str, arguments)], capture_output=True, text=True,
-                          timeout=120)
+                          timeout=600)
+
+
+def they_can_dump(image):
+    """Release 1.1 takes it for damage that metadata have no hints."""
+    return image.field("hint_root") != 0 or run_theirs("cache_dump", "--version").stdout < "1"
 
 
 class OtherToolsTest(unittest.TestCase):
@@ -72,18 +77,20 @@ class OtherToolsTest(unittest.TestCase):
                          devices["fast"], "--origin-device", devices["origin"]))
         self.succeed(run_theirs("cache_check", path))
 
+    def images_that_they_can_dump(self):
+        images = [(name, Image(name)) for name in NAMES]
+        return [(name, image) for name, image in images if they_can_dump(image)]
+
     def test_their_dumps_are_read(self):
-        for name in NAMES:
+        for name, image in self.images_that_they_can_dump():
             with self.subTest(name):
-                image = Image(name)
                 document = self.folder / "theirs.xml"
                 self.succeed(run_theirs("cache_dump", "-o", document, image.write(self.folder)))
                 self.expect_same(document, self.restored(document, image))
 
     def test_dumps_of_what_they_restored_are_read(self):
-        for name in NAMES:
+        for name, image in self.images_that_they_can_dump():
             with self.subTest(name):
-                image = Image(name)
                 document, again = self.folder / "theirs.xml", self.folder / "again.xml"
                 self.succeed(run_theirs("cache_dump", "-o", document, image.write(self.folder)))
                 theirs = self.output("theirs.img", image)
@@ -106,6 +113,9 @@ class OtherToolsTest(unittest.TestCase):
                 document = self.folder / "document.xml"
                 self.succeed(run("cache_dump", "-o", document, image.write(self.folder)))
                 output = self.restored(document, image, "--metadata-version", 1)
+                image.data = output.read_bytes()
+                if not they_can_dump(image):
+                    continue
                 theirs = self.succeed(run_theirs("cache_dump", output)).stdout
                 self.assertEqual(MAPPING.findall(theirs), MAPPING.findall(document.read_text()))
                 self.assertEqual(theirs.count('dirty="true"'),

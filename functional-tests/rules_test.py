@@ -1,6 +1,5 @@
 """The rules of the code that no compiler holds."""
 
-import concurrent.futures
 import os
 import pathlib
 import re
@@ -91,25 +90,16 @@ class Code(unittest.TestCase):
             for line in path.read_text().splitlines():
                 self.assertNotRegex(line, OUTSIDE_OF_THE_ENGINE, path)
 
-    def test_every_header_compiles_alone(self):
-        # The build has shown it of those that their own file includes before anything else.
-        def is_first_of_own_file(path):
-            own = path.with_suffix(".cc")
-            first = own.exists() and re.search(r"^#include (.*)", own.read_text(), re.M)
-            return first and first[1] == f'"{path.relative_to(SOURCE)}"'
-
-        all_headers = [path for path in sources() if path.suffix == ".h"]
-        headers = [path for path in all_headers if not is_first_of_own_file(path)]
-
-        def compile_alone(path):
-            return path, subprocess.run(
-                ["g++", "-std=c++23", "-fsyntax-only", "-I", SOURCE, "-x", "c++", path],
-                capture_output=True, text=True)
-
-        with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-            for path, done in pool.map(compile_alone, headers):
-                self.assertEqual(done.returncode, 0, f"{path}:\n{done.stderr}")
-        self.assertGreater(len(all_headers), 20)
+    def test_a_file_includes_its_own_header_first(self):
+        """So it shows that the header compiles alone; those without a file, the build compiles."""
+        checked = 0
+        for path in sources():
+            own = path.with_suffix(".h")
+            if path.suffix == ".cc" and own.exists():
+                first = re.search(r"^#include (.*)", path.read_text(), re.M)
+                self.assertEqual(first and first[1], f'"{own.relative_to(SOURCE)}"', path)
+                checked += 1
+        self.assertGreater(checked, 20)
 
     def test_no_file_is_too_long(self):
         for path in sources():

@@ -6,22 +6,13 @@ import pathlib
 import select
 import signal
 import subprocess
-import time
 
-from cache_files import CacheFilesTest
+from cache_files import PATIENCE, CacheFilesTest, wait_until
 from fixture_images import BIN, run
 
 
 def nbdcopy(*arguments):
-    subprocess.run(["nbdcopy", *arguments], check=True, timeout=120)
-
-
-def wait_until(condition):
-    deadline = time.monotonic() + 60
-    while not condition():
-        if time.monotonic() > deadline:
-            raise AssertionError("it takes too long")
-        time.sleep(0.01)
+    subprocess.run(["nbdcopy", *arguments], check=True, timeout=PATIENCE)
 
 
 def end(process, number=signal.SIGKILL):

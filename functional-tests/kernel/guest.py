@@ -120,7 +120,7 @@ class Guest:
                 "-append", "console=ttyS0 quiet loglevel=4 panic=-1",
                 *disk_arguments(self.disks)]
 
-    def boot(self, timeout=600, end="all done", listen=lambda line, machine: None):
+    def boot(self, timeout=1800, end="all done", listen=lambda line, machine: None):
         """What it says until it ends, `end` among it. When it says a line, `listen` hears it, with
         the machine's process: to answer, or to cut the power."""
         said = []

@@ -9,11 +9,11 @@ import pathlib
 import re
 import subprocess
 import sys
-import time
 import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
 
+from cache_files import PATIENCE
 from fixture_images import run
 from guest import HERE, Guest, answer
 from served_cache import ServedCacheTest
@@ -61,6 +61,7 @@ class ServedDiskTest(ServedCacheTest):
         machine.add("dmesg -n 1")  # nothing is to come between the words of the writers
         machine.add("mkdir /disk/second /disk/third")
         machine.add("write_durably second & write_durably third & wait")
+        machine.add("echo the writers have ended")
         said = machine.boot(end="durable third", listen=self.listen)
         self.assertIsNotNone(self.at_the_cut, said)
         self.expect_success(said, "made", "mounted", "filled", "written", "durable", "trimmed")
@@ -80,9 +81,9 @@ class ServedDiskTest(ServedCacheTest):
             self.count += found[1] != "first"
             if self.count >= CUT_AFTER and self.at_the_cut is None:
                 self.at_the_cut = self.status()
-                self.kill_all_servers()
-                time.sleep(0.2)  # for the serial line: nothing becomes durable any more
-                machine.kill()
+                self.kill_all_servers()  # then the writers fail
+        elif line == "the writers have ended\n":
+            machine.kill()
 
     def status(self):
         return json.loads(self.must_ctl("status", "--json"))
@@ -121,7 +122,7 @@ class ServedDiskTest(ServedCacheTest):
 
     def must_run(self, *command):
         path = os.environ["PATH"] + ":/usr/sbin:/sbin"
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60,
+        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE,
                               env=os.environ | {"PATH": path})
         self.assertEqual(done.returncode, 0, done)
 

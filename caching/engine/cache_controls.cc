@@ -98,11 +98,11 @@ result<> cache_engine::change_options(engine_options options) {
       hints[i] = state_.policy->hint(cache_block{i});
     }
   }
-  auto made =
-      make_policy(options, std::move(hints), state_.policy->name(), state_.policy->version());
+  auto made = make_policy(options);
   if (!made) {
     return std::unexpected{made.error()};
   }
+  load(**made, std::move(hints), state_.policy->name(), state_.policy->version());
   state_.policy = std::move(*made);
   options.block_size = state_.options.block_size;
   options.metadata_version = state_.options.metadata_version;

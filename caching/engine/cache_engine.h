@@ -113,10 +113,9 @@ class cache_engine {
   bool is_quiet() const {
     return data_.is_idle() && !migrations_.is_busy() && nr_invalidating_ == 0;
   }
-  result<std::unique_ptr<policy>> make_policy(const engine_options &options,
-                                              const std::optional<lazy_array<le32>> &hints,
-                                              std::string_view hints_of,
-                                              std::array<std::uint32_t, 3> version) const;
+  result<std::unique_ptr<policy>> make_policy(const engine_options &options) const;
+  void load(policy &into, const std::optional<lazy_array<le32>> &hints, std::string_view hints_of,
+            std::array<std::uint32_t, 3> version) const;
 
   void run() {
     if (data_.has_to_carry_on()) {

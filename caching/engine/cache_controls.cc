@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <charconv>
 #include <limits>
+#include <new>
 #include <optional>
 #include <utility>
 
@@ -22,19 +23,19 @@ std::optional<std::uint64_t> number_of(std::string_view text) {
 
 } // namespace
 
-void cache_engine::clean(control &call) {
+void cache_engine::clean(control &call) noexcept {
   start(do_clean(call));
 }
 
-void cache_engine::reload(options_change change, control &call) {
+void cache_engine::reload(options_change change, control &call) noexcept {
   start(do_reload(std::move(change), call));
 }
 
-void cache_engine::message(std::vector<std::string> words, control &call) {
+void cache_engine::message(std::vector<std::string> words, control &call) noexcept {
   start(do_message(std::move(words), call));
 }
 
-void cache_engine::shut_down(control &call) {
+void cache_engine::shut_down(control &call) noexcept {
   start(do_shut_down(call));
 }
 
@@ -83,6 +84,25 @@ flow<> cache_engine::do_reload(options_change change, control &call) {
   finish(call, std::move(outcome));
 }
 
+// Of the present policy, whose hints are the best that it can have.
+result<std::unique_ptr<policy>> cache_engine::successor(const engine_options &options) const {
+  try {
+    lazy_array<le32> hints{state_.mappings->nr_cache_blocks()};
+    for (std::uint64_t i = 0; i < hints.size(); ++i) {
+      if (state_.mappings->is_mapped(cache_block{i})) {
+        hints[i] = state_.policy->hint(cache_block{i});
+      }
+    }
+    auto made = make_policy(options);
+    if (made) {
+      load(**made, std::move(hints), state_.policy->name(), state_.policy->version());
+    }
+    return made;
+  } catch (const std::bad_alloc &) {
+    return fail(failure::environment, "there is no memory for another policy");
+  }
+}
+
 result<> cache_engine::change_options(engine_options options) {
   if (options.mode == cache_mode::passthrough && state_.mappings->nr_dirty() != 0) {
     return fail(
@@ -91,18 +111,10 @@ result<> cache_engine::change_options(engine_options options) {
                     "it first",
                     state_.mappings->nr_dirty()));
   }
-  // Its own hints are the best that the new policy can have.
-  lazy_array<le32> hints{state_.mappings->nr_cache_blocks()};
-  for (std::uint64_t i = 0; i < hints.size(); ++i) {
-    if (state_.mappings->is_mapped(cache_block{i})) {
-      hints[i] = state_.policy->hint(cache_block{i});
-    }
-  }
-  auto made = make_policy(options);
+  auto made = successor(options);
   if (!made) {
     return std::unexpected{made.error()};
   }
-  load(**made, std::move(hints), state_.policy->name(), state_.policy->version());
   state_.policy = std::move(*made);
   options.block_size = state_.options.block_size;
   options.metadata_version = state_.options.metadata_version;

@@ -138,7 +138,7 @@ result<std::unique_ptr<policy>> cache_engine::make_policy(const engine_options &
                              .block_size = state_.options.block_size});
 }
 
-void cache_engine::submit(request &asked) {
+void cache_engine::submit(request &asked) noexcept {
   if (!std::exchange(has_arrived_, true)) {
     migrations_.set_idle(false);
   }
@@ -186,7 +186,7 @@ void cache_engine::let_in(request &asked) {
   }
 }
 
-void cache_engine::io_done(engine_io &io, std::error_code error) {
+void cache_engine::io_done(engine_io &io, std::error_code error) noexcept {
   if (io.op != engine_io::operation::read && io.op != engine_io::operation::flush) {
     state_.needs_flush[static_cast<std::size_t>(io.on)] = true;
   }
@@ -210,7 +210,7 @@ void cache_engine::run_ready() {
   }
 }
 
-void cache_engine::tick(instant now) {
+void cache_engine::tick(instant now) noexcept {
   const bool is_next_second = seconds_of(now) != seconds_of(state_.now);
   state_.now = now;
   if (has_arrived_ || !is_quiet()) {

@@ -1,8 +1,8 @@
 // From one life of a cache to the next: what has been wrong with that elsewhere is cases 3, 7, 11,
 // 12 and 13 in caching/engine/engine.md, whose numbers stand before the tests.
-#include "base/testing/matchers.h"
 #include <new>
 
+#include "base/testing/matchers.h"
 #include "caching/simulation/cache_test.h"
 
 namespace dmcache {

@@ -104,7 +104,7 @@ void stop_waiting(block_cell &cell, piece &part) {
 block_locks::block_locks(ready_flows &ready) : ready_{ready}, chains_(initial_chains) {}
 
 std::size_t block_locks::chain_of(origin_block block) const {
-  return (block.value() * 0x9e3779b97f4a7c15U >> 32) & (chains_.size() - 1);
+  return hash_(block.value()) & (chains_.size() - 1);
 }
 
 block_cell *block_locks::find(origin_block block) const {
@@ -120,16 +120,31 @@ block_cell &block_locks::find_or_add(origin_block block) {
     return *found;
   }
   if (free_cells_ == nullptr) { // never again once there are as many as are in use at a time
-    cells_.push_back(std::make_unique<block_cell>());
-    free_cells_ = cells_.back().get();
+    add_cell();
   }
   block_cell &cell = *free_cells_;
   free_cells_ = cell.next;
   cell.block = block;
-  block_cell *&chain = chains_[chain_of(block)];
+  link_into_chain(cell);
+  return cell;
+}
+
+void block_locks::link_into_chain(block_cell &cell) {
+  block_cell *&chain = chains_[chain_of(cell.block)];
   cell.next = chain;
   chain = &cell;
-  return cell;
+}
+
+// Requires that all cells are in use. There are as many chains as cells, or more.
+void block_locks::add_cell() {
+  if (cells_.size() == chains_.size()) {
+    chains_.assign(2 * chains_.size(), nullptr);
+    for (const auto &each : cells_) {
+      link_into_chain(*each);
+    }
+  }
+  cells_.push_back(std::make_unique<block_cell>());
+  free_cells_ = cells_.back().get();
 }
 
 // Something has left. What waits, if anything does, has its turn.

@@ -16,6 +16,7 @@
 #include <optional>
 #include <vector>
 
+#include "base/keyed_hash.h"
 #include "caching/engine/flow.h"
 #include "caching/engine/intrusive_queue.h"
 #include "caching/engine/request.h"
@@ -77,11 +78,14 @@ class block_locks {
  private:
   block_cell *find(origin_block block) const;
   block_cell &find_or_add(origin_block block);
+  void link_into_chain(block_cell &cell);
+  void add_cell();
   void go_on(block_cell &cell);
   void give_turns(block_cell &cell);
   std::size_t chain_of(origin_block block) const;
 
   ready_flows &ready_;
+  keyed_hash hash_; // or else a client could ask for blocks of one chain
   std::vector<block_cell *> chains_;
   std::vector<std::unique_ptr<block_cell>> cells_;
   block_cell *free_cells_ = nullptr;

@@ -1,5 +1,7 @@
 #include "caching/engine/block_locks.h"
 
+#include <deque>
+
 #include <gtest/gtest.h>
 
 namespace dmcache {
@@ -163,6 +165,21 @@ TEST_F(block_locks_test, what_is_put_back_comes_before_what_waits) {
   run_flows();
   EXPECT_EQ(locks.next_admitted(), &writer.part());
   EXPECT_EQ(locks.next_admitted(), nullptr);
+}
+
+TEST_F(block_locks_test, knows_any_number_of_blocks_apart) {
+  constexpr std::uint64_t count = 5000;
+  std::deque<client> ones;
+  for (std::uint64_t block = 0; block < count; ++block) {
+    EXPECT_TRUE(locks.enter(ones.emplace_back(operation::write, 0, 512, block << 20).part()));
+  }
+  for (std::uint64_t block = 0; block < count; ++block) {
+    client late{operation::write, 0, 512, block << 20};
+    EXPECT_FALSE(locks.enter(late.part())) << block;
+    locks.leave(ones[block].part());
+    EXPECT_EQ(locks.next_admitted(), &late.part());
+    locks.leave(late.part());
+  }
 }
 
 } // namespace

@@ -1,6 +1,7 @@
 // What is asked of the engine as a whole: cleaning, reloading, messages, shutting down.
 #include <algorithm>
 #include <limits>
+#include <new>
 #include <optional>
 #include <utility>
 
@@ -11,19 +12,19 @@
 
 namespace dmcache {
 
-void cache_engine::clean(control &call) {
+void cache_engine::clean(control &call) noexcept {
   start(do_clean(call));
 }
 
-void cache_engine::reload(options_change change, control &call) {
+void cache_engine::reload(options_change change, control &call) noexcept {
   start(do_reload(std::move(change), call));
 }
 
-void cache_engine::message(std::vector<std::string> words, control &call) {
+void cache_engine::message(std::vector<std::string> words, control &call) noexcept {
   start(do_message(std::move(words), call));
 }
 
-void cache_engine::shut_down(control &call) {
+void cache_engine::shut_down(control &call) noexcept {
   start(do_shut_down(call));
 }
 
@@ -72,6 +73,25 @@ flow<> cache_engine::do_reload(options_change change, control &call) {
   finish(call, std::move(outcome));
 }
 
+// Of the present policy, whose hints are the best that it can have.
+result<std::unique_ptr<policy>> cache_engine::successor(const engine_options &options) const {
+  try {
+    lazy_array<le32> hints{state_.mappings->nr_cache_blocks()};
+    for (std::uint64_t i = 0; i < hints.size(); ++i) {
+      if (state_.mappings->is_mapped(cache_block{i})) {
+        hints[i] = state_.policy->hint(cache_block{i});
+      }
+    }
+    auto made = make_policy(options);
+    if (made) {
+      load(**made, std::move(hints), state_.policy->name(), state_.policy->version());
+    }
+    return made;
+  } catch (const std::bad_alloc &) {
+    return fail(failure::environment, "there is no memory for another policy");
+  }
+}
+
 result<> cache_engine::change_options(engine_options options) {
   if (options.mode == cache_mode::passthrough && state_.mappings->nr_dirty() != 0) {
     return fail(
@@ -80,15 +100,7 @@ result<> cache_engine::change_options(engine_options options) {
                     "it first",
                     state_.mappings->nr_dirty()));
   }
-  // Its own hints are the best that the new policy can have.
-  lazy_array<le32> hints{state_.mappings->nr_cache_blocks()};
-  for (std::uint64_t i = 0; i < hints.size(); ++i) {
-    if (state_.mappings->is_mapped(cache_block{i})) {
-      hints[i] = state_.policy->hint(cache_block{i});
-    }
-  }
-  auto made =
-      make_policy(options, std::move(hints), state_.policy->name(), state_.policy->version());
+  auto made = successor(options);
   if (!made) {
     return std::unexpected{made.error()};
   }

@@ -28,7 +28,7 @@ result<std::unique_ptr<policy>> policy_of(const engine_options &options,
   return made;
 }
 
-// From the options, else the default for new metadata; 0: use the superblock's.
+// From the options, else the superblock's, or the default for new metadata.
 result<sectors> wanted_block_size(device &metadata, const engine_options &options) {
   if (options.block_size != sectors{}) {
     return options.block_size;
@@ -37,7 +37,23 @@ result<sectors> wanted_block_size(device &metadata, const engine_options &option
   if (!is_new) {
     return std::unexpected{is_new.error()};
   }
-  return *is_new ? default_block_size : sectors{};
+  if (*is_new) {
+    return default_block_size;
+  }
+  const auto found = read_superblock(metadata);
+  if (!found) {
+    return std::unexpected{found.error()};
+  }
+  return sectors{found->data_block_size};
+}
+
+// Of the cache that is to be opened. What online_metadata refuses may have any.
+policy_geometry geometry_of(const cache_engine::devices &on, sectors block_size) {
+  if (!is_legal_data_block_size(block_size.value()) || on.fast_size < block_size) {
+    return {1, 1, default_block_size};
+  }
+  return {on.fast_size.value() / block_size.value(), on.origin_size.value() / block_size.value(),
+          block_size};
 }
 
 } // namespace
@@ -56,13 +72,15 @@ cache_engine::open(const devices &on, const engine_options &options, instant now
       return std::unexpected{found.error()};
     }
   }
-  // What is wrong with the policy is told before anything is written.
-  if (auto known = policy_of(options, {1, 1, default_block_size}); !known) {
-    return std::unexpected{known.error()};
-  }
   const auto block_size = wanted_block_size(on.metadata, options);
   if (!block_size) {
     return std::unexpected{block_size.error()};
+  }
+  // What is wrong with the policy is told before anything is written, and nothing can be wrong with
+  // it afterwards.
+  auto made = policy_of(options, geometry_of(on, *block_size));
+  if (!made) {
+    return std::unexpected{made.error()};
   }
   auto opened = online_metadata::open(on.metadata,
                                       {.block_size = *block_size,
@@ -90,29 +108,17 @@ cache_engine::open(const devices &on, const engine_options &options, instant now
   state.needs_flush.fill(!options.read_only);
   state.now = now;
   engine->last_arrival_ = now;
-  auto loaded = engine->make_policy(options, opened->hints, opened->policy, opened->policy_version);
-  if (!loaded) {
-    return std::unexpected{loaded.error()};
-  }
-  state.policy = std::move(*loaded);
+  engine->load(**made, opened->hints, opened->policy, opened->policy_version);
+  state.policy = std::move(*made);
   state.policy->tick(seconds_of(now));
   engine->commits_.start();
   return engine;
 }
 
-// A policy that knows what is cached. Hints are believed that one of the same name and major
-// version gave.
-result<std::unique_ptr<policy>>
-cache_engine::make_policy(const engine_options &options,
-                          const std::optional<lazy_array<le32>> &hints, std::string_view hints_of,
-                          std::array<std::uint32_t, 3> version) const {
-  auto made = policy_of(options, {.nr_cache_blocks = state_.mappings->nr_cache_blocks(),
-                                  .nr_origin_blocks = state_.nr_origin_blocks,
-                                  .block_size = state_.options.block_size});
-  if (!made) {
-    return made;
-  }
-  policy &into = **made;
+// Tells a new policy what is cached. Hints are believed that one of the same name and major version
+// gave.
+void cache_engine::load(policy &into, const std::optional<lazy_array<le32>> &hints,
+                        std::string_view hints_of, std::array<std::uint32_t, 3> version) const {
   const bool are_believed =
       hints && hints_of == into.name() && version.front() == into.version().front();
   for (std::uint64_t i = 0; i < state_.mappings->nr_cache_blocks(); ++i) {
@@ -124,10 +130,15 @@ cache_engine::make_policy(const engine_options &options,
                                                         : std::nullopt;
     into.load(block, state_.mappings->origin_of(block), state_.mappings->is_dirty(block), hint);
   }
-  return made;
 }
 
-void cache_engine::submit(request &asked) {
+result<std::unique_ptr<policy>> cache_engine::make_policy(const engine_options &options) const {
+  return policy_of(options, {.nr_cache_blocks = state_.mappings->nr_cache_blocks(),
+                             .nr_origin_blocks = state_.nr_origin_blocks,
+                             .block_size = state_.options.block_size});
+}
+
+void cache_engine::submit(request &asked) noexcept {
   if (!std::exchange(has_arrived_, true)) {
     migrations_.set_idle(false);
   }
@@ -175,7 +186,7 @@ void cache_engine::let_in(request &asked) {
   }
 }
 
-void cache_engine::io_done(engine_io &io, std::error_code error) {
+void cache_engine::io_done(engine_io &io, std::error_code error) noexcept {
   if (io.op != engine_io::operation::read && io.op != engine_io::operation::flush) {
     state_.needs_flush[static_cast<std::size_t>(io.on)] = true;
   }
@@ -199,7 +210,7 @@ void cache_engine::run_ready() {
   }
 }
 
-void cache_engine::tick(instant now) {
+void cache_engine::tick(instant now) noexcept {
   const bool is_next_second = seconds_of(now) != seconds_of(state_.now);
   state_.now = now;
   if (has_arrived_ || !is_quiet()) {

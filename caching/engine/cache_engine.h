@@ -7,6 +7,10 @@
 //
 // Opening is the exception: it reads and writes the metadata device itself, before there is an
 // engine.
+//
+// No exception leaves an event. One in the midst of it would leave requests and I/O behind that
+// nobody carries on: it ends the process instead, which what was acknowledged survives. The memory
+// that a request of several blocks needs is taken before it enters; if there is none, it fails.
 #pragma once
 
 #include <algorithm>
@@ -57,26 +61,26 @@ class cache_engine {
   // Events. ---------------------------------------------------------------------------------------
 
   // A request, the engine's until it is completed. Any number may be under way.
-  void submit(request &asked);
+  void submit(request &asked) noexcept;
   // An I/O that next_io() gave is done.
-  void io_done(engine_io &io, std::error_code error);
+  void io_done(engine_io &io, std::error_code error) noexcept;
   // Time has come this far. To be told at next_tick(), and as often as is convenient.
-  void tick(instant now);
+  void tick(instant now) noexcept;
 
   // Writes back every dirty block and waits for it. Fails if a block could not be.
-  void clean(control &call);
+  void clean(control &call) noexcept;
   // Waits for requests under way and keeps new ones waiting, then has `change` made to the options
   // as they are by then, and takes what can change of them: mode, policy and its settings,
   // threshold, passdown. Passthrough is refused while blocks are dirty. If it fails, all is as it
   // was.
-  void reload(options_change change, control &call);
+  void reload(options_change change, control &call) noexcept;
   // As dmsetup sends it: "migration_threshold 4096", "<policy key> <value>", "invalidate_cblocks 1
   // 5-9". What it sets stays set over a reload that doesn't change that.
-  void message(std::vector<std::string> words, control &call);
+  void message(std::vector<std::string> words, control &call) noexcept;
   // A clean shutdown: nothing new is accepted, what is under way ends, and everything is written.
   // Only if all of it worked the cache is cleanly shut down, and `outcome` good. Afterwards the
   // engine is of no use any more.
-  void shut_down(control &call);
+  void shut_down(control &call) noexcept;
 
   // What should happen next. ----------------------------------------------------------------------
 
@@ -113,10 +117,10 @@ class cache_engine {
   bool is_quiet() const {
     return data_.is_idle() && !migrations_.is_busy() && nr_invalidating_ == 0;
   }
-  result<std::unique_ptr<policy>> make_policy(const engine_options &options,
-                                              const std::optional<lazy_array<le32>> &hints,
-                                              std::string_view hints_of,
-                                              std::array<std::uint32_t, 3> version) const;
+  result<std::unique_ptr<policy>> make_policy(const engine_options &options) const;
+  result<std::unique_ptr<policy>> successor(const engine_options &options) const;
+  void load(policy &into, const std::optional<lazy_array<le32>> &hints, std::string_view hints_of,
+            std::array<std::uint32_t, 3> version) const;
 
   void run() {
     if (data_.has_to_carry_on()) {

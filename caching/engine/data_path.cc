@@ -25,87 +25,6 @@ bool carries_data(const piece &part) {
 
 } // namespace
 
-void data_path::submit(request &asked) {
-  ++nr_requests_;
-  if (asked.outcome) [[unlikely]] { // of the last time
-    asked.outcome.clear();
-  }
-  asked.failed_flushes = state_.failed_flushes;
-  const std::uint64_t end = asked.offset.value() + asked.length.value();
-  const std::uint64_t block = asked.offset.value() / state_.block_size;
-  const std::uint64_t start = block * state_.block_size;
-  const bool is_next = unsplit_.empty() && !is_splitting_;
-  if (is_next && end <= start + state_.block_size && asked.op != operation::discard) [[likely]] {
-    asked.nr_open = 1;
-    set_out(asked.first, asked, origin_block{block}, asked.offset.value() - start, end - start);
-    return;
-  }
-  asked.nr_open = 1;
-  asked.split_to = asked.offset;
-  if (!is_next) {
-    unsplit_.push(asked);
-    return;
-  }
-  if (asked.op == operation::discard) {
-    begin_discard(asked);
-  }
-  if (!split(asked)) {
-    unsplit_.push(asked);
-  }
-}
-
-// The piece goes on its way, or waits for its turn in the block.
-void data_path::set_out(piece &part, request &of, origin_block block, std::uint64_t begin,
-                        std::uint64_t end) {
-  part.of = &of;
-  part.block = block;
-  part.begin = static_cast<std::uint32_t>(begin);
-  part.end = static_cast<std::uint32_t>(end);
-  part.is_counted = false;
-  if (state_.locks.enter(part)) [[likely]] {
-    route(part);
-  }
-}
-
-// False: there are not enough pieces. To be called again when there are.
-bool data_path::split(request &asked) {
-  const std::uint64_t end = asked.offset.value() + asked.length.value();
-  is_in_split_ = true;
-  while (asked.split_to.value() < end) {
-    piece *part = take_piece(asked);
-    if (part == nullptr) {
-      break;
-    }
-    const std::uint64_t at = asked.split_to.value();
-    const std::uint64_t block = at / state_.block_size;
-    const std::uint64_t start = block * state_.block_size;
-    const std::uint64_t stop = std::min<std::uint64_t>(state_.block_size, end - start);
-    asked.split_to = bytes{start + stop};
-    ++asked.nr_open;
-    set_out(*part, asked, origin_block{block}, at - start, stop);
-  }
-  is_in_split_ = false;
-  last_sent_ = nullptr;
-  if (asked.split_to.value() < end) {
-    return false;
-  }
-  if (--asked.nr_open == 0) {
-    complete(asked);
-  }
-  return true;
-}
-
-piece *data_path::take_piece(request &of) {
-  if (of.split_to == of.offset) {
-    return &of.first;
-  }
-  if (free_pieces_.empty() && spare_pieces_.size() < max_spare_pieces) {
-    spare_pieces_.push_back(std::make_unique<piece>());
-    return spare_pieces_.back().get();
-  }
-  return free_pieces_.pop();
-}
-
 // One that has come back makes room for others before the next one does.
 void data_path::carry_on() {
   for (;;) {
@@ -119,7 +38,10 @@ void data_path::carry_on() {
     while (piece *admitted = state_.locks.next_admitted()) {
       let_go(*admitted);
     }
-    if (state_.returned.empty()) {
+    if (has_to_split_) [[unlikely]] {
+      split_waiting();
+    }
+    if (!has_to_carry_on()) {
       return;
     }
   }
@@ -440,71 +362,6 @@ void data_path::end(piece &part, std::error_code failure) {
     part.of->outcome = failure;
   }
   end(part);
-}
-
-// A piece that a migration has carried out isn't in flight any more.
-void data_path::end(piece &part) {
-  if (part.cell != nullptr) [[likely]] {
-    state_.locks.leave(part);
-  }
-  request &of = *part.of;
-  if (&part != &of.first) {
-    free_pieces_.push(part);
-  }
-  if (--of.nr_open == 0) {
-    complete(of);
-  }
-  if (!unsplit_.empty() && !is_splitting_) [[unlikely]] {
-    split_waiting();
-  }
-}
-
-// Goes on with the requests that wait for pieces.
-void data_path::split_waiting() {
-  is_splitting_ = true;
-  while (!unsplit_.empty()) {
-    request &next = *unsplit_.front();
-    if (next.op == operation::discard && next.split_to == next.offset) {
-      begin_discard(next);
-    }
-    unsplit_.pop(); // it may be completed by split()
-    if (!split(next)) {
-      unsplit_.push_front(next);
-      break;
-    }
-  }
-  is_splitting_ = false;
-}
-
-// All but durability is done.
-void data_path::complete(request &asked) {
-  --nr_requests_;
-  if (asked.op == operation::discard) {
-    end_discard(asked);
-  }
-  if (asked.is_write() && !asked.outcome) {
-    commits_.acknowledge(asked);
-  } else {
-    state_.completed.push(asked);
-  }
-}
-
-void data_path::begin_discard(const request &asked) {
-  discarding_.push_back({&asked, {}});
-}
-
-// What was discarded, and not written to meanwhile, counts as such from here on.
-void data_path::end_discard(const request &asked) {
-  const auto ended = std::ranges::find(discarding_, &asked, &discarding::by);
-  if (!asked.outcome) {
-    const std::uint64_t end = asked.offset.value() + asked.length.value();
-    state_.discards->set_within(sectors{asked.offset.value() / sector_size},
-                                sectors{end / sector_size});
-    for (const std::uint64_t block : ended->written) {
-      state_.discards->clear(block);
-    }
-  }
-  discarding_.erase(ended);
 }
 
 } // namespace dmcache

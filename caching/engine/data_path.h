@@ -4,7 +4,6 @@
 // The way of a hit is short: a lock without waiting, a lookup, a touch of the policy, one I/O.
 #pragma once
 
-#include <memory>
 #include <vector>
 
 #include "caching/engine/cache_state.h"
@@ -15,20 +14,22 @@ namespace dmcache {
 
 class data_path {
  public:
-  // Pieces of requests that are more than one, in flight at most; what needs more waits.
-  static constexpr std::size_t max_spare_pieces = 1024;
+  // Pieces of one request that are under way at a time, at most.
+  static constexpr std::uint64_t max_pieces = 128;
 
   // All outlive this.
   data_path(cache_state &state, migrator &migrations, committer &commits)
       : state_{state}, migrations_{migrations}, commits_{commits} {}
 
-  // A valid read, write, discard, zeroing or prefetch. It goes on its way when those before it
-  // have.
+  // A valid read, write, discard, zeroing or prefetch. If there is no memory for its pieces, it
+  // fails before anything of it has happened.
   void submit(request &asked);
 
   // Carries on with the pieces that have come back, and with those whose turn has come.
   void carry_on();
-  bool has_to_carry_on() const { return !state_.returned.empty() || state_.locks.has_admitted(); }
+  bool has_to_carry_on() const {
+    return !state_.returned.empty() || state_.locks.has_admitted() || has_to_split_;
+  }
 
   bool is_idle() const { return nr_requests_ == 0; }
   // Reads of clean blocks that the origin answered because the fast device couldn't.
@@ -41,11 +42,20 @@ class data_path {
     std::vector<std::uint64_t> written;
   };
 
+  // request_pieces.cc
+  static bool take_pieces(request &asked, std::uint64_t nr_blocks);
+  static bool has_enough_pieces(const request &asked);
+  bool is_held_up(const request &later) const;
   bool split(request &asked);
+  void split_waiting();
   void set_out(piece &part, request &of, origin_block block, std::uint64_t begin,
                std::uint64_t end);
-  void split_waiting();
-  piece *take_piece(request &of);
+  void end(piece &part);
+  void complete(request &asked);
+  void begin_discard(const request &asked);
+  void end_discard(const request &asked);
+
+  // data_path.cc
   void let_go(piece &admitted);
   void route(piece &part);
   static void count(piece &part, std::uint32_t &reads, std::uint32_t &writes);
@@ -65,10 +75,6 @@ class data_path {
   void failed_on_fast(piece &part, std::error_code error);
   void ended_on_both(piece &part, std::error_code origin_error);
   void end(piece &part, std::error_code failure);
-  void end(piece &part);
-  void complete(request &asked);
-  void begin_discard(const request &asked);
-  void end_discard(const request &asked);
   bool is_any_discarded() const { return !state_.discards->empty() || !discarding_.empty(); }
   bool clear_discard(const piece &part);
   static void io_done(void *context, engine_io &io, std::error_code error);
@@ -80,10 +86,10 @@ class data_path {
   std::uint64_t nr_requests_ = 0;
   std::uint64_t nr_fast_errors_served_ = 0;
   std::vector<discarding> discarding_;
-  intrusive_queue<request> unsplit_; // in order; the first one is being split
-  bool is_splitting_ = false;
-  std::vector<std::unique_ptr<piece>> spare_pieces_;
-  piece_queue free_pieces_;
+  // Those that have a rest which isn't split yet, in the order in which they came. Each waits for
+  // its own pieces, or for the rest of one before it.
+  intrusive_queue<request> unsplit_;
+  bool has_to_split_ = false; // one of them has pieces again
   bool is_in_split_ = false;
   piece *last_sent_ = nullptr;  // in the split that is under way: its I/O can still grow
   piece *last_rider_ = nullptr; // of those that share that I/O

@@ -7,11 +7,13 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <system_error>
 
 #include "base/io_operation.h"
 #include "base/units.h"
+#include "caching/engine/intrusive_queue.h"
 
 namespace dmcache {
 
@@ -84,6 +86,8 @@ struct request {
   std::uint64_t nr_open = 0;        // pieces, and one more until it is split to the end
   bytes split_to;                   // where the next piece begins
   piece first;
+  std::unique_ptr<piece[]> more;                     // if it has several, until it is completed
+  intrusive_queue<piece, &piece::next_queued> spare; // of these those that aren't under way
   request *next = nullptr;
 
   bool is_write() const { return op != operation::read && op != operation::prefetch; }

@@ -1,5 +1,7 @@
 #include "caching/online-metadata/mapping_table.h"
 
+#include <algorithm>
+
 namespace dmcache {
 
 // One and a half slots for each cache block: what is searched lies in a cache line or two.
@@ -49,6 +51,17 @@ void mapping_table::empty(std::uint64_t slot) {
     }
   }
   slots_[slot] = 0;
+}
+
+std::uint64_t mapping_table::longest_search() const {
+  std::uint64_t longest = 0;
+  for (std::uint64_t at = 0; at < slots_.size(); ++at) {
+    if (slots_[at] != 0) {
+      const std::uint64_t home = home_of(hash_of(origin_of(block_in(slots_[at]))));
+      longest = std::max(longest, (at < home ? at + slots_.size() : at) - home + 1);
+    }
+  }
+  return longest;
 }
 
 void mapping_table::mark_dirty(cache_block block) {

@@ -4,12 +4,14 @@
 // A lookup takes about two accesses to memory that no processor's cache holds, which is most of
 // what a hit takes: one of a hash table of cache blocks with open addressing, and one of the
 // mapping that it leads to. Bits of the hash in the table spare it most of those that don't match.
+// Where a block stands in the table is different in each process, and nothing else depends on it.
 #pragma once
 
 #include <cstdint>
 #include <optional>
 
 #include "base/assert.h"
+#include "base/keyed_hash.h"
 #include "base/lazy_array.h"
 #include "base/units.h"
 
@@ -30,6 +32,9 @@ class mapping_table {
   std::uint64_t nr_dirty() const { return nr_dirty_; }
   // Grows with every change of what is mapped or dirty.
   std::uint64_t revision() const { return revision_; }
+  // Of the mapped blocks, the one that is the hardest to find: so many slots are looked at for it.
+  // Looks at the whole table.
+  std::uint64_t longest_search() const;
 
   // Where the origin block is cached.
   std::optional<cache_block> find(origin_block block) const {
@@ -76,7 +81,7 @@ class mapping_table {
   static constexpr std::uint32_t tag_mask = 0xe0000000U;
   static_assert(max_cache_blocks < ~tag_mask);
 
-  static std::uint64_t hash_of(origin_block block) { return block.value() * 0x9e3779b97f4a7c15U; }
+  std::uint64_t hash_of(origin_block block) const { return hash_(block.value()); }
   static std::uint32_t tag_of(std::uint64_t hash) {
     return static_cast<std::uint32_t>(hash) & tag_mask;
   }
@@ -86,6 +91,7 @@ class mapping_table {
   std::uint64_t after(std::uint64_t slot) const { return slot + 1 == slots_.size() ? 0 : slot + 1; }
   void empty(std::uint64_t slot);
 
+  keyed_hash hash_;                   // or else the metadata could be made for slow searches
   lazy_array<std::uint64_t> entries_; // origin block << flag_bits | flags; 0: unmapped
   lazy_array<std::uint32_t> slots_;   // some are always empty
   std::uint64_t nr_mapped_ = 0;

@@ -89,6 +89,24 @@ TEST(mapping_table_test, the_revision_tells_whether_anything_changed) {
   EXPECT_TRUE(has_changed());
 }
 
+// Of the first origin blocks, those that a multiplication by the golden ratio, which is what one
+// who makes such metadata might expect, puts into the first slots of the table.
+TEST(mapping_table_test, is_fast_whatever_origin_blocks_the_metadata_name) {
+  constexpr std::uint64_t nr_cache_blocks = std::uint64_t{1} << 20;
+  constexpr std::uint64_t nr_slots = nr_cache_blocks + nr_cache_blocks / 2 + 1;
+  constexpr std::uint64_t nr_mapped = 20000;
+  mapping_table table{nr_cache_blocks};
+  std::uint64_t origin = 0;
+  while (table.nr_mapped() < nr_mapped) {
+    const std::uint64_t golden = origin * 0x9e3779b97f4a7c15U;
+    if ((golden >> 32) * nr_slots >> 32 < nr_slots / 1024) {
+      table.map(cache_block{table.nr_mapped()}, origin_block{origin});
+    }
+    ++origin;
+  }
+  EXPECT_LT(table.longest_search(), 32U); // of 1,500 slots for 20,000 blocks, it would be 18,500
+}
+
 TEST(mapping_table_test, agrees_with_a_model) {
   struct block {
     std::uint64_t origin;

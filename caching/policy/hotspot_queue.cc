@@ -46,9 +46,7 @@ hotspot_queue::hotspot_queue(const policy_geometry &geometry)
       buckets_(std::bit_floor(entries_for(geometry)), no_entry) {}
 
 std::uint32_t &hotspot_queue::bucket_of(std::uint64_t area) {
-  constexpr std::uint64_t golden_ratio = 0x9E3779B97F4A7C15; // spreads neighbours in the upper bits
-  const int bits = std::countr_zero(buckets_.size());
-  return buckets_[area * golden_ratio >> (64 - bits)];
+  return buckets_[hash_(area) & (buckets_.size() - 1)];
 }
 
 std::optional<hotspot_queue::entry_number> hotspot_queue::find(std::uint64_t area) {

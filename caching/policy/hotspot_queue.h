@@ -6,6 +6,7 @@
 #include <optional>
 #include <vector>
 
+#include "base/keyed_hash.h"
 #include "base/units.h"
 #include "caching/policy/hit_bits.h"
 #include "caching/policy/multi_queue.h"
@@ -46,9 +47,10 @@ class hotspot_queue {
   queue_nodes nodes_;
   multi_queue levels_;
   hit_bits hit_;
-  std::vector<std::uint64_t> areas_; // of each entry: its hotspot block
-  std::vector<entry_number> chain_;  // of each entry: the next one in its bucket
-  std::vector<entry_number> buckets_;
+  std::vector<std::uint64_t> areas_;  // of each entry: its hotspot block
+  std::vector<entry_number> chain_;   // of each entry: the next one in its bucket
+  std::vector<entry_number> buckets_; // a power of two of them
+  keyed_hash hash_;                   // or else a client could ask for areas of one bucket
   entry_number nr_used_ = 0;
 
   quality quality_ = quality::poor;

@@ -43,6 +43,8 @@ world_options history::random_world() {
   } else if (chance_.one_in(60)) { // copied in several pieces
     block_size_ = large_block;
     most_blocks = 10;
+  } else if (chance_.one_in(12)) { // long requests are split in several slices
+    most_blocks = 600;
   } else if (chance_.one_in(400)) { // discards are counted in larger blocks
     most_blocks = 33000;
   }
@@ -183,16 +185,19 @@ sector_range history::random_range(std::uint64_t longest) {
   return where;
 }
 
-// Or everything: more pieces than are in flight at a time.
+// Or everything, or half of it: more pieces than are in flight at a time.
 sector_range history::long_range() {
   const std::uint64_t size = in_.nr_origin_sectors();
   const bool is_affordable = size <= max_blocks_at_once * block_size_;
-  return is_affordable && chance_.one_in(10) ? sector_range{0, size} : random_range(size);
+  if (!is_affordable || !chance_.one_in(6)) {
+    return random_range(size);
+  }
+  return {chance_.one_in(2) ? 0 : chance_.below(size / 2),
+          chance_.one_in(2) ? size : chance_.between(size / 2 + 1, size)};
 }
 
 void history::happen(event kind) {
   using operation = world::operation;
-  const std::uint64_t size = in_.nr_origin_sectors();
   switch (kind) {
   case event::read:
     in_.submit(operation::read, random_range());
@@ -204,7 +209,7 @@ void history::happen(event kind) {
     in_.submit(operation::write_zeroes, long_range(), chance_.one_in(fua_one_in_));
     break;
   case event::discard:
-    in_.submit(operation::discard, random_range(size));
+    in_.submit(operation::discard, long_range());
     break;
   case event::flush:
     in_.submit(operation::flush, {});

@@ -10,15 +10,18 @@ namespace {
 class load_test : public cache_test {
  protected:
   static constexpr instant fast_time = std::chrono::microseconds{100};
+  static constexpr instant origin_time = std::chrono::milliseconds{5};
 
-  load_test() {
+  load_test() { make_with(256); }
+
+  void make_with(std::uint64_t nr_origin_blocks) {
     devices.fast_size = blocks(64);
-    devices.origin_size = blocks(256);
+    devices.origin_size = blocks(nr_origin_blocks);
     devices.has_whole_sectors = false;
     make();
     const auto always = [](instant time) { return io_latency{time, time, 0, {}}; };
     in->carrier().set_latency(cache_device::fast, always(fast_time));
-    in->carrier().set_latency(cache_device::origin, always(std::chrono::milliseconds{5}));
+    in->carrier().set_latency(cache_device::origin, always(origin_time));
     in->carrier().set_latency(cache_device::metadata, always(std::chrono::milliseconds{1}));
   }
 
@@ -124,6 +127,96 @@ TEST_F(load_test, flushes_share_commits) {
   }
   EXPECT_TRUE(in->finish());
   EXPECT_LE(in->engine().counts().commits - before, 2U);
+}
+
+// Takes long: its blocks are many times those that are under way at a time.
+class bulk_test : public load_test {
+ protected:
+  static constexpr std::uint64_t nr_blocks = 4096;
+  static constexpr std::uint64_t nr_bulk = nr_blocks - 64; // beyond those that the tests cache
+
+  bulk_test() {
+    make_with(nr_blocks);
+    fill();
+    policy->promotes = false;
+  }
+  sector_range bulk() const { return whole(64, nr_bulk); }
+  std::uint64_t nr_zeroings() { return nr_ios(cache_device::origin, operation::write_zeroes); }
+};
+
+TEST_F(bulk_test, hits_pass_another_client_s_bulk_request) {
+  for (const operation op : {operation::write_zeroes, operation::discard, operation::prefetch}) {
+    in->submit(op, bulk());
+    EXPECT_EQ(slow_hit(operation::read, 100), fast_time);
+    EXPECT_EQ(slow_hit(operation::write, 100), fast_time);
+    EXPECT_TRUE(in->finish());
+  }
+}
+
+TEST_F(bulk_test, requests_of_several_blocks_pass_it_as_well) {
+  in->submit(operation::write_zeroes, bulk());
+  const instant start = in->now();
+  EXPECT_THAT(in->read(whole(0, 8)), succeeds());
+  EXPECT_EQ(in->now() - start, fast_time);
+  EXPECT_THAT(in->read(whole(60, 3)), succeeds());
+  EXPECT_EQ(in->now() - start, fast_time + origin_time);
+  EXPECT_GT(in->nr_under_way(), 0U);
+}
+
+TEST_F(bulk_test, it_goes_in_slices_of_which_two_are_under_way) {
+  constexpr std::uint64_t slice = data_path::max_pieces / 2;
+  const instant start = in->now();
+  EXPECT_THAT(in->perform(operation::write_zeroes, bulk()), succeeds());
+  EXPECT_EQ(nr_zeroings(), 1 + (nr_bulk - 2 * slice) / slice);
+  EXPECT_LE(in->now() - start, origin_time * nr_zeroings());
+}
+
+TEST_F(bulk_test, two_of_them_go_on_side_by_side) {
+  const instant start = in->now();
+  in->submit(operation::write_zeroes, whole(64, nr_bulk / 2));
+  EXPECT_THAT(in->perform(operation::write_zeroes, whole(64 + nr_bulk / 2, nr_bulk / 2)),
+              succeeds());
+  EXPECT_TRUE(in->finish());
+  EXPECT_LE(in->now() - start, origin_time * nr_zeroings() / 2);
+}
+
+TEST_F(bulk_test, what_overlaps_its_rest_waits_and_what_overlaps_that_waits_as_well) {
+  const sector_range last = part(nr_blocks - 1);
+  in->submit(operation::write_zeroes, bulk());
+  in->submit(operation::write, {last.begin - 2, last.end});
+  const instant start = in->now();
+  EXPECT_THAT(in->read({last.begin - 3, last.end - 1}), succeeds()); // zeroes, and what was written
+  EXPECT_GE(in->now() - start, origin_time * nr_bulk / data_path::max_pieces);
+  EXPECT_THAT(in->read(last), succeeds());
+}
+
+// It waits for nothing but what is still to come of those before it.
+TEST_F(bulk_test, what_it_has_done_already_is_free) {
+  in->submit(operation::write_zeroes, bulk());
+  while (nr_zeroings() < 3) {
+    ASSERT_TRUE(in->step());
+  }
+  const instant start = in->now();
+  EXPECT_THAT(in->write(part(64)), succeeds());
+  EXPECT_EQ(in->now() - start, origin_time);
+}
+
+TEST_F(bulk_test, reads_of_the_same_range_do_not_wait_for_each_other) {
+  in->submit(operation::prefetch, bulk());
+  const instant start = in->now();
+  EXPECT_THAT(in->read(part(nr_blocks - 1)), succeeds());
+  EXPECT_EQ(in->now() - start, origin_time);
+}
+
+// Written while the discard was under way: not discarded.
+TEST_F(bulk_test, what_is_written_beside_a_discard_is_not_discarded) {
+  in->submit(operation::discard, bulk());
+  in->submit(operation::write, whole(nr_blocks - 1));
+  EXPECT_TRUE(in->finish());
+  const std::uint64_t per_block = state().discards->block_size().value() / block_size;
+  EXPECT_TRUE(state().discards->test((nr_blocks - 2) / per_block - 1));
+  EXPECT_FALSE(state().discards->test((nr_blocks - 1) / per_block));
+  EXPECT_THAT(in->read(whole(nr_blocks - 1)), succeeds());
 }
 
 } // namespace

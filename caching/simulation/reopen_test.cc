@@ -1,5 +1,7 @@
 // From one life of a cache to the next: what has been wrong with that elsewhere is cases 3, 7, 11,
 // 12 and 13 in caching/engine/engine.md, whose numbers stand before the tests.
+#include <new>
+
 #include "base/testing/matchers.h"
 #include "caching/simulation/cache_test.h"
 
@@ -125,6 +127,18 @@ TEST_P(reopen_test, a_shutdown_that_takes_long_writes_the_hints_of_one_time) {
 }
 
 // 3, for the other kind of resume.
+TEST_P(reopen_test, a_reload_without_memory_for_its_policy_changes_nothing) {
+  open();
+  cache(3);
+  engine_options large = options(cache_mode::writethrough);
+  large.make_policy = [](std::string_view /*name*/, const policy_geometry & /*geometry*/)
+      -> result<std::unique_ptr<dmcache::policy>> { throw std::bad_alloc{}; };
+  EXPECT_THAT(in->reload(large), fails_with(failure::environment));
+  EXPECT_EQ(state().mode(), cache_mode::writeback);
+  EXPECT_THAT(in->write(part(3)), succeeds());
+  EXPECT_EQ(nr_dirty(), 1U);
+}
+
 TEST_P(reopen_test, a_reload_that_failed_can_be_tried_again) {
   open();
   make_dirty(3);

@@ -214,5 +214,30 @@ TEST_F(huge_origin, beyond_four_billion_sectors_blocks_go_where_they_belong) {
   EXPECT_EQ(ios[1].offset, far);
 }
 
+TEST(policy_limit, a_policy_that_can_t_number_the_blocks_refuses_before_anything_is_written) {
+  memory_device metadata{bytes{64 * metadata_block_size}};
+  engine_options how;
+  const auto open = [&](std::uint64_t nr_cache_blocks) {
+    return cache_engine::open({.metadata = metadata,
+                               .fast_size = sectors{nr_cache_blocks * 64},
+                               .origin_size = sectors{100 * 64}},
+                              how, {});
+  };
+  how.make_policy = [](std::string_view name,
+                       const policy_geometry &geometry) -> result<std::unique_ptr<policy>> {
+    return geometry.nr_cache_blocks > 10 ? fail(failure::usage, "too many for the policy")
+                                         : make_policy(name, geometry);
+  };
+  how.block_size = sectors{64};
+  EXPECT_THAT(open(11), fails_with(failure::usage));
+  EXPECT_TRUE(*holds_nothing(metadata));
+  EXPECT_THAT(open(10), succeeds());
+  how.block_size = {}; // that of the superblock
+  const std::vector<std::byte> before{metadata.contents().begin(), metadata.contents().end()};
+  EXPECT_THAT(open(11), fails_with(failure::usage));
+  EXPECT_TRUE(std::ranges::equal(before, metadata.contents()));
+  EXPECT_THAT(open(10), succeeds());
+}
+
 } // namespace
 } // namespace dmcache

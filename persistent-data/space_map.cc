@@ -54,6 +54,11 @@ void space_map::commit() {
   recount();
 }
 
+void space_map::thaw() {
+  frozen_ = durable_;
+  recount();
+}
+
 void space_map::abort() {
   now_ = durable_;
   frozen_ = durable_;

@@ -39,6 +39,8 @@ class space_map {
   void freeze();
   // The transaction being committed is durable.
   void commit();
+  // The transaction being committed will not be: it goes on as part of the present one.
+  void thaw();
   // Back to what is durable.
   void abort();
 

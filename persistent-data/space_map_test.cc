@@ -82,6 +82,13 @@ TEST(space_map_test, agrees_with_a_model) {
       now = frozen = durable;
       is_frozen = false;
       break;
+    case 2:
+      if (is_frozen) {
+        map.thaw();
+        frozen = durable;
+        is_frozen = false;
+      }
+      break;
     default:
       if (chance() % 2 == 0 && !now.empty()) {
         const auto released = std::next(now.begin(), static_cast<long>(chance() % now.size()));

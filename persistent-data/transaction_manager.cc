@@ -326,6 +326,17 @@ void transaction_manager::committed() {
   }
 }
 
+void transaction_manager::thaw() {
+  require(is_frozen_, "what isn't frozen can't be thawed");
+  is_frozen_ = false;
+  space_.thaw();
+  frozen_at_ = durable_at_;
+  on_their_way_.clear();
+  for (auto &[where, known] : cache_) {
+    known.is = known.is == state::on_its_way ? state::fresh : known.is;
+  }
+}
+
 void transaction_manager::abort() {
   space_.abort();
   is_frozen_ = false;

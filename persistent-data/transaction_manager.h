@@ -97,6 +97,9 @@ class transaction_manager {
   result<frozen> freeze();
   // The frozen transaction is durable, its superblock included.
   void committed();
+  // The frozen transaction, which has not reached a superblock, never will: what it changed is a
+  // part of the present one again.
+  void thaw();
   // Gives up this transaction and the frozen one, none of which has reached a superblock.
   void abort();
 

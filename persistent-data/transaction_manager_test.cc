@@ -224,6 +224,26 @@ TEST_F(transaction_manager_test, a_transaction_on_its_way_is_not_changed_by_the_
   EXPECT_EQ(contents_of(store).size(), 3000U);
 }
 
+TEST_F(transaction_manager_test, a_thawed_transaction_is_a_part_of_the_next_one) {
+  memory_device on{image_};
+  memory_store store{on};
+  const metadata_block root = value_of(changes_.apply_to(store, before_));
+  ASSERT_THAT(store.transactions->freeze(), succeeds());
+  btree tree{*store.transactions, sizeof(le64)};
+  metadata_block next = root;
+  for (std::uint64_t key = 1000; key < 2000; ++key) { // some of it is changed once more
+    next = value_of(tree.insert(next, key, key));
+  }
+  store.transactions->thaw();
+  model expected = after_;
+  for (std::uint64_t key = 1000; key < 2000; ++key) {
+    expected[key] = key;
+  }
+  ASSERT_THAT(store.commit(next, 0), succeeds());
+  EXPECT_EQ(contents_of(store), expected);
+  EXPECT_EQ(contents_of({on.contents().begin(), on.contents().end()}), expected);
+}
+
 TEST_F(transaction_manager_test, nothing_committed_is_overwritten) {
   memory_device on{image_};
   memory_store store{on};

@@ -29,7 +29,7 @@ template <typename Status, typename Each> void for_each_field(Status &of, Each e
   each("metadata_version", of.metadata_version);
   each("metadata_blocks_total", of.metadata_total);
   each("metadata_blocks_used", of.metadata_used);
-  each("metadata_mode", of.metadata_is);
+  each("metadata_mode", of.mode_of_metadata);
   each("read_only", of.is_read_only);
   each("needs_check", of.needs_check);
   each("read_hits", of.statistics.read_hits);

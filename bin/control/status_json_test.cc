@@ -25,7 +25,7 @@ engine_status some_status() {
   made.migration_threshold = sectors{2048};
   made.policy = "smq";
   made.policy_settings = {{"z", "1"}, {"a", "2"}};
-  made.metadata_is = metadata_mode::read_only;
+  made.mode_of_metadata = metadata_mode::read_only;
   made.is_read_only = true;
   made.needs_check = true;
   return made;

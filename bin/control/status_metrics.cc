@@ -121,7 +121,7 @@ std::vector<metric> states(const engine_status &status) {
   return {
       state_set("mode", "What becomes of writes.", cache_modes, status.mode),
       state_set("metadata_mode", "How far the metadata can be relied on.", metadata_modes,
-                status.metadata_is),
+                status.mode_of_metadata),
       {"gauge",
        "info",
        "What doesn't change by itself.",

@@ -82,7 +82,7 @@ std::string troubles(const engine_status &status) {
                         "fast device failed were served from the origin\n",
                         "errors", status.counts.migration_errors, status.counts.fast_errors_served);
   }
-  if (const auto trouble = trouble_of(status.metadata_is); !trouble.empty()) {
+  if (const auto trouble = trouble_of(status.mode_of_metadata); !trouble.empty()) {
     text += fmt::format("{:<12}{}\n", "trouble", trouble);
   }
   if (status.needs_check) { // which keeps the cache from being served again

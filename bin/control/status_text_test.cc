@@ -21,7 +21,7 @@ engine_status some_status() {
   made.metadata_total = 1024;
   made.metadata_used = 64;
   made.metadata_version = 2;
-  made.metadata_is = metadata_mode::write;
+  made.mode_of_metadata = metadata_mode::write;
   made.migration_threshold = sectors{2048};
   made.policy = "smq";
   made.statistics = {.read_hits = 900, .read_misses = 100};
@@ -76,10 +76,10 @@ TEST(status_text, says_what_somebody_has_to_do) {
   const std::string remedy = "NEEDS_CHECK is set: stop, run cache_check, and if it finds nothing, "
                              "cache_check --clear-needs-check-flag.\n";
   EXPECT_THAT(readable_status({broken, {}}), HasSubstr(remedy));
-  broken.metadata_is = metadata_mode::read_only;
-  EXPECT_THAT(readable_status({broken, {}}), HasSubstr("nothing is durable any more"));
+  broken.mode_of_metadata = metadata_mode::read_only;
+  EXPECT_THAT(readable_status({broken, {}}), HasSubstr("all that is cached will count as dirty"));
   EXPECT_THAT(readable_status({broken, {}}), HasSubstr(remedy));
-  broken.metadata_is = metadata_mode::fail;
+  broken.mode_of_metadata = metadata_mode::fail;
   EXPECT_THAT(readable_status({broken, {}}), HasSubstr("nothing is served any more"));
 }
 

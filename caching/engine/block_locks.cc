@@ -228,6 +228,13 @@ void block_locks::release(origin_block block) {
   go_on(*cell);
 }
 
+void block_locks::weaken(origin_block block, exclusion kind) {
+  block_cell *cell = find(block);
+  require(cell != nullptr && cell->held != exclusion::nothing, "what is held can be held less");
+  cell->held = kind;
+  give_turns(*cell);
+}
+
 bool block_locks::has_migration(origin_block block) const {
   const block_cell *cell = find(block);
   return cell != nullptr && (cell->held != exclusion::nothing || !cell->flows.empty());

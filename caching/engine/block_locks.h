@@ -69,6 +69,8 @@ class block_locks {
   // excludes enters from the call on.
   exclusion_awaiter exclude(origin_block block, exclusion kind);
   void release(origin_block block);
+  // The one who holds the block excludes only this from now on.
+  void weaken(origin_block block, exclusion kind);
 
   // The one who holds the block serves readers from `fill`, until it is told otherwise (null).
   void set_fill(origin_block block, block_fill *fill) { find(block)->fill = fill; }

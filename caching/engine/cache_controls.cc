@@ -38,31 +38,37 @@ std::uint64_t cache_engine::nr_failed_writebacks() const {
 }
 
 flow<> cache_engine::do_clean(control &call) {
+  const std::string why = co_await write_back_all(false);
+  result<> outcome;
+  if (const std::uint64_t left = state_.mappings->nr_dirty(); left != 0) {
+    outcome = fail(failure::failed, fmt::format("{} blocks are dirty still: {}", left, why));
+  }
+  finish(call, std::move(outcome));
+}
+
+// Until nothing is dirty, or a block could not be written back. Gives what was in the way, if
+// anything is dirty still.
+flow<std::string> cache_engine::write_back_all(bool is_for_shutdown) {
   const std::uint64_t failures = nr_failed_writebacks();
   const std::uint64_t unsettled = commits_.so_far().unsettled;
   ++nr_cleaning_;
   migrations_.clean(true);
   while (state_.mappings->nr_dirty() != 0 && nr_failed_writebacks() == failures &&
-         migrations_.may_change_metadata() && !is_shut_down_) {
+         migrations_.may_write_back() && (is_for_shutdown || !is_shut_down_)) {
     co_await something_ended_;
   }
   migrations_.clean(--nr_cleaning_ != 0);
-  result<> outcome;
-  if (const std::uint64_t left = state_.mappings->nr_dirty(); left != 0) {
-    const std::string why =
-        is_shut_down_                              ? "the cache is being shut down"
-        : !migrations_.may_change_metadata()       ? "the metadata can't be written any more"
-        : commits_.so_far().unsettled != unsettled ? commits_.settling_failure()
-                                                   : migrations_.writeback_failure();
-    outcome = fail(failure::failed, fmt::format("{} blocks are dirty still: {}", left, why));
-  }
-  finish(call, std::move(outcome));
+  co_return is_shut_down_ && !is_for_shutdown ? "the cache is being shut down"
+  : !migrations_.may_write_back()             ? "the metadata failed"
+  : commits_.so_far().unsettled != unsettled  ? commits_.settling_failure()
+                                              : migrations_.writeback_failure();
 }
 
 flow<> cache_engine::do_reload(options_change change, control &call) {
   pause();
   co_await wait_for_quiet();
   co_await commits_.commit(); // what was written back becomes clean, or stays dirty
+  co_await wait_for_quiet();  // and what that found to be unreliable leaves
   result<> outcome = fail(failure::failed, "the cache is being shut down");
   if (!is_shut_down_) {
     engine_options options = state_.options; // with what others have changed while this waited
@@ -197,20 +203,34 @@ flow<> cache_engine::do_shut_down(control &call) {
   finish(call, *closing_);
 }
 
-// What is cleanly shut down claims that clean blocks are the same on both devices: so both are
-// flushed before anything of it is written.
 flow<result<>> cache_engine::close_metadata() {
   if (state_.mode_of_metadata == metadata_mode::untouched) {
     co_return result<>{};
   }
-  committer::outcome flushed = co_await commits_.commit();
-  // Where a flush failed before, a clean block needn't be the same on both devices any more.
-  if (!flushed.is_good() || state_.failed_flushes != 0) {
-    co_return fail(failure::environment,
-                   "not cleanly shut down: the devices can't be flushed, or the "
-                   "metadata not be written: all that is cached will count as "
-                   "dirty");
+  const committer::outcome flushed = co_await commits_.commit();
+  co_await wait_for_quiet(); // what that found to be unreliable leaves the cache
+  if (!migrations_.may_change_metadata()) {
+    co_return co_await leave_in_order();
   }
+  // Where a flush failed before, a clean block needn't be the same on both devices any more.
+  if (!flushed.is_good() || state_.flushes.has_ever_failed()) {
+    co_return fail(failure::environment,
+                   "not cleanly shut down: a device couldn't be flushed: all that is cached counts "
+                   "as dirty");
+  }
+  auto written = co_await write_shutdown();
+  if (!written && !migrations_.may_change_metadata()) {
+    auto left = co_await leave_in_order();
+    if (written.error().kind == failure::environment) {
+      co_return left;
+    }
+  }
+  co_return written;
+}
+
+// What is cleanly shut down claims that clean blocks are the same on both devices: so both have
+// been flushed before anything of it is written.
+flow<result<>> cache_engine::write_shutdown() {
   const online_metadata::shutdown_state last{
       .discards = *state_.discards,
       .statistics = state_.statistics,
@@ -227,14 +247,34 @@ flow<result<>> cache_engine::close_metadata() {
                      fmt::format("not cleanly shut down: {}", prepared.error().message));
     }
     is_all = *prepared;
-    committer::outcome written = co_await commits_.commit();
+    const committer::outcome written = co_await commits_.commit();
     if (!written.is_good()) {
-      co_return fail(failure::environment,
-                     "not cleanly shut down: the metadata can't be written: all that is cached "
-                     "will count as dirty");
+      co_return fail(failure::environment, "not cleanly shut down: the metadata can't be written");
     }
   }
   co_return result<>{};
+}
+
+// The metadata can't be written any more, and at the next start all that they map counts as dirty.
+// So that nobody misses anything by then, all that is dirty goes to the origin.
+flow<result<>> cache_engine::leave_in_order() {
+  state_.migrations_allowed = true;
+  migrations_.withdraw();
+  co_await wait_for_quiet();
+  const std::string why = co_await write_back_all(true);
+  state_.migrations_allowed = false;
+  co_await wait_for_quiet();
+  const committer::outcome flushed = co_await commits_.commit();
+  co_await wait_for_quiet();
+  const std::uint64_t nr_left = state_.mappings->nr_dirty();
+  co_return fail(
+      failure::environment,
+      fmt::format("not cleanly shut down: the metadata can't be written: {}: mend the cause, and "
+                  "run cache_check --clear-needs-check-flag",
+                  nr_left != 0
+                      ? fmt::format("{} dirty blocks couldn't be written back ({})", nr_left, why)
+                  : flushed.origin ? "the origin couldn't be flushed"
+                                   : "all that was dirty is on the origin as well"));
 }
 
 result<> cache_engine::set(const std::string &key, const std::string &value) {

@@ -59,7 +59,8 @@ policy_geometry geometry_of(const cache_engine::devices &on, sectors block_size)
 } // namespace
 
 cache_engine::cache_engine()
-    : commits_{state_, [this](bool is_good) { migrations_.commit_ended(is_good); }},
+    : commits_{state_,
+               [this](const committer::outcome &result) { migrations_.commit_ended(result); }},
       migrations_{state_, commits_}, data_{state_, migrations_, commits_}, something_ended_{
                                                                                state_.ready} {}
 
@@ -105,7 +106,10 @@ cache_engine::open(const devices &on, const engine_options &options, instant now
   state.discards = std::move(opened->discards);
   state.statistics = opened->statistics;
   state.mode_of_metadata = options.read_only ? metadata_mode::untouched : metadata_mode::write;
-  state.needs_flush.fill(!options.read_only);
+  if (!options.read_only) { // who had the cache before may have been killed
+    state.flushes.wrote(cache_device::fast);
+    state.flushes.wrote(cache_device::origin);
+  }
   state.now = now;
   engine->last_arrival_ = now;
   engine->load(**made, opened->hints, opened->policy, opened->policy_version);
@@ -188,7 +192,7 @@ void cache_engine::let_in(request &asked) {
 
 void cache_engine::io_done(engine_io &io, std::error_code error) noexcept {
   if (io.op != engine_io::operation::read && io.op != engine_io::operation::flush) {
-    state_.needs_flush[static_cast<std::size_t>(io.on)] = true;
+    state_.flushes.wrote(io.on);
   }
   io.on_done(io.context, io, error);
   run();
@@ -255,7 +259,7 @@ engine_status cache_engine::status() const {
   now.migration_threshold = state_.options.migration_threshold;
   now.policy = state_.policy->name();
   now.policy_settings = state_.policy->settings();
-  now.metadata_is = state_.mode_of_metadata;
+  now.mode_of_metadata = state_.mode_of_metadata;
   now.is_read_only = state_.mode_of_metadata != metadata_mode::write;
   now.needs_check = state_.metadata->is_needs_check();
   return now;

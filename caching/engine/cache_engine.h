@@ -138,7 +138,10 @@ class cache_engine {
   flow<> do_reload(options_change change, control &call);
   flow<> do_message(std::vector<std::string> words, control &call);
   flow<> do_shut_down(control &call);
+  flow<std::string> write_back_all(bool is_for_shutdown);
   flow<result<>> close_metadata();
+  flow<result<>> write_shutdown();
+  flow<result<>> leave_in_order();
   flow<> wait_for_quiet();
   std::uint64_t nr_failed_writebacks() const;
   result<std::vector<block_range>> ranges_of(const std::vector<std::string> &words) const;

@@ -3,7 +3,6 @@
 // Each field says who alone changes it; everybody may read it.
 #pragma once
 
-#include <array>
 #include <coroutine>
 #include <cstdint>
 #include <memory>
@@ -11,6 +10,7 @@
 
 #include "caching/engine/block_locks.h"
 #include "caching/engine/flow.h"
+#include "caching/engine/flush_record.h"
 #include "caching/engine/instant.h"
 #include "caching/engine/intrusive_queue.h"
 #include "caching/engine/options.h"
@@ -61,13 +61,13 @@ struct cache_state {
   instant now{};                  // cache_engine's
   bool migrations_allowed = true; // cache_engine's: not while it is being changed or shut down
 
-  // The device may hold unflushed writes: ours, or a killed predecessor's. cache_engine sets it
-  // when a write has ended, the committer takes it back when it flushes.
-  std::array<bool, 3> needs_flush{};
-  // The committer's. A flush that fails may have lost what was written before it, for good: the
-  // next one succeeds, and yet it isn't there.
-  std::uint64_t failed_fast_flushes = 0;
-  std::uint64_t failed_flushes = 0; // those of the origin, too
+  // cache_engine says what was written, the committer what becomes of flushes.
+  flush_record flushes;
+
+  // The migrator's. Withdrawals are under way of blocks that only memory maps: nothing is durable
+  // until they are over.
+  bool is_withdrawing = false;
+  std::uint64_t nr_not_withdrawn = 0; // and so many could not be
 
   cache_mode mode() const { return options.mode; }
   bytes fast_offset(cache_block block) const { return bytes{block.value() * block_size}; }

@@ -17,18 +17,13 @@ bool is_writable(const cache_state &state) {
   return state.mode_of_metadata == metadata_mode::write;
 }
 
-bool has_failed(const cache_state &state) {
-  return state.mode_of_metadata == metadata_mode::read_only ||
-         state.mode_of_metadata == metadata_mode::fail;
-}
-
 } // namespace
 
-committer::committer(cache_state &state, std::function<void(bool is_good)> ended)
+committer::committer(cache_state &state, std::function<void(const outcome &)> ended)
     : state_{state}, ended_{std::move(ended)}, wake_{state.ready} {}
 
 void committer::make_durable(request &asked) {
-  if (has_failed(state_)) {
+  if (state_.mode_of_metadata == metadata_mode::fail) {
     asked.outcome = asked.outcome ? asked.outcome : io_error();
     state_.completed.push(asked);
     return;
@@ -37,20 +32,30 @@ void committer::make_durable(request &asked) {
   wake_.happen();
 }
 
-// A flush that failed during this write may have lost part of it, and the client that was told of
-// it could not know. The next flush must fail, too.
 void committer::acknowledge(request &asked) {
   if (asked.fua) {
     make_durable(asked);
     return;
   }
-  told_flushes_ = std::min(told_flushes_, asked.failed_flushes);
+  state_.flushes.acknowledged(asked.flush_mark);
   state_.completed.push(asked);
 }
 
-void committer::changed(cache_block block) {
+void committer::mapped(cache_block block) {
+  mapped_.push_back(block);
+  unmapped(block);
+}
+
+void committer::unmapped(cache_block block) {
   state_.metadata->changed(block);
   want_by(state_.now + max_delay);
+}
+
+void committer::mirrored(cache_block block) {
+  if (!state_.mappings->is_unflushed(block)) {
+    state_.mappings->mark_unflushed(block, true);
+    mirrored_.push_back(block);
+  }
 }
 
 void committer::want_by(instant when) {
@@ -100,7 +105,7 @@ void committer::tick() {
 }
 
 bool committer::is_wanted() const {
-  return !waiting_requests_.empty() || !waiting_flows_.empty() || is_settling_wanted_ ||
+  return can_complete_requests() || !waiting_flows_.empty() || is_settling_wanted_ ||
          (due_ && *due_ <= state_.now);
 }
 
@@ -109,7 +114,10 @@ flow<> committer::run() {
     while (!is_wanted()) {
       co_await wake_;
     }
-    intrusive_queue<request> requests = waiting_requests_.take_all();
+    intrusive_queue<request> requests;
+    if (can_complete_requests()) {
+      requests = waiting_requests_.take_all();
+    }
     const std::vector<waiting_flow> flows = std::exchange(waiting_flows_, {});
     is_committing_ = true;
     const outcome result = co_await commit_once();
@@ -118,31 +126,42 @@ flow<> committer::run() {
       *each.result = result;
       state_.ready.add(each.flow);
     }
+    ended_(result);
     complete(requests, result);
-    ended_(result.is_good());
   }
 }
 
 // A failed flush, even one that no client waited for, is reported to the next client that flushes,
-// and to each FUA write of which it may have lost something.
+// and to each FUA write of which it may have lost something. If no client lost anything, but blocks
+// have to leave the cache because of it, the requests wait for that, and are tried again. Metadata
+// that were given up keep nobody from having his data durable: all that is mapped on disk counts as
+// dirty from then on, and all else is on the origin when nothing is being withdrawn any more.
 void committer::complete(intrusive_queue<request> &waited, const outcome &result) {
-  const std::uint64_t told = told_flushes_;
+  const bool is_any_untold = state_.flushes.is_any_untold();
+  const bool are_durable = !result.is_fast_needed && !result.origin &&
+                           (result.metadata || result.is_as_before) && state_.nr_not_withdrawn == 0;
   while (request *each = waited.pop()) {
     const bool is_flush = each->op == request::operation::flush;
-    const bool is_durable =
-        result.is_good() && state_.failed_flushes == (is_flush ? told : each->failed_flushes);
-    if (!each->outcome && !is_durable) {
+    const bool has_lost =
+        is_flush ? is_any_untold : state_.flushes.has_failed_since(each->flush_mark);
+    if (are_durable && !has_lost && !each->outcome &&
+        (result.has_held_back || state_.is_withdrawing)) {
+      waiting_requests_.push(*each);
+      continue;
+    }
+    if (!each->outcome && (!are_durable || has_lost)) {
       each->outcome = io_error();
     }
-    told_flushes_ = is_flush ? state_.failed_flushes : told_flushes_;
+    if (is_flush) {
+      state_.flushes.told();
+    }
     state_.completed.push(*each);
   }
 }
 
 void committer::begin_flush(cache_device on, io_group &in, std::error_code &error) {
-  bool &is_needed = state_.needs_flush.at(static_cast<std::size_t>(on));
-  if (is_needed) {
-    is_needed = false;
+  if (state_.flushes.is_needed(on)) {
+    state_.flushes.begin(on);
     in.flush(on, error);
   }
 }
@@ -152,57 +171,127 @@ flow<committer::outcome> committer::commit_once() {
   due_.reset();
   is_settling_wanted_ = false;
   being_settled_ = std::exchange(settling_, {});
-  std::optional<online_metadata::commit> made;
+  result.is_as_before = state_.mode_of_metadata == metadata_mode::read_only;
+  std::optional<online_metadata::commit> made = freeze(result);
+  co_await flush_data(made, result);
+  settle_all(!result.origin);
+  if (made) {
+    result.metadata = result.metadata && co_await write_superblock(made->superblock);
+    if (result.metadata) {
+      state_.metadata->committed();
+      ++counts_.commits;
+      for (const cache_block block : std::exchange(being_stored_, {})) {
+        if (state_.mappings->is_mapped(block) && !state_.mappings->is_suspect(block)) {
+          state_.mappings->mark_stored(block);
+        }
+      }
+    }
+  }
+  if (!result.metadata && is_writable(state_)) {
+    co_await give_up_metadata();
+    result.has_held_back = true;
+  }
+  result.metadata = result.metadata && state_.mode_of_metadata != metadata_mode::read_only &&
+                    state_.mode_of_metadata != metadata_mode::fail;
+  co_return result;
+}
+
+// Nothing, if there is nothing to commit, or it can't be.
+std::optional<online_metadata::commit> committer::freeze(outcome &result) {
   if (is_given_up_) {
     result.metadata = false;
-  } else if (is_writable(state_) && state_.metadata->has_changes()) {
-    auto frozen = state_.metadata->freeze();
-    if (!frozen) {
-      result.metadata = false;
-    } else {
-      made = std::move(*frozen);
+    return {};
+  }
+  if (!is_writable(state_) || !state_.metadata->has_changes()) {
+    return {};
+  }
+  auto frozen = state_.metadata->freeze();
+  if (!frozen) {
+    result.metadata = false;
+    return {};
+  }
+  being_stored_ = std::exchange(mapped_, {});
+  return std::move(*frozen);
+}
+
+// Flushes both devices, and writes the blocks of the commit meanwhile. If the fast device can't be
+// flushed, the commit is made anew without the blocks that it would rely on.
+flow<> committer::flush_data(std::optional<online_metadata::commit> &made, outcome &result) {
+  being_flushed_ = std::exchange(mirrored_, {});
+  for (const cache_block block : being_flushed_) {
+    if (state_.mappings->is_mapped(block)) {
+      state_.mappings->mark_unflushed(block, false);
     }
   }
-  std::error_code metadata_error;
+  const bool was_any_dirty = state_.mappings->nr_dirty() != 0;
   {
-    io_group prerequisites{state_};
-    begin_flush(cache_device::fast, prerequisites, result.fast);
-    begin_flush(cache_device::origin, prerequisites, result.origin);
+    io_group flushing{state_};
+    begin_flush(cache_device::fast, flushing, result.fast);
+    begin_flush(cache_device::origin, flushing, result.origin);
+    std::error_code error;
     for (const auto &block : made ? made->blocks : decltype(made->blocks){}) {
-      prerequisites.write(cache_device::metadata, offset_of(block.where), block.data,
-                          metadata_error);
+      flushing.write(cache_device::metadata, offset_of(block.where), block.data, error);
     }
-    co_await prerequisites;
-  }
-  if (result.fast) {
-    state_.needs_flush[static_cast<std::size_t>(cache_device::fast)] = true;
-    ++state_.failed_fast_flushes;
-    ++state_.failed_flushes;
-    // Blocks that were mapped meanwhile may have been among what it lost.
-    result.metadata = result.metadata && !(is_writable(state_) && state_.metadata->has_changes());
+    co_await flushing;
+    result.metadata = result.metadata && !error;
   }
   if (result.origin) { // and what was written meanwhile may be lost as well
-    state_.needs_flush[static_cast<std::size_t>(cache_device::origin)] = true;
-    ++state_.failed_flushes;
+    state_.flushes.failed(cache_device::origin);
     settling_failure_ =
         description_of(engine_io::operation::flush, cache_device::origin, {}, {}, result.origin);
     being_settled_.insert(being_settled_.end(), settling_.begin(), settling_.end());
     settling_.clear();
   }
-  settle_all(!result.origin);
-  if (made) {
-    result.metadata = result.metadata && !result.fast && !metadata_error &&
-                      co_await write_superblock(made->superblock);
-    if (result.metadata) {
-      state_.metadata->committed();
-      ++counts_.commits;
+  if (result.fast) {
+    result.is_fast_needed = was_any_dirty || state_.mappings->nr_dirty() != 0;
+    state_.flushes.failed(cache_device::fast, result.is_fast_needed);
+    if (made && result.metadata) {
+      state_.metadata->thaw();
+    }
+    result.has_held_back = hold_back_what_was_lost();
+    if (made && result.metadata) {
+      made = freeze(result);
+      if (made) {
+        co_await write_blocks(*made, result);
+      }
     }
   }
-  if (!result.metadata && is_writable(state_)) {
-    co_await give_up_metadata();
+  being_flushed_.clear();
+}
+
+flow<> committer::write_blocks(const online_metadata::commit &made, outcome &result) {
+  std::error_code error;
+  io_group writing{state_};
+  for (const auto &block : made.blocks) {
+    writing.write(cache_device::metadata, offset_of(block.where), block.data, error);
   }
-  result.metadata = result.metadata && !has_failed(state_);
-  co_return result;
+  co_await writing;
+  result.metadata = result.metadata && !error;
+}
+
+// The fast device may have lost what was written to it. The metadata mustn't come to claim any of
+// it that they don't claim yet; and what they do claim as clean has to leave the cache.
+bool committer::hold_back_what_was_lost() {
+  bool is_any = false;
+  for (std::vector<cache_block> *list : {&being_stored_, &mapped_}) {
+    for (const cache_block block : std::exchange(*list, {})) {
+      if (state_.mappings->is_mapped(block) && !state_.mappings->is_stored(block)) {
+        state_.mappings->mark_suspect(block);
+        state_.metadata->changed(block);
+        is_any = true;
+      }
+    }
+  }
+  for (std::vector<cache_block> *list : {&being_flushed_, &mirrored_}) {
+    for (const cache_block block : std::exchange(*list, {})) {
+      if (state_.mappings->is_mapped(block)) {
+        state_.mappings->mark_unflushed(block, false);
+        lost_.push_back(block);
+        is_any = true;
+      }
+    }
+  }
+  return is_any;
 }
 
 flow<bool> committer::write_superblock(std::span<std::byte> data) {
@@ -227,6 +316,8 @@ flow<bool> committer::write_superblock(std::span<std::byte> data) {
 
 flow<> committer::give_up_metadata() {
   state_.mode_of_metadata = metadata_mode::read_only;
+  mapped_.clear();
+  being_stored_.clear();
   const auto needs_check = state_.metadata->abort();
   const bool is_marked = co_await write_superblock(needs_check);
   if (!is_marked) {

@@ -15,6 +15,7 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "caching/engine/cache_state.h"
@@ -29,8 +30,19 @@ class committer {
   // So many blocks that were written back make it worth while to flush the origin.
   static constexpr std::size_t max_settling = 64;
 
-  // `ended` is told of each commit whether all of it worked. `state` outlives this.
-  committer(cache_state &state, std::function<void(bool is_good)> ended);
+  struct outcome {
+    std::error_code fast;
+    bool is_fast_needed = false; // it could not be flushed, and something was dirty
+    std::error_code origin;
+    bool metadata = true;       // what they claim is durable
+    bool is_as_before = false;  // they had been given up already: there is nothing to claim
+    bool has_held_back = false; // blocks that can't be relied on, and have to leave
+
+    bool is_good() const { return !fast && !origin && metadata; }
+  };
+
+  // `ended` is told of the outcome of each commit. `state` outlives this.
+  committer(cache_state &state, std::function<void(const outcome &)> ended);
 
   // Starts working. Nothing else may be called before.
   void start() { flows_.start(run()); }
@@ -42,8 +54,18 @@ class committer {
   // The same if the request, which changed data, has to be durable; else it is completed now.
   void acknowledge(request &asked);
 
-  // The mapping of the block changed. To be committed soon.
-  void changed(cache_block block);
+  // The block was mapped, or unmapped. To be committed soon.
+  void mapped(cache_block block);
+  void unmapped(cache_block block);
+  // The clean block is being written to, on both devices.
+  void mirrored(cache_block block);
+  // Clean blocks, mapped on disk, of which the fast device may have lost what was written to them.
+  std::vector<cache_block> take_lost() { return std::exchange(lost_, {}); }
+  // It couldn't leave the cache yet.
+  void still_lost(cache_block block) { lost_.push_back(block); }
+  bool has_lost() const { return !lost_.empty(); }
+  // Nothing is being withdrawn any more.
+  void withdrawal_ended() { wake_.happen(); }
 
   // The block, dirty, was copied to the origin. It becomes clean with the next commit.
   void settle(cache_block block);
@@ -51,14 +73,6 @@ class committer {
   void unsettle(cache_block block);
   // The blocks that settle are needed clean, and soon.
   void hurry_settling();
-
-  struct outcome {
-    std::error_code fast;
-    std::error_code origin;
-    bool metadata = true;
-
-    bool is_good() const { return !fast && !origin && metadata; }
-  };
 
   // Waited for, a commit of all that was changed before this.
   auto commit() {
@@ -102,16 +116,23 @@ class committer {
 
   flow<> run();
   flow<outcome> commit_once();
+  std::optional<online_metadata::commit> freeze(outcome &result);
+  flow<> flush_data(std::optional<online_metadata::commit> &made, outcome &result);
+  flow<> write_blocks(const online_metadata::commit &made, outcome &result);
+  bool hold_back_what_was_lost();
   flow<> give_up_metadata();
   flow<bool> write_superblock(std::span<std::byte> data);
   void complete(intrusive_queue<request> &waited, const outcome &result);
+  bool can_complete_requests() const {
+    return !waiting_requests_.empty() && !state_.is_withdrawing;
+  }
   bool is_wanted() const;
   void want_by(instant when);
   void begin_flush(cache_device on, io_group &in, std::error_code &error);
   void settle_all(bool is_durable);
 
   cache_state &state_;
-  std::function<void(bool is_good)> ended_;
+  std::function<void(const outcome &)> ended_;
   flow_event wake_;
   std::optional<instant> due_; // nothing waits for it, but it has to be done by then
   intrusive_queue<request> waiting_requests_;
@@ -119,7 +140,11 @@ class committer {
   std::vector<cache_block> settling_;
   std::vector<cache_block> being_settled_; // by the flush that is under way
   bool is_settling_wanted_ = false;
-  std::uint64_t told_flushes_ = 0; // that failed, of which clients know all that they concern
+  std::vector<cache_block> mapped_;        // and not stored yet
+  std::vector<cache_block> being_stored_;  // by the commit that is under way
+  std::vector<cache_block> mirrored_;      // and not flushed yet
+  std::vector<cache_block> being_flushed_; // by the flush that is under way
+  std::vector<cache_block> lost_;          // by one that failed
   counts counts_;
   std::string settling_failure_;
   bool is_given_up_ = false;

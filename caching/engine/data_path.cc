@@ -237,6 +237,7 @@ void data_path::send_to_origin(piece &part) {
 void data_path::send_to_both(piece &part, cache_block block) {
   part.cached_in = block;
   part.sent_to = piece::place::both;
+  commits_.mirrored(block);
   part.nr_ios = 2;
   last_sent_ = nullptr;
   issue(part, part.io, cache_device::fast, state_.fast_offset(block) + part.begin);

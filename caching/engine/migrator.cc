@@ -40,14 +40,9 @@ class migrator::budget_share {
 migrator::migrator(cache_state &state, committer &commits)
     : state_{state}, commits_{commits}, changed_{state.ready} {}
 
-bool migrator::may_change_metadata() const {
-  return state_.mode_of_metadata == metadata_mode::write;
-}
-
 bool migrator::has_room() const {
-  return may_migrate() &&
-         (in_flight_ == 0 ||
-          in_flight_ + state_.block_size <= to_bytes(state_.options.migration_threshold).value());
+  return in_flight_ == 0 ||
+         in_flight_ + state_.block_size <= to_bytes(state_.options.migration_threshold).value();
 }
 
 void migrator::failed() {
@@ -60,10 +55,14 @@ void migrator::work() {
     return;
   }
   is_starting_ = true;
-  while (may_change_metadata() && state_.now >= rest_until_ && has_room() &&
-         nr_demoting_ < max_demoting) {
+  while ((may_change_metadata() || (is_cleaning_ && may_write_back())) &&
+         state_.now >= rest_until_ && has_room() && nr_demoting_ < max_demoting) {
     const auto next = state_.policy->next_work(is_idle_ || is_cleaning_);
     if (!next) {
+      break;
+    }
+    if (next->what == background_work::kind::demote && !may_change_metadata()) {
+      state_.policy->completed(*next, false);
       break;
     }
     if (const auto leaving = std::ranges::find(leaving_, next->block, &leaving_block::block);
@@ -80,9 +79,12 @@ void migrator::work() {
   }
 }
 
-void migrator::commit_ended(bool is_good) {
-  if (!is_good) {
+void migrator::commit_ended(const committer::outcome &result) {
+  if (!result.is_good()) {
     rest_until_ = state_.now + rest_after_error;
+  }
+  if (result.has_held_back || commits_.has_lost() || state_.nr_not_withdrawn != 0) {
+    withdraw();
   }
   work();
 }
@@ -126,17 +128,17 @@ flow<> migrator::do_promote(origin_block block, cache_block into, std::uint32_t 
     if (reader != nullptr) {
       readers.readers.push(*reader);
     }
-    const std::uint64_t failed_flushes = state_.failed_fast_flushes;
+    const flush_record::mark flushed = state_.flushes.fast_now();
     co_await state_.locks.exclude(block, exclusion::writes);
     const bool is_copied = co_await fill(block, into, readers);
     bool is_done = is_copied;
     if (is_done) {
       is_done = co_await make_room(into);
     }
-    is_done = is_done && failed_flushes == state_.failed_fast_flushes; // else the copy may be lost
+    is_done = is_done && !state_.flushes.has_fast_failed_since(flushed); // or the copy may be lost
     if (is_done) {
       state_.mappings->map(into, block);
-      commits_.changed(into);
+      commits_.mapped(into);
       ++counts_.promotions;
     } else {
       failed();
@@ -201,18 +203,18 @@ void migrator::overwrite(piece &writer, cache_block into) {
 // the cache block has been written. If that fails, the write goes to the origin.
 flow<> migrator::do_overwrite(piece &writer, cache_block into) {
   const origin_block block = writer.block;
-  const std::uint64_t failed_flushes = state_.failed_fast_flushes;
+  const flush_record::mark flushed = state_.flushes.fast_now();
   co_await state_.locks.exclude(block, exclusion::all);
   std::error_code error = co_await write_into(writer, into);
   bool is_done = !error;
   if (is_done) {
     is_done = co_await make_room(into);
   }
-  is_done = is_done && failed_flushes == state_.failed_fast_flushes; // else it may be lost
+  is_done = is_done && !state_.flushes.has_fast_failed_since(flushed); // or it may be lost
   if (is_done) {
     state_.mappings->map(into, block);
     state_.mappings->mark_dirty(into);
-    commits_.changed(into);
+    commits_.mapped(into);
     ++counts_.promotions;
   }
   state_.policy->promoted(into, is_done);
@@ -253,21 +255,26 @@ flow<std::error_code> migrator::write_to_origin(const piece &writer) {
   co_return error;
 }
 
-// Demotion. When nothing is in flight in the block, its mapping goes; requests then go to the
-// origin, which holds the same, durably, since the block is clean. The cache block is free only
-// when the mapping is gone from the metadata for good: until then, a power cut would bring it back.
+// Demotion. When nothing is in flight in the block, its mapping goes; reads then go to the origin,
+// which holds the same, durably, since the block is clean. Writes wait until the mapping is gone
+// from the metadata for good: until then, a power cut, or the death of the process, would bring it
+// back, and hide what was written. Only then the cache block is free as well. If the mapping can't
+// be removed, memory has it again, as the metadata do.
 flow<> migrator::do_demote(background_work job) {
   ++nr_demoting_;
-  const origin_block block = state_.mappings->origin_of(job.block);
+  const cache_block from = job.block;
+  const origin_block block = state_.mappings->origin_of(from);
   co_await state_.locks.exclude(block, exclusion::all);
-  const bool has_room = co_await make_room(job.block);
-  const bool is_unmapped = has_room && unmap(job.block, block);
-  co_await release(block);
-  if (!is_unmapped) {
-    state_.policy->completed(job, false);
-  } else if (const auto outcome = co_await commits_.commit(); outcome.metadata) {
-    state_.policy->completed(job, true);
+  const bool is_removable = co_await make_removable(from);
+  const bool was_stored = state_.mappings->is_stored(from);
+  bool is_gone = is_removable && unmap(from, block);
+  if (is_gone) {
+    state_.locks.weaken(block, exclusion::writes);
+    is_gone = co_await commit_removal(from, block, was_stored);
   }
+  counts_.demotions += is_gone ? 1U : 0U;
+  state_.policy->completed(job, is_gone);
+  co_await release(block);
   --nr_demoting_;
   work();
 }
@@ -291,9 +298,29 @@ bool migrator::unmap(cache_block block, origin_block from) {
     return false;
   }
   state_.mappings->unmap(block);
-  commits_.changed(block);
-  ++counts_.demotions;
+  commits_.unmapped(block);
   return true;
+}
+
+// The same, for removing the mapping. A mapping is stored first: while it is on its way to the disk,
+// nobody could tell whether it is there if the removal fails.
+flow<bool> migrator::make_removable(cache_block block) {
+  while (may_change_metadata() && state_.mappings->is_mapped(block) &&
+         !state_.mappings->is_stored(block) && !state_.mappings->is_suspect(block)) {
+    co_await commits_.commit();
+  }
+  co_return co_await make_room(block);
+}
+
+// If that fails, the metadata can't be changed any more, and what they map is mapped again.
+flow<bool> migrator::commit_removal(cache_block block, origin_block from, bool was_stored) {
+  const committer::outcome outcome = co_await commits_.commit();
+  const bool is_there = !outcome.metadata && was_stored;
+  if (is_there) {
+    state_.mappings->map(block, from);
+    state_.mappings->mark_stored(block);
+  }
+  co_return !is_there;
 }
 
 // Writeback. Writes are kept out of the block while it is copied. Then it settles: it is clean when
@@ -305,8 +332,7 @@ flow<> migrator::do_write_back(background_work job) {
     const origin_block block = state_.mappings->origin_of(from);
     co_await state_.locks.exclude(block, exclusion::writes);
     bool is_copied = false;
-    if (may_change_metadata() && state_.mappings->is_mapped(from) &&
-        state_.mappings->is_dirty(from)) {
+    if (may_write_back() && state_.mappings->is_mapped(from) && state_.mappings->is_dirty(from)) {
       is_copied = co_await copy_to_origin(from, block);
       if (!is_copied) {
         ++counts_.failed_writebacks;
@@ -359,7 +385,7 @@ bool migrator::invalidate(cache_block block, piece *waiting) {
   if (!may_change_metadata() || state_.metadata->is_full()) {
     return false;
   }
-  if (std::ranges::count(leaving_, block, &leaving_block::block) == 0) {
+  if (!is_leaving(block)) {
     leaving_.push_back({block, {}});
     flows_.start(do_invalidate(block));
   }
@@ -369,17 +395,29 @@ bool migrator::invalidate(cache_block block, piece *waiting) {
   return true;
 }
 
-// Invalidation. Like demotion; but nobody comes into the block until the mapping is gone for good:
-// a write that follows must not be undone by a mapping that comes back.
+// Invalidation. Like demotion; but nobody comes into the block until the mapping is gone for good.
 flow<> migrator::do_invalidate(cache_block block) {
   const origin_block from = state_.mappings->origin_of(block);
   co_await state_.locks.exclude(from, exclusion::all);
-  bool is_gone = false;
-  const bool has_room = co_await make_room(block);
-  if (has_room && unmap(block, from)) {
-    const auto outcome = co_await commits_.commit();
-    is_gone = outcome.metadata;
+  const bool is_removable = co_await make_removable(block);
+  const bool was_stored = state_.mappings->is_stored(block);
+  bool is_gone = is_removable && unmap(block, from);
+  if (is_gone) {
+    is_gone = co_await commit_removal(block, from, was_stored);
   }
+  counts_.demotions += is_gone ? 1U : 0U;
+  left(block, is_gone);
+  co_await release(from);
+  changed_.happen();
+  work();
+}
+
+bool migrator::is_leaving(cache_block block) const {
+  return std::ranges::count(leaving_, block, &leaving_block::block) != 0;
+}
+
+// The block, which was to leave, is gone or stays.
+void migrator::left(cache_block block, bool is_gone) {
   const auto leaving = std::ranges::find(leaving_, block, &leaving_block::block);
   const auto asked = leaving->asked;
   leaving_.erase(leaving);
@@ -388,9 +426,99 @@ flow<> migrator::do_invalidate(cache_block block) {
   } else if (asked) {
     state_.policy->completed(*asked, false);
   }
-  co_await release(from);
+}
+
+void migrator::withdraw() {
+  if (state_.is_withdrawing) {
+    is_withdrawal_wanted_ = true;
+  } else {
+    state_.is_withdrawing = true;
+    flows_.start(do_withdraw());
+  }
+}
+
+bool migrator::is_to_be_withdrawn(cache_block block) const {
+  return state_.mappings->is_mapped(block) && !state_.mappings->is_stored(block) &&
+         (!may_change_metadata() || state_.mappings->is_suspect(block));
+}
+
+flow<> migrator::do_withdraw() {
+  do {
+    is_withdrawal_wanted_ = false;
+    std::uint64_t nr_left = co_await drop_lost(commits_.take_lost());
+    for (std::uint64_t i = 0; i < state_.mappings->nr_cache_blocks(); ++i) {
+      const cache_block block{i};
+      while (is_to_be_withdrawn(block) && is_leaving(block)) {
+        co_await changed_;
+      }
+      if (is_to_be_withdrawn(block)) {
+        const bool is_gone = co_await withdraw_one(block);
+        nr_left += is_gone ? 0U : 1U;
+      }
+    }
+    state_.nr_not_withdrawn = nr_left;
+  } while (is_withdrawal_wanted_);
+  state_.is_withdrawing = false;
+  commits_.withdrawal_ended();
   changed_.happen();
   work();
+}
+
+// Nobody is in the block meanwhile.
+flow<bool> migrator::withdraw_one(cache_block block) {
+  leaving_.push_back({block, {}});
+  const origin_block from = state_.mappings->origin_of(block);
+  co_await state_.locks.exclude(from, exclusion::all);
+  bool is_gone = true;
+  if (state_.mappings->is_mapped(block) && state_.mappings->origin_of(block) == from) {
+    if (state_.mappings->is_dirty(block)) {
+      is_gone = co_await copy_to_origin(block, from);
+    }
+    if (is_gone) {
+      if (state_.mappings->is_settling(block)) {
+        commits_.unsettle(block);
+      }
+      state_.mappings->unmap(block);
+      commits_.unmapped(block);
+    } else {
+      ++counts_.failed_writebacks;
+      failed();
+    }
+    left(block, is_gone);
+  } else {
+    std::erase_if(leaving_, [&](const leaving_block &each) { return each.block == block; });
+  }
+  co_await release(from);
+  changed_.happen();
+  co_return is_gone;
+}
+
+// Clean blocks of which the fast device may hold something older than the origin.
+// Gives how many of them are still there.
+flow<std::uint64_t> migrator::drop_lost(std::vector<cache_block> lost) {
+  const auto is_here = [&](cache_block block) {
+    return state_.mappings->is_mapped(block) && state_.mappings->is_stored(block) &&
+           !state_.mappings->is_dirty(block);
+  };
+  for (const cache_block block : lost) {
+    while (leaving_.size() >= max_demoting) {
+      co_await changed_;
+    }
+    if (is_here(block)) {
+      invalidate(block, nullptr);
+    }
+  }
+  std::uint64_t nr_left = 0;
+  for (const cache_block block : lost) {
+    while (is_leaving(block)) {
+      co_await changed_;
+    }
+    if (is_here(block)) {
+      commits_.still_lost(block);
+      ++nr_left;
+    }
+  }
+  co_return nr_left;
 }
 
 flow<bool> migrator::invalidate_range(cache_block begin, cache_block end) {

@@ -20,7 +20,11 @@ class migrator {
   migrator(cache_state &state, committer &commits);
 
   // Can the metadata be written?
-  bool may_change_metadata() const;
+  bool may_change_metadata() const { return state_.mode_of_metadata == metadata_mode::write; }
+  // Can dirty blocks be written back? That needs no metadata.
+  bool may_write_back() const {
+    return may_change_metadata() || state_.mode_of_metadata == metadata_mode::read_only;
+  }
   // May anything migrate at present?
   bool may_migrate() const { return may_change_metadata() && state_.migrations_allowed; }
   // And is there room in the budget for one more block to be copied?
@@ -55,7 +59,10 @@ class migrator {
   // Starts what the policy wants done and the budget allows.
   void work();
   // After a commit: blocks that settled are clean, or to be written back once more.
-  void commit_ended(bool is_good);
+  void commit_ended(const committer::outcome &result);
+  // What only memory maps, and never will be mapped on disk, goes to the origin if it is dirty, and
+  // leaves the cache.
+  void withdraw();
   // Every dirty block is written back as if nothing else was to be done.
   void clean(bool is_wanted) {
     is_cleaning_ = is_wanted;
@@ -95,9 +102,17 @@ class migrator {
   flow<> do_demote(background_work job);
   flow<> do_write_back(background_work job);
   flow<> do_invalidate(cache_block block);
+  bool is_to_be_withdrawn(cache_block block) const;
+  flow<> do_withdraw();
+  flow<bool> withdraw_one(cache_block block);
+  flow<std::uint64_t> drop_lost(std::vector<cache_block> lost);
+  bool is_leaving(cache_block block) const;
+  void left(cache_block block, bool is_gone);
   flow<bool> copy_to_origin(cache_block from, origin_block to);
   flow<bool> make_room(cache_block block);
   bool unmap(cache_block block, origin_block from);
+  flow<bool> make_removable(cache_block block);
+  flow<bool> commit_removal(cache_block block, origin_block from, bool was_stored);
   void failed();
 
   cache_state &state_;
@@ -109,6 +124,7 @@ class migrator {
   bool is_idle_ = false;
   bool is_cleaning_ = false;
   bool is_starting_ = false;           // work() is at work
+  bool is_withdrawal_wanted_ = false;  // once more
   instant rest_until_{};               // after an error
   std::vector<leaving_block> leaving_; // being invalidated
   flow_event changed_;                 // something has left

@@ -82,9 +82,9 @@ struct request {
   std::error_code outcome;
 
   // The engine's own.
-  std::uint64_t failed_flushes = 0; // when it was submitted
-  std::uint64_t nr_open = 0;        // pieces, and one more until it is split to the end
-  bytes split_to;                   // where the next piece begins
+  std::uint64_t flush_mark = 0; // of flush_record, when it was submitted
+  std::uint64_t nr_open = 0;    // pieces, and one more until it is split to the end
+  bytes split_to;               // where the next piece begins
   piece first;
   std::unique_ptr<piece[]> more;                     // if it has several, until it is completed
   intrusive_queue<piece, &piece::next_queued> spare; // of these those that aren't under way

@@ -33,7 +33,7 @@ void data_path::submit(request &asked) {
   if (asked.outcome) [[unlikely]] { // of the last time
     asked.outcome.clear();
   }
-  asked.failed_flushes = state_.failed_flushes;
+  asked.flush_mark = state_.flushes.now();
   asked.split_to = asked.offset;
   const std::uint64_t end = end_of(asked);
   const std::uint64_t block = asked.offset.value() / state_.block_size;

@@ -33,7 +33,7 @@ std::string_view name_of(metadata_mode mode) {
 
 std::string status_line(const engine_status &status) {
   std::string line = fmt::format("0 {} cache ", status.origin_size);
-  if (status.metadata_is == metadata_mode::fail) {
+  if (status.mode_of_metadata == metadata_mode::fail) {
     return line + "Fail";
   }
   const cache_statistics &served = status.statistics;

@@ -18,7 +18,7 @@ namespace dmcache {
 enum class metadata_mode : std::uint8_t {
   untouched, // the cache was opened read-only: nothing is ever written
   write,
-  read_only, // a change could not be made durable: NEEDS_CHECK is set, nothing migrates or flushes
+  read_only, // a change could not be made durable: NEEDS_CHECK is set, nothing new is cached
   fail,      // not even that could be written: nothing is served any more
 };
 
@@ -59,7 +59,7 @@ struct engine_status {
   sectors migration_threshold;
   std::string policy;
   std::vector<policy::setting> policy_settings;
-  metadata_mode metadata_is{};
+  metadata_mode mode_of_metadata{};
   bool is_read_only = false; // opened so, or become so
   bool needs_check = false;
 };

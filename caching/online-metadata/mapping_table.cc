@@ -81,6 +81,22 @@ void mapping_table::mark_clean(cache_block block) {
   }
 }
 
+void mapping_table::mark_stored(cache_block block) {
+  require(is_mapped(block), "only what is mapped can be stored");
+  entries_[block.value()] |= stored;
+}
+
+void mapping_table::mark_suspect(cache_block block) {
+  require(is_mapped(block) && !is_stored(block), "only what isn't stored yet can be held back");
+  entries_[block.value()] |= suspect;
+}
+
+void mapping_table::mark_unflushed(cache_block block, bool is_so) {
+  require(is_mapped(block), "only what is mapped is written to");
+  entries_[block.value()] =
+      is_so ? entries_[block.value()] | unflushed : entries_[block.value()] & ~unflushed;
+}
+
 void mapping_table::mark_settling(cache_block block, bool is_so) {
   require(!is_so || is_dirty(block), "only a dirty block can settle");
   entries_[block.value()] =

@@ -43,7 +43,7 @@ class mapping_table {
     for (std::uint64_t at = home_of(hash); slots_[at] != 0; at = after(at)) {
       if ((slots_[at] & tag_mask) == tag_of(hash)) {
         const cache_block candidate = block_in(slots_[at]);
-        if ((entry(candidate) & ~(dirty | settling)) == wanted) {
+        if ((entry(candidate) & ~state_bits) == wanted) {
           return candidate;
         }
       }
@@ -57,13 +57,24 @@ class mapping_table {
     return origin_block{entry(block) >> flag_bits};
   }
 
-  // Requires that neither of the two is in a mapping.
+  // Requires that neither of the two is in a mapping. What is mapped is not stored yet.
   void map(cache_block block, origin_block to);
   void unmap(cache_block block);
 
   bool is_dirty(cache_block block) const { return (entry(block) & dirty) != 0; }
   void mark_dirty(cache_block block);
   void mark_clean(cache_block block); // not settling any more, either
+
+  // The mapping stands in the metadata on disk.
+  bool is_stored(cache_block block) const { return (entry(block) & stored) != 0; }
+  void mark_stored(cache_block block);
+  // It never will, as its data may have been lost; it has yet to be unmapped.
+  bool is_suspect(cache_block block) const { return (entry(block) & suspect) != 0; }
+  void mark_suspect(cache_block block);
+
+  // Clean, and written to since the fast device was last flushed.
+  bool is_unflushed(cache_block block) const { return (entry(block) & unflushed) != 0; }
+  void mark_unflushed(cache_block block, bool is_so);
 
   // Copied to the origin, which has yet to make that durable: still dirty until then.
   bool is_settling(cache_block block) const { return (entry(block) & settling) != 0; }
@@ -74,6 +85,10 @@ class mapping_table {
   static constexpr std::uint64_t mapped = 1;
   static constexpr std::uint64_t dirty = 2;
   static constexpr std::uint64_t settling = 4;
+  static constexpr std::uint64_t stored = 8;
+  static constexpr std::uint64_t suspect = 16;
+  static constexpr std::uint64_t unflushed = 32;
+  static constexpr std::uint64_t state_bits = dirty | settling | stored | suspect | unflushed;
 
   std::uint64_t entry(cache_block block) const { return entries_[block.value()]; }
 

@@ -31,6 +31,27 @@ TEST(mapping_table_test, finds_what_is_mapped_until_it_is_unmapped) {
   EXPECT_EQ(table.find(last), cache_block{2});
 }
 
+TEST(mapping_table_test, what_is_mapped_is_not_stored_suspect_or_unflushed_until_that_is_said) {
+  mapping_table table{10};
+  table.map(cache_block{7}, origin_block{3});
+  EXPECT_FALSE(table.is_stored(cache_block{7}));
+  EXPECT_FALSE(table.is_suspect(cache_block{7}));
+  table.mark_suspect(cache_block{7});
+  EXPECT_TRUE(table.is_suspect(cache_block{7}));
+  EXPECT_EQ(table.find(origin_block{3}), cache_block{7});
+  table.unmap(cache_block{7});
+  table.map(cache_block{7}, origin_block{4});
+  EXPECT_FALSE(table.is_suspect(cache_block{7}));
+  table.mark_stored(cache_block{7});
+  table.mark_unflushed(cache_block{7}, true);
+  EXPECT_TRUE(table.is_stored(cache_block{7}));
+  EXPECT_TRUE(table.is_unflushed(cache_block{7}));
+  EXPECT_EQ(table.find(origin_block{4}), cache_block{7});
+  table.mark_unflushed(cache_block{7}, false);
+  EXPECT_FALSE(table.is_unflushed(cache_block{7}));
+  EXPECT_DEATH(table.mark_suspect(cache_block{7}), "only what isn't stored yet can be held back");
+}
+
 TEST(mapping_table_test, dirty_or_settling_a_block_is_found_all_the_same) {
   mapping_table table{10};
   table.map(cache_block{7}, origin_block{3});

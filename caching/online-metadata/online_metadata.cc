@@ -39,9 +39,9 @@ struct tree_size {
 
 mapping_writer::source entries_of(const mapping_table &table) {
   return [&table](cache_block block) {
-    const bool is_mapped = table.is_mapped(block);
+    const bool is_mapped = table.is_mapped(block) && !table.is_suspect(block);
     return mapping_writer::entry{is_mapped, is_mapped ? table.origin_of(block) : origin_block{},
-                                 table.is_dirty(block)};
+                                 is_mapped && table.is_dirty(block)};
   };
 }
 
@@ -162,6 +162,13 @@ void online_metadata::committed() {
   transactions_->committed();
   durable_ = frozen_;
   is_frozen_ = false;
+}
+
+void online_metadata::thaw() {
+  require(is_frozen_, "what isn't frozen can't be thawed");
+  transactions_->thaw();
+  is_frozen_ = false;
+  is_pending_ = true;
 }
 
 std::span<std::byte, metadata_block_size> online_metadata::abort() {

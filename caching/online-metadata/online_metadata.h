@@ -7,9 +7,10 @@
 //
 // What of the mapping table has been changed by the time of freeze() is what that commit claims.
 // The caller sees to it that no claim is one that the fast device or the origin could still lose:
-//  - a block is mapped after its data have been written to the fast device, and the fast device is
-//    flushed between freeze() and the writing of the superblock;
-//  - a cache block that was unmapped is used again only after committed().
+// 1. A block is mapped after its data have been written to the fast device, and the fast device is
+//    flushed between freeze() and the writing of the superblock. A block whose data may have been
+//    lost is marked suspect, and is not claimed.
+// 2. A cache block that was unmapped is used again only after committed().
 #pragma once
 
 #include <array>
@@ -95,6 +96,9 @@ class online_metadata {
   // If this fails, abort() is due.
   result<commit> freeze();
   void committed();
+  // The commit on its way, of which the superblock has not been written, is given up; its changes
+  // are part of the next one.
+  void thaw();
 
   // The commit on its way and all changes are given up: nothing more will be written, except for
   // the superblock that this returns, of the last commit with NEEDS_CHECK set, live as long as

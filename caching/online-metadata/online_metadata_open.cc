@@ -261,6 +261,7 @@ void online_metadata::opening::mappings(std::span<const mapping> some) {
       continue;
     }
     table_->map(each.cached_in, each.origin);
+    table_->mark_stored(each.cached_in);
     if (each.dirty) {
       table_->mark_dirty(each.cached_in);
     }

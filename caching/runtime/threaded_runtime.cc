@@ -429,7 +429,7 @@ result<> runtime::close() {
     }
     closed_ = ask([](cache_engine &engine, control &wanted) { engine.shut_down(wanted); });
     stop_threads();
-    const metadata_mode mode = status().metadata_is;
+    const metadata_mode mode = status().mode_of_metadata;
     tell_some([&](trouble_log &log) { return log.rest(mode); });
     const mutex_guard letting_go{mutex_};
     files_.reset(); // and their locks

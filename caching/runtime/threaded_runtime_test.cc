@@ -260,7 +260,7 @@ TEST_F(threaded_runtime_test, tells_that_the_metadata_cannot_be_written) {
       break;
     }
   }
-  EXPECT_EQ(running->status().metadata_is, metadata_mode::read_only);
+  EXPECT_EQ(running->status().mode_of_metadata, metadata_mode::read_only);
   EXPECT_THAT(running->close(), fails());
   EXPECT_THAT(told(), Contains(HasSubstr("of the metadata device: File too large")));
   EXPECT_THAT(told(), Contains(HasSubstr("run cache_check --clear-needs-check-flag")).Times(1));

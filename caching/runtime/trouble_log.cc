@@ -14,8 +14,9 @@ std::string_view trouble_of(metadata_mode mode) {
   case metadata_mode::write:
     return "";
   case metadata_mode::read_only:
-    return "the metadata can't be written: nothing new is cached, and nothing is durable any more: "
-           "stop the cache, mend the cause, and run cache_check --clear-needs-check-flag";
+    return "the metadata can't be written: nothing new is cached, and all that is cached will "
+           "count as "
+           "dirty: stop the cache, mend the cause, and run cache_check --clear-needs-check-flag";
   case metadata_mode::fail:
     return "the metadata failed: nothing is served any more: stop the cache, mend the cause, and "
            "run cache_check --clear-needs-check-flag";

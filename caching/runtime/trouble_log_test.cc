@@ -96,9 +96,9 @@ TEST_F(trouble_log_test, the_rest_is_told_at_the_end) {
 TEST_F(trouble_log_test, each_trouble_with_the_metadata_is_told_once) {
   EXPECT_THAT(due(0s), IsEmpty());
   EXPECT_THAT(log.due(metadata_mode::read_only, start),
-              ElementsAre("the metadata can't be written: nothing new is cached, and nothing is "
-                          "durable any more: stop the cache, mend the cause, and run cache_check "
-                          "--clear-needs-check-flag"));
+              ElementsAre("the metadata can't be written: nothing new is cached, and all that is "
+                          "cached will count as dirty: stop the cache, mend the cause, and run "
+                          "cache_check --clear-needs-check-flag"));
   EXPECT_THAT(log.due(metadata_mode::read_only, start + 1s), IsEmpty());
   EXPECT_THAT(log.rest(metadata_mode::fail),
               ElementsAre(StartsWith("the metadata failed: nothing is served any more: stop")));

@@ -59,9 +59,9 @@ class data_model {
   // May that be so of this one, though it ended well?
   bool can_be_lost(change_id id) const { return changes_[id].can_be_lost; }
 
-  // The engine is gone, the devices are not: what was not flushed is old or new, as if it had
-  // failed.
-  void killed();
+  // The engine is gone, the devices are not: what was under way is old or new, as if it had failed.
+  // So is what was done and not flushed, unless that is known to be where the next engine looks.
+  void killed(bool is_done_kept);
   // The power was cut, or the engine is gone; then survived() is due for every sector.
   void interrupt();
   // This is what was left of the sector. If it may not be, says why. It stays so; unless the sector

@@ -86,7 +86,12 @@ void world::end_next_io() {
   if (error && io->op == engine_io::operation::flush && io->on != cache_device::metadata) {
     has_failed_flush_ = true;
     has_untold_failure_ = true;
-    if ((io->on == cache_device::fast ? how_.fast : how_.origin).failed_flush_loses) {
+    // While nothing is dirty, the origin has all that a client knows of.
+    const bool is_loss =
+        io->on == cache_device::origin || engine_->state().mappings->nr_dirty() != 0;
+    const bool may_lose =
+        (io->on == cache_device::fast ? how_.fast : how_.origin).failed_flush_loses;
+    if (is_loss && may_lose) {
       const auto lost = model_.lost(mark);
       untold_loss_ = untold_loss_ ? untold_loss_ : lost;
     }
@@ -197,7 +202,7 @@ void world::submit(operation op, sector_range where, bool fua) {
   asked.submitted_at = model_.now();
   look_at_mode();
   asked.mode = engine_->state().mode_of_metadata;
-  asked.failed_flushes = engine_->state().failed_flushes;
+  asked.failed_flushes = engine_->state().flushes.now();
   asked.failures = failures_;
   if (nr_reloads_ != 0) {
     waiting_.push_back(&asked);
@@ -228,7 +233,7 @@ void world::submit(operation op, sector_range where, bool fua) {
 }
 
 void world::let_in(client_request &held) {
-  held.failed_flushes = engine_->state().failed_flushes;
+  held.failed_flushes = engine_->state().flushes.now();
   held.failures = failures_;
   if (held.change != 0) {
     model_.let_in(held.change);

@@ -174,9 +174,13 @@ void world::kill() {
   while (!carrier_.empty()) {
     carrier_.end_next();
   }
+  // While nothing is dirty, all that was acknowledged is on the origin, and nothing that the next
+  // engine finds in the metadata hides it.
+  const bool is_on_origin = engine_->state().mappings->nr_dirty() == 0 &&
+                            engine_->state().mode_of_metadata == metadata_mode::write;
   forget_engine();
   if (!is_over() && look_at_metadata()) {
-    model_.killed();
+    model_.killed(is_on_origin);
   }
 }
 

@@ -26,9 +26,8 @@ std::optional<std::string> world::fault_of(const client_request &asked) {
                        static_cast<int>(inner.op), asked.where.begin, asked.where.end);
   }
   const bool is_to_be_durable = inner.op == operation::flush || (inner.fua && asked.change != 0);
-  if (is_done && is_to_be_durable &&
-      (asked.mode == metadata_mode::read_only || asked.mode == metadata_mode::fail)) {
-    return "something was said to be durable after the metadata had failed";
+  if (is_done && is_to_be_durable && asked.mode == metadata_mode::fail) {
+    return "something was said to be durable after the metadata had failed for good";
   }
   if (is_done && asked.mode == metadata_mode::fail) {
     return "something was served after the metadata had failed for good";
@@ -57,7 +56,7 @@ std::optional<std::string> world::fault_of(const client_request &asked) {
 // The change ends well. If a flush failed while it was under way, and may have lost a part of it,
 // whoever was told of that flush needn't know that it concerns this one: a later flush has to fail.
 void world::owe_failure(const client_request &asked) {
-  if (asked.failed_flushes != engine_->state().failed_flushes) {
+  if (asked.failed_flushes != engine_->state().flushes.now()) {
     has_untold_failure_ = true;
   }
   if (model_.can_be_lost(asked.change)) {
@@ -97,17 +96,19 @@ bool world::has_failed_since(const client_request &asked, engine_io::operation o
   return failures_.at(number) != asked.failures.at(number);
 }
 
-// A flush fails if the metadata have been given up; or once, with those that end together with it,
-// after a device failed to flush, whoever had asked for that. A FUA write fails if that happened
-// while it was under way.
+// A flush fails if the metadata are given up meanwhile, or if what only memory maps can't be brought
+// to the origin; or once, with those that end together with it, after a device failed to flush,
+// whoever had asked for that. A FUA write fails if that happened while it was under way.
 bool world::is_durability_denied(const client_request &asked) const {
-  if (engine_->state().mode_of_metadata == metadata_mode::read_only) {
-    return asked.inner.op == operation::flush || asked.inner.fua;
+  const cache_state &state = engine_->state();
+  const bool is_wanted = asked.inner.op == operation::flush || asked.inner.fua;
+  if (is_wanted && (state.nr_not_withdrawn != 0 || asked.mode != state.mode_of_metadata)) {
+    return true;
   }
   if (asked.inner.op == operation::flush) {
     return has_untold_failure_ || told_at_ == now_;
   }
-  return asked.inner.fua && asked.failed_flushes != engine_->state().failed_flushes;
+  return asked.inner.fua && asked.failed_flushes != engine_->state().flushes.now();
 }
 
 // In passthrough mode a write to a cached block changes the metadata first: else the mapping could

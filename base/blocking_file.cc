@@ -57,7 +57,7 @@ template <typename Operation> int error_of(Operation operation) {
 } // namespace
 
 blocking_file::blocking_file(file_descriptor file) : file_{std::move(file)} {
-  struct stat status {};
+  struct stat status{};
   require(::fstat(file_.get(), &status) == 0, "the file is open");
   is_block_device_ = S_ISBLK(status.st_mode);
 }

@@ -69,8 +69,8 @@ TEST_F(blocking_file_test, zeroes_a_range_and_nothing_else) {
 }
 
 TEST_F(blocking_file_test, zeroes_that_may_trim_need_no_room) {
-  struct stat before {};
-  struct stat after {};
+  struct stat before{};
+  struct stat after{};
   EXPECT_EQ(::fstat(number, &before), 0);
   EXPECT_THAT(file.write_zeroes(bytes{0}, bytes{file_size / 2}, true), succeeds());
   EXPECT_EQ(::fstat(number, &after), 0);
@@ -100,7 +100,7 @@ TEST_F(blocking_file_test, tells_holes_from_data) {
 
 TEST_F(blocking_file_test, discarding_keeps_the_size_and_what_is_around) {
   EXPECT_THAT(file.discard(bytes{file_size / 2}, bytes{file_size / 2}), succeeds());
-  struct stat status {};
+  struct stat status{};
   EXPECT_EQ(::fstat(number, &status), 0);
   EXPECT_EQ(status.st_size, file_size);
   EXPECT_THAT(contents(0, file_size / 2), Each(std::byte{7}));

@@ -74,7 +74,7 @@ std::size_t opened_file::logical_block_size() const {
 }
 
 bool opened_file::can_discard() const {
-  struct stat status {};
+  struct stat status{};
   if (::fstat(file.get(), &status) != 0 || (::fcntl(file.get(), F_GETFL) & O_ACCMODE) == O_RDONLY) {
     return false;
   }
@@ -88,7 +88,7 @@ bool opened_file::can_discard() const {
 }
 
 result<opened_file> open_file(const std::string &path, access mode) {
-  struct stat status {};
+  struct stat status{};
   if (::stat(path.c_str(), &status) != 0) {
     return cannot_open(path, mode, errno);
   }
@@ -118,8 +118,8 @@ result<opened_file> open_file(const std::string &path, access mode) {
 }
 
 bool is_same_file(const std::string &one, const std::string &other) {
-  struct stat a {};
-  struct stat b {};
+  struct stat a{};
+  struct stat b{};
   if (::stat(one.c_str(), &a) != 0 || ::stat(other.c_str(), &b) != 0) {
     return false;
   }

@@ -24,7 +24,7 @@ std::unexpected<error> cannot(const char *attempt, const std::string &path, int 
 
 // The permissions of the file that is to be replaced, or, if there is none, those of a new one.
 mode_t permissions_for(const std::string &path) {
-  struct stat existing {};
+  struct stat existing{};
   if (::stat(path.c_str(), &existing) == 0) {
     return existing.st_mode & 07777;
   }
@@ -40,7 +40,7 @@ output_file output_file::standard_output() {
 }
 
 result<output_file> output_file::create(const std::string &path) {
-  struct stat existing {};
+  struct stat existing{};
   if (::stat(path.c_str(), &existing) == 0 && !S_ISREG(existing.st_mode)) {
     file_descriptor file{::open(path.c_str(), O_WRONLY | O_CLOEXEC)};
     if (!file.is_open()) {

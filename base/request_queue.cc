@@ -11,7 +11,7 @@
 namespace dmcache {
 
 bool is_block_device(int file) {
-  struct stat status {};
+  struct stat status{};
   return ::fstat(file, &status) == 0 && S_ISBLK(status.st_mode);
 }
 

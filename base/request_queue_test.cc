@@ -121,7 +121,7 @@ TEST_P(request_queue_test, zeroes_and_discards_just_the_range) {
     }
     EXPECT_EQ(ended, 0);
     expect_zeroed(512, 512 + 3 * io_alignment);
-    struct stat status {};
+    struct stat status{};
     EXPECT_EQ(::fstat(file_.get(), &status), 0);
     EXPECT_EQ(status.st_size, static_cast<off_t>(buffer_.span().size()));
   }

@@ -31,7 +31,7 @@ result<read_text> open_document(const std::string &path, progress &watcher) {
   if (!file->is_open()) {
     return cannot_read(path, errno);
   }
-  struct stat status {};
+  struct stat status{};
   const bool knows_size = ::fstat(file->get(), &status) == 0 && S_ISREG(status.st_mode);
   watcher.begin("reading", knows_size ? static_cast<std::uint64_t>(status.st_size) : 0);
   return [file, path, &watcher](std::span<char> into) -> result<std::size_t> {

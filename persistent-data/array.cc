@@ -10,8 +10,8 @@
 namespace dmcache {
 
 array::array(transaction_manager &in, std::size_t value_size)
-    : in_{in}, value_size_{value_size},
-      per_block_{array_max_entries(value_size)}, tree_{in, sizeof(le64)} {
+    : in_{in}, value_size_{value_size}, per_block_{array_max_entries(value_size)},
+      tree_{in, sizeof(le64)} {
   require(value_size == sizeof(le32) || value_size == sizeof(le64),
           "values of an array are 32 or 64 bits wide");
 }

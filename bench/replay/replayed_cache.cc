@@ -13,9 +13,8 @@ constexpr std::uint64_t longest_pause = 3600; // seconds; nothing is left to do 
 
 replayed_cache::replayed_cache(std::unique_ptr<policy> chosen_policy,
                                const policy_geometry &geometry, mode kind, std::uint64_t delay)
-    : policy_{std::move(chosen_policy)},
-      block_size_{to_bytes(geometry.block_size)}, mode_{kind}, delay_{delay},
-      slots_(geometry.nr_cache_blocks) {}
+    : policy_{std::move(chosen_policy)}, block_size_{to_bytes(geometry.block_size)}, mode_{kind},
+      delay_{delay}, slots_(geometry.nr_cache_blocks) {}
 
 void replayed_cache::request(const trace_request &request) {
   pass_time(request.time);

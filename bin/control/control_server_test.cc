@@ -110,8 +110,7 @@ class control_server_test : public testing::Test {
   }
 
   void start(const control_limits &limits = {}) {
-    auto started = control_server::start(
-        runtime_, path(), [this] { ++nr_stops_; }, limits);
+    auto started = control_server::start(runtime_, path(), [this] { ++nr_stops_; }, limits);
     ASSERT_THAT(started, succeeds());
     server_ = std::move(*started);
   }

@@ -67,7 +67,7 @@ result<file_descriptor> lock_folder_of(const std::string &path) {
 
 // Requires that the folder is locked.
 result<> remove_if_dead(const std::string &path, const sockaddr_un &address) {
-  struct stat found {};
+  struct stat found{};
   if (::lstat(path.c_str(), &found) != 0) {
     return errno == ENOENT ? result<>{} : cannot_listen(path, system_error().message());
   }
@@ -137,7 +137,7 @@ result<listening_socket> listening_socket::at(const std::string &path) {
   file_descriptor made{::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)};
   // On Linux bind() gives the file the mode of the unbound socket, less the umask (unix(7)), so
   // there is no moment at which others could connect.
-  struct stat file {};
+  struct stat file{};
   if (!made.is_open() || ::fchmod(made.get(), S_IRUSR | S_IWUSR) != 0 ||
       ::bind(made.get(), generic(reserved->address), sizeof reserved->address) != 0 ||
       ::lstat(path.c_str(), &file) != 0 || ::listen(made.get(), backlog) != 0) {
@@ -147,7 +147,7 @@ result<listening_socket> listening_socket::at(const std::string &path) {
 }
 
 listening_socket::~listening_socket() {
-  struct stat found {};
+  struct stat found{};
   if (::lstat(path_.c_str(), &found) == 0 && found.st_dev == made_.st_dev &&
       found.st_ino == made_.st_ino) {
     ::unlink(path_.c_str());

@@ -40,7 +40,7 @@ class unix_socket_test : public testing::Test {
   }
 
   static unsigned mode_of(const std::string &file) {
-    struct stat found {};
+    struct stat found{};
     EXPECT_EQ(::lstat(file.c_str(), &found), 0);
     return found.st_mode & 07777;
   }
@@ -103,7 +103,9 @@ TEST_F(unix_socket_test, leaves_the_socket_of_somebody_else) {
   std::filesystem::rename(path(), path("moved"));
   const auto second = listening_socket::at(path());
   ASSERT_THAT(second, succeeds());
-  { const auto gone = std::move(first); }
+  {
+    const auto gone = std::move(first);
+  }
   EXPECT_TRUE(std::filesystem::exists(path()));
 }
 

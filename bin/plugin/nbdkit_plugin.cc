@@ -184,8 +184,7 @@ template <typename Action> int guarded(Action action) noexcept {
 
 void load() {
   // If nbdkit forks before it serves the cache, the parent has nothing more to do with the cache.
-  ::pthread_atfork(
-      nullptr, [] { cache.leave_to_child(); }, nullptr);
+  ::pthread_atfork(nullptr, [] { cache.leave_to_child(); }, nullptr);
 }
 
 void dump_plugin() {

@@ -21,8 +21,8 @@ class supervisor {
  public:
   // `when_ready` is called once, when clients are answered for the first time.
   supervisor(serve_options options, server_log &log, std::function<void()> when_ready)
-      : options_{std::move(options)}, log_{log},
-        when_ready_{std::move(when_ready)}, greeting_{options_.port, options_.socket} {}
+      : options_{std::move(options)}, log_{log}, when_ready_{std::move(when_ready)},
+        greeting_{options_.port, options_.socket} {}
 
   // Serves until nbdkit is told to end, or this process is by a signal, or nbdkit dies for good. If
   // the cache is served for a command, this runs the command meanwhile. (nbdkit can run commands as

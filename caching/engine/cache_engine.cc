@@ -61,8 +61,8 @@ policy_geometry geometry_of(const cache_engine::devices &on, sectors block_size)
 cache_engine::cache_engine()
     : commits_{state_,
                [this](const committer::outcome &result) { migrations_.commit_ended(result); }},
-      migrations_{state_, commits_}, data_{state_, migrations_, commits_}, something_ended_{
-                                                                               state_.ready} {}
+      migrations_{state_, commits_}, data_{state_, migrations_, commits_},
+      something_ended_{state_.ready} {}
 
 cache_engine::~cache_engine() = default;
 

@@ -257,11 +257,11 @@ result<> cache_contents::mark_clean(device &on, const block_usage &usage,
       return commit_superblock(on, block);
     });
   };
-  mapping_writer writer{
-      transactions, block, [this](cache_block at) {
-        const mapping_entry entry = entries_[at.value()];
-        return mapping_writer::entry{entry.is_mapped(), entry.origin(), is_dirty(at.value())};
-      }};
+  mapping_writer writer{transactions, block, [this](cache_block at) {
+                          const mapping_entry entry = entries_[at.value()];
+                          return mapping_writer::entry{entry.is_mapped(), entry.origin(),
+                                                       is_dirty(at.value())};
+                        }};
   // Without a clean shutdown, what the device has of the dirty state means nothing.
   std::vector<bool> is_outdated(writer.nr_dirty_parts(), !block.is_clean());
   for (const location &each : cleaned) {

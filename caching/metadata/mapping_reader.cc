@@ -26,8 +26,8 @@ void read_dirty_bitset(const walk_context &context, const superblock &block) {
 
 mapping_reader::mapping_reader(const walk_context &context, const superblock &block,
                                dirty_meaning meaning)
-    : context_{context}, superblock_{block}, all_dirty_{meaning == dirty_meaning::true_state &&
-                                                        !block.is_clean()},
+    : context_{context}, superblock_{block},
+      all_dirty_{meaning == dirty_meaning::true_state && !block.is_clean()},
       known_flags_{block.has_dirty_bitset() ? mapping_entry::valid
                                             : mapping_entry::valid | mapping_entry::dirty},
       origin_limit_{block.knows_origin_size() ? block.max_origin_blocks()

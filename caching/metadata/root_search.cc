@@ -97,8 +97,8 @@ superblock superblock_of_tree(metadata_block root, std::uint32_t cache_blocks,
 }
 
 root_search::root_search(device &from, std::uint32_t cache_blocks, progress &watcher)
-    : from_{from}, cache_blocks_{cache_blocks}, watcher_{watcher}, survey_{survey_blocks(from,
-                                                                                         watcher)} {
+    : from_{from}, cache_blocks_{cache_blocks}, watcher_{watcher},
+      survey_{survey_blocks(from, watcher)} {
   if (cache_blocks != 0 && array_blocks_for(cache_blocks) <= survey_.size()) {
     find_candidates();
     find_space_maps();

@@ -50,8 +50,8 @@ mapping_writer::source entries_of(const mapping_table &table) {
 online_metadata::online_metadata(const superblock &block,
                                  std::unique_ptr<transaction_manager> transactions,
                                  const mapping_table &table)
-    : superblock_{block}, frozen_{block}, durable_{block},
-      transactions_{std::move(transactions)}, table_{table} {
+    : superblock_{block}, frozen_{block}, durable_{block}, transactions_{std::move(transactions)},
+      table_{table} {
   if (transactions_) {
     superblock_.flags = superblock_.flags & ~superblock::clean_shutdown;
     mappings_.emplace(*transactions_, superblock_, entries_of(table));

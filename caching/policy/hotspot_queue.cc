@@ -39,8 +39,8 @@ multi_queue::top top_for(const policy_geometry &geometry) {
 } // namespace
 
 hotspot_queue::hotspot_queue(const policy_geometry &geometry)
-    : blocks_per_area_{area_for(geometry)}, nodes_{entries_for(geometry) +
-                                                   multi_queue::nr_own_nodes},
+    : blocks_per_area_{area_for(geometry)},
+      nodes_{entries_for(geometry) + multi_queue::nr_own_nodes},
       levels_{nodes_, entries_for(geometry), top_for(geometry)}, hit_{entries_for(geometry)},
       areas_(entries_for(geometry)), chain_(entries_for(geometry)),
       buckets_(std::bit_floor(entries_for(geometry)), no_entry) {}

@@ -25,8 +25,8 @@ std::uint32_t spread_level(std::uint32_t block) {
 } // namespace
 
 multi_queue_policy::multi_queue_policy(std::uint64_t nr_cache_blocks)
-    : nr_cache_blocks_{nr_cache_blocks}, nodes_{nr_cache_blocks +
-                                                2 * std::uint64_t{multi_queue::nr_own_nodes} + 1},
+    : nr_cache_blocks_{nr_cache_blocks},
+      nodes_{nr_cache_blocks + 2 * std::uint64_t{multi_queue::nr_own_nodes} + 1},
       free_{static_cast<std::uint32_t>(nr_cache_blocks) + 2 * multi_queue::nr_own_nodes},
       clean_{nodes_, static_cast<std::uint32_t>(nr_cache_blocks)},
       dirty_{nodes_, static_cast<std::uint32_t>(nr_cache_blocks) + multi_queue::nr_own_nodes},

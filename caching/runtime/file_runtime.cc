@@ -46,8 +46,8 @@ file_runtime::file_runtime(opened_cache cache, std::unique_ptr<cache_engine> eng
                            std::unique_ptr<file_requests> requests, completion_handler on_completed)
     : cache_{std::move(cache)}, file_{cache_.files.metadata.file.get(),
                                       cache_.files.fast.file.get(), cache_.files.origin.file.get()},
-      engine_{std::move(engine)}, on_completed_{std::move(on_completed)}, requests_{std::move(
-                                                                              requests)} {}
+      engine_{std::move(engine)}, on_completed_{std::move(on_completed)},
+      requests_{std::move(requests)} {}
 
 // What the kernel would refuse must not reach the engine, which would take it for a failing device.
 void file_runtime::submit(request &arrived) {

@@ -195,10 +195,9 @@ std::error_code runtime::carry_out(request &wanted) {
 
 std::error_code runtime::carry_out_sectors(request &wanted, bool has_locked_them) {
   const inside entered{*this};
-  while (!has_locked_them && is_any_locked(wanted))
-    [[unlikely]] {
-      sector_unlocked_.wait(mutex_);
-    }
+  while (!has_locked_them && is_any_locked(wanted)) [[unlikely]] {
+    sector_unlocked_.wait(mutex_);
+  }
   asker &self = take_asker();
   wanted.client = &self;
   engine_->submit(wanted);

@@ -23,8 +23,8 @@ cache_device random_device(chance &by) {
 } // namespace
 
 history::history(const history_options &how)
-    : how_{how}, chance_{how.seed},
-      block_size_{smallest_block}, devices_{random_world()}, in_{devices_} {
+    : how_{how}, chance_{how.seed}, block_size_{smallest_block}, devices_{random_world()},
+      in_{devices_} {
   choose_weights();
   choose_latencies();
   max_under_way_ = chance_.one_in(3) ? 1 : chance_.between(2, 16);

@@ -81,8 +81,8 @@ raw_bytes compressed(std::uint32_t ordinal, std::uint32_t nr_blocks, const raw_b
 class pack_writer {
  public:
   explicit pack_writer(output_file &output)
-      : output_{output},
-        nr_workers_{std::max(std::thread::hardware_concurrency(), 1U)}, workers_{nr_workers_} {}
+      : output_{output}, nr_workers_{std::max(std::thread::hardware_concurrency(), 1U)},
+        workers_{nr_workers_} {}
 
   result<> begin(std::uint64_t device_blocks) {
     pack_header header{.magic = pack_header::magic_value,

@@ -15,7 +15,7 @@
 namespace dmcache::exerciser {
 
 device_target::device_target(const std::string &path) {
-  struct stat status {};
+  struct stat status{};
   if (::stat(path.c_str(), &status) == 0) {
     is_block_device_ = S_ISBLK(status.st_mode);
     const int direct = is_block_device_ ? O_DIRECT : 0;

@@ -58,7 +58,7 @@ void stamp(std::span<std::byte> data, std::uint64_t first, std::uint32_t generat
 sector_model::sector_model(const std::string &path, std::uint64_t nr_sectors)
     : nr_sectors_{nr_sectors} {
   const file_descriptor file{::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644)};
-  struct stat status {};
+  struct stat status{};
   if (!file.is_open() || ::fstat(file.get(), &status) != 0) {
     throw failed(path);
   }

@@ -32,7 +32,7 @@ aligned_buffer buffer_for(std::uint64_t length) {
 } // namespace
 
 volatile_file::volatile_file(const std::string &path) {
-  struct stat status {};
+  struct stat status{};
   if (::stat(path.c_str(), &status) == 0) {
     const int direct = S_ISBLK(status.st_mode) ? O_DIRECT : 0;
     file_ = file_descriptor{::open(path.c_str(), O_RDWR | O_CLOEXEC | direct)};

@@ -57,7 +57,7 @@ class committer {
   // The block was mapped, or unmapped. To be committed soon.
   void mapped(cache_block block);
   void unmapped(cache_block block);
-  // The clean block is being written to, on both devices.
+  // The block is being written to, or has been, on both devices.
   void mirrored(cache_block block);
   // Clean blocks, mapped on disk, of which the fast device may have lost what was written to them.
   std::vector<cache_block> take_lost() { return std::exchange(lost_, {}); }

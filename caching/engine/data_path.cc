@@ -343,6 +343,7 @@ void data_path::failed_on_fast(piece &part, std::error_code error) {
 
 void data_path::ended_on_both(piece &part, std::error_code origin_error) {
   if (!part.fast_error && !origin_error) {
+    commits_.mirrored(part.cached_in); // a flush that began meanwhile doesn't cover it
     end(part);
     return;
   }

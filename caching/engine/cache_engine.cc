@@ -77,11 +77,10 @@ cache_engine::open(const devices &on, const engine_options &options, instant now
   if (!block_size) {
     return std::unexpected{block_size.error()};
   }
-  // What is wrong with the policy is told before anything is written, and nothing can be wrong with
-  // it afterwards.
-  auto made = policy_of(options, geometry_of(on, *block_size));
-  if (!made) {
-    return std::unexpected{made.error()};
+  // What is wrong with the policy is told before anything is written. It is made again when the
+  // memory that opening takes is free, which it can use then.
+  if (auto tried = policy_of(options, geometry_of(on, *block_size)); !tried) {
+    return std::unexpected{tried.error()};
   }
   auto opened = online_metadata::open(on.metadata,
                                       {.block_size = *block_size,
@@ -112,6 +111,10 @@ cache_engine::open(const devices &on, const engine_options &options, instant now
   }
   state.now = now;
   engine->last_arrival_ = now;
+  auto made = engine->make_policy(options);
+  if (!made) {
+    return std::unexpected{made.error()};
+  }
   engine->load(**made, opened->hints, opened->policy, opened->policy_version);
   state.policy = std::move(*made);
   state.policy->tick(seconds_of(now));

@@ -98,7 +98,12 @@ std::error_code write_bytes(const request &wanted, std::uint64_t end, sector_req
 
 } // namespace
 
-std::error_code carry_out_bytes(const request &wanted, sector_requests &by) {
+std::error_code carry_out_bytes(const request &wanted, bytes origin_size, sector_requests &by) {
+  // The end of what doesn't lie within the origin may be a number that is too large.
+  if (wanted.length.value() == 0 || wanted.length > origin_size ||
+      wanted.offset.value() > origin_size.value() - wanted.length.value()) {
+    return std::make_error_code(std::errc::invalid_argument);
+  }
   const std::uint64_t begin = wanted.offset.value();
   const std::uint64_t end = begin + wanted.length.value();
   switch (wanted.op) {

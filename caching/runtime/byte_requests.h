@@ -32,8 +32,9 @@ inline bool is_of_sectors(const request &wanted) {
   return (wanted.offset.value() | wanted.length.value()) % sector_size == 0;
 }
 
-// Carries out a request of any offset and any length but 0. A discard leaves sectors alone of which
-// it covers only a part.
-std::error_code carry_out_bytes(const request &wanted, sector_requests &by);
+// Carries out a request of any offset and length. One that is empty, or doesn't lie within the
+// origin, fails with EINVAL and changes nothing. A discard leaves sectors alone of which it covers
+// only a part. Throws std::bad_alloc, and then a write may be done in part.
+std::error_code carry_out_bytes(const request &wanted, bytes origin_size, sector_requests &by);
 
 } // namespace dmcache

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <csignal>
+#include <new>
 #include <optional>
 #include <semaphore>
 #include <thread>
@@ -21,6 +22,10 @@ namespace dmcache {
 namespace {
 
 constexpr unsigned nr_workers = 8; // up to three of them may be flushing, one for each device
+
+std::error_code no_memory() {
+  return std::make_error_code(std::errc::not_enough_memory);
+}
 
 // A thread that has asked the engine for something. Askers are used again and never freed, so that
 // a thread that wakes one needn't know whether it is still there.
@@ -107,7 +112,7 @@ class runtime final : public threaded_runtime, private sector_requests {
   bool is_any_locked(const request &wanted) const REQUIRES(mutex_);
 
   template <typename Question> result<> ask(Question question) EXCLUDES(mutex_);
-  asker &take_asker() REQUIRES(mutex_);
+  asker *take_asker() REQUIRES(mutex_);
   void wait_for_answer(asker &self) REQUIRES(mutex_);
   void carry_out_and_tell(engine_io &io) REQUIRES(mutex_);
   void hand_out() REQUIRES(mutex_);
@@ -190,7 +195,11 @@ std::error_code runtime::carry_out(request &wanted) {
   if (is_of_sectors(wanted)) [[likely]] { // as a flush is
     return carry_out_sectors(wanted, false);
   }
-  return carry_out_bytes(wanted, *this);
+  try {
+    return carry_out_bytes(wanted, origin_size_, *this);
+  } catch (const std::bad_alloc &) {
+    return no_memory();
+  }
 }
 
 std::error_code runtime::carry_out_sectors(request &wanted, bool has_locked_them) {
@@ -198,10 +207,13 @@ std::error_code runtime::carry_out_sectors(request &wanted, bool has_locked_them
   while (!has_locked_them && is_any_locked(wanted)) [[unlikely]] {
     sector_unlocked_.wait(mutex_);
   }
-  asker &self = take_asker();
-  wanted.client = &self;
+  asker *const self = take_asker();
+  if (self == nullptr) {
+    return no_memory();
+  }
+  wanted.client = self;
   engine_->submit(wanted);
-  wait_for_answer(self);
+  wait_for_answer(*self);
   return wanted.outcome;
 }
 
@@ -233,13 +245,18 @@ void runtime::unlock_sector(sectors sector) {
   sector_unlocked_.notify_all();
 }
 
-asker &runtime::take_asker() {
+// Null: there is no memory for another one. Nothing that is asked allocates anything after this.
+asker *runtime::take_asker() {
   if (free_askers_.empty()) {
-    askers_.push_back(std::make_unique<asker>());
+    try {
+      askers_.push_back(std::make_unique<asker>());
+    } catch (const std::bad_alloc &) {
+      return nullptr;
+    }
     free_askers_.push(*askers_.back());
   }
-  asker &taken = *free_askers_.pop();
-  taken.is_answered = false;
+  asker *const taken = free_askers_.pop();
+  taken->is_answered = false;
   return taken;
 }
 
@@ -362,33 +379,44 @@ void runtime::tell_failed(const engine_io &io, std::error_code error) {
 
 // Tells the line, or the lines, that `choose` takes from the log.
 template <typename Choice> void runtime::tell_some(Choice choose) {
-  const auto lines = [&] {
-    const mutex_guard choosing{telling_};
-    return choose(troubles_);
-  }();
-  for (const std::string &each : lines) {
-    tell_(each);
+  try {
+    const auto lines = [&] {
+      const mutex_guard choosing{telling_};
+      return choose(troubles_);
+    }();
+    for (const std::string &each : lines) {
+      tell_(each);
+    }
+  } catch (const std::bad_alloc &) { // NOLINT(*-empty-catch)
+    // A line that nobody reads does less harm than an I/O whose end the engine is not told.
   }
 }
 
 // Calls `question` with the engine and a control, which the engine finishes.
 template <typename Question> result<> runtime::ask(Question question) {
   const inside entered{*this};
-  asker &self = take_asker();
+  asker *const self = take_asker();
+  if (self == nullptr) {
+    return fail(failure::environment, no_memory().message());
+  }
   control wanted;
-  wanted.client = &self;
+  wanted.client = self;
   question(*engine_, wanted);
-  wait_for_answer(self);
+  wait_for_answer(*self);
   return wanted.outcome;
 }
 
 std::vector<origin_extent> runtime::extents(bytes offset, bytes length) {
+  if (offset >= origin_size_) {
+    return {};
+  }
+  const bytes end = offset + std::min(length.value(), origin_size_.value() - offset.value());
   std::vector<origin_extent> uncached;
   std::shared_ptr<const blocking_files> files;
   {
     const mutex_guard looking{mutex_};
     files = files_;
-    uncached = uncached_extents(engine_->state(), offset, offset + length.value());
+    uncached = uncached_extents(engine_->state(), offset, end);
   }
   return files ? holes_of(uncached, offset, files->of(cache_device::origin))
                : std::vector<origin_extent>{};

@@ -50,11 +50,12 @@ class threaded_runtime {
   // Carries the request out and returns its outcome. Until then its member `client` is the
   // runtime's. The data may lie at any address. Any offset and length within the origin will do: if
   // they are no multiples of a sector, the request takes longer, but other writes to the same
-  // sectors may be under way.
+  // sectors may be under way. Without memory for it, it fails with ENOMEM, and a write that isn't of
+  // whole sectors may be done in part.
   virtual std::error_code carry_out(request &wanted) = 0;
 
   // Where the origin has holes, from `offset` on. The extents may cover less than `length`, but
-  // they cover something, except after close(), when there are none.
+  // they cover something, except beyond the origin's end and after close(): there are none then.
   virtual std::vector<origin_extent> extents(bytes offset, bytes length) = 0;
 
   // These are the engine's (cache_engine.h).

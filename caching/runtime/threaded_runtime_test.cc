@@ -337,6 +337,36 @@ TEST_F(threaded_runtime_test, bytes_that_are_no_sectors) {
 }
 
 // Each has its own bytes of the same sectors.
+TEST_F(threaded_runtime_test, what_does_not_lie_within_the_origin_changes_nothing) {
+  constexpr std::uint64_t last = ~std::uint64_t{0};
+  start();
+  fill(origin_size - 1024, 1024, 5);
+  const auto refused = fails_with(std::errc::invalid_argument);
+  std::vector<std::byte> data(1024, std::byte{6});
+  for (const operation op : {operation::read, operation::write}) {
+    EXPECT_THAT(ask(op, origin_size - 900, 901, data), refused);
+    EXPECT_THAT(ask(op, origin_size - 512, 1024, data), refused);
+    EXPECT_THAT(ask(op, last - 99, 300, data), refused); // whose end is 200
+    EXPECT_THAT(ask(op, last - 511, 1024, data), refused);
+  }
+  for (const operation op : {operation::write_zeroes, operation::discard, operation::prefetch}) {
+    EXPECT_THAT(ask(op, origin_size - 900, 901), refused);
+    EXPECT_THAT(ask(op, 100, last - 50), refused); // whose end is 49
+    EXPECT_THAT(ask(op, 512, last - 511), refused);
+    EXPECT_THAT(ask(op, last, last), refused);
+  }
+  EXPECT_THAT(contents(origin_size - 1024, 1024), Each(std::byte{5}));
+  EXPECT_THAT(running->extents(bytes{last - 511}, bytes{1024}), ElementsAre());
+  EXPECT_THAT(running->extents(bytes{origin_size}, bytes{1}), ElementsAre());
+  std::uint64_t covered = 0;
+  for (const origin_extent &each : running->extents(bytes{512}, bytes{last})) {
+    covered += each.length.value();
+  }
+  EXPECT_GT(covered, 0U);
+  EXPECT_LE(covered, origin_size - 512);
+  stop();
+}
+
 TEST_F(threaded_runtime_test, nobody_loses_bytes_beside_those_of_others) {
   constexpr std::uint64_t nr_threads = 4;
   constexpr std::uint64_t nr_slots = 64;

@@ -191,10 +191,33 @@ class Foreground(ServedCacheTest):
                 "NOTIFY_SOCKET": str(self.folder / "notify")})
             self.assertEqual(manager.recv(1000).decode(), f"READY=1\nSTATUS=serving {self.uri}")
 
+    def install(self):
+        """All that is installed, below a prefix of the test's own."""
+        prefix = self.folder / "prefix"
+        done = subprocess.run(["cmake", "--install", BIN.parent, "--prefix", prefix],
+                              capture_output=True, text=True)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        installed = (BIN.parent / "install_manifest.txt").read_text().splitlines()
+        for path in installed:
+            self.assertTrue(path.startswith(f"{prefix}/"), path)
+            self.assertTrue(os.path.lexists(path), path)
+        return prefix, [path.removeprefix(f"{prefix}/") for path in installed]
+
+    def test_all_is_installed_below_the_prefix(self):
+        prefix, installed = self.install()
+        for path in ("sbin/cache_check", "sbin/cache_serve", "sbin/dmcache",
+                     "lib/systemd/system/cache-serve@.service"):
+            self.assertIn(path, installed)
+        self.assertTrue([path for path in installed if path.endswith("nbdkit-dmcache-plugin.so")])
+        done = subprocess.run([prefix / "sbin" / "cache_check", "-V"], capture_output=True,
+                              text=True)
+        self.assertRegex(done.stdout, r"^[0-9]+\.[0-9]+\.[0-9]+$")
+
     def test_the_unit_is_sound(self):
-        unit = BIN.parent / "bin" / "serve" / "cache-serve@.service"
+        prefix, _ = self.install()
+        unit = prefix / "lib" / "systemd" / "system" / "cache-serve@.service"
         text = unit.read_text()
-        self.assertNotIn("@CMAKE", text)
+        self.assertIn(f"ExecStart={prefix}/sbin/cache_serve ", text)
         # Its limit can be reached, where systemd looks for it.
         head = text.split("[Service]")[0]
         burst = int(re.search("^StartLimitBurst=([0-9]+)$", head, re.M)[1])

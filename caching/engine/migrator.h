@@ -1,5 +1,6 @@
 // Moves blocks between the origin and the fast device, in the background: promotion, demotion,
-// writeback. Each is a flow; its steps, and what holds between them, stand in migrator.cc.
+// writeback. Each is a flow; its steps, and what holds between them, stand in
+// migrator.cc and leaving_blocks.cc.
 //
 // All copying shares one budget, migration_threshold, which always lets one block through.
 #pragma once
@@ -85,6 +86,9 @@ class migrator {
   const std::string &writeback_failure() const { return writeback_failure_; }
 
  private:
+  // Demotions, or invalidations, that share a commit.
+  static constexpr std::uint64_t max_demoting = 1024;
+
   class budget_share;
 
   struct leaving_block {

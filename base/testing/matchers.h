@@ -27,7 +27,7 @@ template <typename T, typename E> bool has_succeeded(const std::expected<T, E> &
   return outcome.has_value();
 }
 
-inline const std::error_code &error_of(const std::error_code &outcome) {
+inline std::error_code error_of(const std::error_code &outcome) {
   return outcome;
 }
 template <typename T, typename E> const E &error_of(const std::expected<T, E> &outcome) {

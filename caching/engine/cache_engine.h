@@ -9,8 +9,8 @@
 // engine.
 //
 // No exception leaves an event. One in the midst of it would leave requests and I/O behind that
-// nobody carries on: it ends the process instead, which what was acknowledged survives. The memory
-// that a request of several blocks needs is taken before it enters; if there is none, it fails.
+// nobody carries on: it ends the process instead, which what was flushed survives. The memory that
+// a request of several blocks needs is taken before it enters; if there is none, it fails.
 #pragma once
 
 #include <algorithm>

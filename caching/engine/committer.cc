@@ -229,8 +229,8 @@ flow<> committer::flush_data(std::optional<online_metadata::commit> &made, outco
     begin_flush(cache_device::fast, flushing, result.fast);
     begin_flush(cache_device::origin, flushing, result.origin);
     std::error_code error;
-    for (const auto &block : made ? made->blocks : decltype(made->blocks){}) {
-      flushing.write(cache_device::metadata, offset_of(block.where), block.data, error);
+    if (made) {
+      write_blocks(*made, flushing, error);
     }
     co_await flushing;
     result.metadata = result.metadata && !error;
@@ -252,21 +252,22 @@ flow<> committer::flush_data(std::optional<online_metadata::commit> &made, outco
     if (made && result.metadata) {
       made = freeze(result);
       if (made) {
-        co_await write_blocks(*made, result);
+        std::error_code error;
+        io_group writing{state_};
+        write_blocks(*made, writing, error);
+        co_await writing;
+        result.metadata = result.metadata && !error;
       }
     }
   }
   being_flushed_.clear();
 }
 
-flow<> committer::write_blocks(const online_metadata::commit &made, outcome &result) {
-  std::error_code error;
-  io_group writing{state_};
+void committer::write_blocks(const online_metadata::commit &made, io_group &in,
+                             std::error_code &error) {
   for (const auto &block : made.blocks) {
-    writing.write(cache_device::metadata, offset_of(block.where), block.data, error);
+    in.write(cache_device::metadata, offset_of(block.where), block.data, error);
   }
-  co_await writing;
-  result.metadata = result.metadata && !error;
 }
 
 // The fast device may have lost what was written to it. The metadata mustn't come to claim any of

@@ -118,7 +118,8 @@ class committer {
   flow<outcome> commit_once();
   std::optional<online_metadata::commit> freeze(outcome &result);
   flow<> flush_data(std::optional<online_metadata::commit> &made, outcome &result);
-  flow<> write_blocks(const online_metadata::commit &made, outcome &result);
+  static void write_blocks(const online_metadata::commit &made, io_group &in,
+                           std::error_code &error);
   bool hold_back_what_was_lost();
   flow<> give_up_metadata();
   flow<bool> write_superblock(std::span<std::byte> data);

@@ -1,6 +1,7 @@
-# With sanitizers, CMAKE_UNITY_BUILD compiles several files of a target as one, in a fraction of the
-# time. Some stand alone, since a neighbour uses one of their private names as well. Two warnings are
-# about what such a file is not: one whose private names all may see.
+# CMAKE_UNITY_BUILD compiles several files of a target as one, in a fraction of the time; that each
+# compiles without the others as well, the preset "debug" shows, and scripts/lint. Some stand alone, since
+# a neighbour uses one of their private names as well. Two warnings are about what such a file is not:
+# one whose private names all may see.
 if(NOT CMAKE_UNITY_BUILD)
   return()
 endif()

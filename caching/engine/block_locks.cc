@@ -240,4 +240,9 @@ bool block_locks::has_migration(origin_block block) const {
   return cell != nullptr && (cell->held != exclusion::nothing || !cell->flows.empty());
 }
 
+bool block_locks::has_piece_in_flight(origin_block block) const {
+  const block_cell *cell = find(block);
+  return cell != nullptr && cell->in_flight != nullptr;
+}
+
 } // namespace dmcache

@@ -76,6 +76,7 @@ class block_locks {
   void set_fill(origin_block block, block_fill *fill) { find(block)->fill = fill; }
 
   bool has_migration(origin_block block) const;
+  bool has_piece_in_flight(origin_block block) const;
 
  private:
   block_cell *find(origin_block block) const;

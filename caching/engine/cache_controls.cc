@@ -67,12 +67,15 @@ flow<std::string> cache_engine::write_back_all(bool is_for_shutdown) {
 flow<> cache_engine::do_reload(options_change change, control &call) {
   pause();
   co_await wait_for_quiet();
-  co_await commits_.commit(); // what was written back becomes clean, or stays dirty
-  co_await wait_for_quiet();  // and what that found to be unreliable leaves
+  co_await commits_.commit(true); // what was written back becomes clean, or stays dirty
+  co_await wait_for_quiet();      // and what that found to be unreliable leaves
   result<> outcome = fail(failure::failed, "the cache is being shut down");
   if (!is_shut_down_) {
     engine_options options = state_.options; // with what others have changed while this waited
     change(options);
+    if (options.mode == cache_mode::passthrough) { // whose next start will find nothing dirty
+      co_await commits_.forget_notes();
+    }
     outcome = change_options(std::move(options));
   }
   resume();
@@ -114,6 +117,8 @@ result<> cache_engine::change_options(engine_options options) {
   options.block_size = state_.options.block_size;
   options.metadata_version = state_.options.metadata_version;
   options.read_only = state_.options.read_only;
+  options.tracking = state_.options.tracking;
+  options.dirty_linger = state_.options.dirty_linger;
   state_.options = std::move(options);
   return {};
 }
@@ -207,7 +212,7 @@ flow<result<>> cache_engine::close_metadata() {
   if (state_.mode_of_metadata == metadata_mode::untouched) {
     co_return result<>{};
   }
-  const committer::outcome flushed = co_await commits_.commit();
+  const committer::outcome flushed = co_await commits_.commit(true);
   co_await wait_for_quiet(); // what that found to be unreliable leaves the cache
   if (!migrations_.may_change_metadata()) {
     co_return co_await leave_in_order();
@@ -238,6 +243,7 @@ flow<result<>> cache_engine::write_shutdown() {
       .policy_version = state_.policy->version(),
       .hint = [this](cache_block block) { return state_.policy->hint(block); },
   };
+  commits_.forget_notes_in_memory();
   for (bool is_all = false; !is_all;) {
     auto prepared = state_.metadata->prepare_shutdown(last);
     if (!prepared) {
@@ -264,7 +270,7 @@ flow<result<>> cache_engine::leave_in_order() {
   const std::string why = co_await write_back_all(true);
   state_.migrations_allowed = false;
   co_await wait_for_quiet();
-  const committer::outcome flushed = co_await commits_.commit();
+  const committer::outcome flushed = co_await commits_.commit(true);
   co_await wait_for_quiet();
   const std::uint64_t nr_left = state_.mappings->nr_dirty();
   co_return fail(

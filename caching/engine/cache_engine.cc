@@ -82,13 +82,14 @@ cache_engine::open(const devices &on, const engine_options &options, instant now
   if (auto tried = policy_of(options, geometry_of(on, *block_size)); !tried) {
     return std::unexpected{tried.error()};
   }
-  auto opened = online_metadata::open(on.metadata,
-                                      {.block_size = *block_size,
-                                       .fast_size = on.fast_size,
-                                       .origin_size = on.origin_size,
-                                       .format_version = options.metadata_version,
-                                       .read_only = options.read_only,
-                                       .is_passthrough = options.mode == cache_mode::passthrough});
+  auto opened =
+      online_metadata::open(on.metadata, {.block_size = *block_size,
+                                          .fast_size = on.fast_size,
+                                          .origin_size = on.origin_size,
+                                          .format_version = options.metadata_version,
+                                          .read_only = options.read_only,
+                                          .is_passthrough = options.mode == cache_mode::passthrough,
+                                          .is_exact = options.tracking == dirty_tracking::exact});
   if (!opened) {
     return std::unexpected{opened.error()};
   }
@@ -104,6 +105,7 @@ cache_engine::open(const devices &on, const engine_options &options, instant now
   state.mappings = std::move(opened->mappings);
   state.discards = std::move(opened->discards);
   state.statistics = opened->statistics;
+  state.is_exact = state.metadata->is_exact();
   state.mode_of_metadata = options.read_only ? metadata_mode::untouched : metadata_mode::write;
   if (!options.read_only) { // who had the cache before may have been killed
     state.flushes.wrote(cache_device::fast);
@@ -263,6 +265,7 @@ engine_status cache_engine::status() const {
   now.policy = state_.policy->name();
   now.policy_settings = state_.policy->settings();
   now.mode_of_metadata = state_.mode_of_metadata;
+  now.tracking = state_.is_exact ? dirty_tracking::exact : dirty_tracking::at_shutdown;
   now.is_read_only = state_.mode_of_metadata != metadata_mode::write;
   now.needs_check = state_.metadata->is_needs_check();
   return now;

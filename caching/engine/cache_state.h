@@ -54,6 +54,7 @@ struct cache_state {
   std::unique_ptr<online_metadata> metadata;
   std::unique_ptr<mapping_table> mappings;
   metadata_mode mode_of_metadata = metadata_mode::write; // the committer's
+  bool is_exact = false; // the dirty bits on disk are exact; the committer's
 
   std::unique_ptr<discard_set> discards; // the data path's
   cache_statistics statistics{};         // the data path's

@@ -20,7 +20,7 @@ bool is_writable(const cache_state &state) {
 } // namespace
 
 committer::committer(cache_state &state, std::function<void(const outcome &)> ended)
-    : state_{state}, ended_{std::move(ended)}, wake_{state.ready} {}
+    : state_{state}, ended_{std::move(ended)}, wake_{state.ready}, notes_{state} {}
 
 void committer::make_durable(request &asked) {
   if (state_.mode_of_metadata == metadata_mode::fail) {
@@ -41,6 +41,42 @@ void committer::acknowledge(request &asked) {
   state_.completed.push(asked);
 }
 
+void committer::wait_for_note(piece &writer) {
+  notes_.wait(writer);
+  wake_.happen();
+}
+
+void committer::wrote_noted() {
+  notes_.written_one();
+  wake_.happen();
+}
+
+void committer::note(cache_block block) {
+  if (!state_.is_exact) {
+    return;
+  }
+  if (state_.metadata->has_room_for(block)) {
+    notes_.want(block);
+  } else {
+    state_.metadata->stop_exact();
+  }
+}
+
+flow<> committer::forget_notes() {
+  for (std::uint64_t i = 0; i < state_.mappings->nr_cache_blocks(); ++i) {
+    const cache_block block{i};
+    while (state_.is_exact && !state_.metadata->has_room_for(block) &&
+           !state_.metadata->is_full()) {
+      co_await commit(true);
+    }
+    if (state_.is_exact && state_.metadata->has_room_for(block) &&
+        state_.mappings->is_noted(block) && !state_.mappings->is_dirty(block)) {
+      notes_.forget(block);
+    }
+  }
+  co_await commit(true);
+}
+
 void committer::mapped(cache_block block) {
   mapped_.push_back(block);
   unmapped(block);
@@ -52,6 +88,7 @@ void committer::unmapped(cache_block block) {
 }
 
 void committer::mirrored(cache_block block) {
+  state_.mappings->mark_recent(block, true);
   if (!state_.mappings->is_unflushed(block)) {
     state_.mappings->mark_unflushed(block, true);
     mirrored_.push_back(block);
@@ -65,8 +102,9 @@ void committer::want_by(instant when) {
 void committer::settle(cache_block block) {
   state_.mappings->mark_settling(block, true);
   settling_.push_back(block);
-  want_by(state_.now + max_delay);
-  if (settling_.size() >= max_settling) {
+  settling_due_ = settling_due_.value_or(state_.now + max_delay);
+  const std::uint64_t part_of_cache = state_.mappings->nr_cache_blocks() / 16;
+  if (settling_.size() >= std::clamp<std::uint64_t>(part_of_cache, 1, max_settling)) {
     hurry_settling();
   }
 }
@@ -89,6 +127,7 @@ void committer::settle_all(bool is_durable) {
   for (const cache_block block : std::exchange(being_settled_, {})) {
     if (is_durable) {
       state_.mappings->mark_clean(block);
+      state_.mappings->mark_recent(block, true);
       ++counts_.settled;
     } else {
       state_.mappings->mark_settling(block, false);
@@ -99,14 +138,17 @@ void committer::settle_all(bool is_durable) {
 }
 
 void committer::tick() {
-  if (due_ && *due_ <= state_.now) {
+  if (notes_.tick()) {
+    want_by(state_.now + dirty_notes::forget_delay);
+  }
+  if (is_wanted()) {
     wake_.happen();
   }
 }
 
 bool committer::is_wanted() const {
-  return can_complete_requests() || !waiting_flows_.empty() || is_settling_wanted_ ||
-         (due_ && *due_ <= state_.now);
+  return can_complete_requests() || !waiting_flows_.empty() || is_settling_due() ||
+         notes_.is_commit_due() || (due_ && *due_ <= state_.now);
 }
 
 flow<> committer::run() {
@@ -114,13 +156,14 @@ flow<> committer::run() {
     while (!is_wanted()) {
       co_await wake_;
     }
+    const needs wanted = take_needs();
     intrusive_queue<request> requests;
     if (can_complete_requests()) {
       requests = waiting_requests_.take_all();
     }
     const std::vector<waiting_flow> flows = std::exchange(waiting_flows_, {});
     is_committing_ = true;
-    const outcome result = co_await commit_once();
+    const outcome result = co_await commit_once(wanted);
     is_committing_ = false;
     for (const waiting_flow &each : flows) {
       *each.result = result;
@@ -128,6 +171,7 @@ flow<> committer::run() {
     }
     ended_(result);
     complete(requests, result);
+    notes_.ended();
   }
 }
 
@@ -166,25 +210,49 @@ void committer::begin_flush(cache_device on, io_group &in, std::error_code &erro
   }
 }
 
-flow<committer::outcome> committer::commit_once() {
+// Of those who wait, each needs what it was written to.
+committer::needs committer::take_needs() {
+  needs all{is_flush_wanted_, is_flush_wanted_};
+  if (!state_.is_withdrawing) {
+    for (const request *each = waiting_requests_.front(); each != nullptr; each = each->next) {
+      const bool is_flush = each->op == request::operation::flush;
+      all.fast = all.fast || is_flush || each->is_on_fast;
+      all.origin = all.origin || is_flush || each->is_on_origin;
+    }
+  }
+  is_flush_wanted_ = false;
+  return all;
+}
+
+flow<committer::outcome> committer::commit_once(needs wanted) {
   outcome result;
   due_.reset();
-  is_settling_wanted_ = false;
-  being_settled_ = std::exchange(settling_, {});
+  if (is_settling_due() || wanted.origin) {
+    being_settled_ = std::exchange(settling_, {});
+    is_settling_wanted_ = false;
+    settling_due_.reset();
+  }
   result.is_as_before = state_.mode_of_metadata == metadata_mode::read_only;
   std::optional<online_metadata::commit> made = freeze(result);
-  co_await flush_data(made, result);
+  co_await flush_data(made, wanted, result);
+  if (result.is_loss() && result.metadata && state_.is_exact) {
+    stop_exact(made);
+    made = freeze(result);
+    co_await flush_data(made, wanted, result);
+  }
   settle_all(!result.origin);
   if (made) {
     result.metadata = result.metadata && co_await write_superblock(made->superblock);
     if (result.metadata) {
       state_.metadata->committed();
+      state_.is_exact = state_.metadata->is_exact();
       ++counts_.commits;
       for (const cache_block block : std::exchange(being_stored_, {})) {
         if (state_.mappings->is_mapped(block) && !state_.mappings->is_suspect(block)) {
           state_.mappings->mark_stored(block);
         }
       }
+      notes_.committed();
     }
   }
   if (!result.metadata && is_writable(state_)) {
@@ -211,40 +279,66 @@ std::optional<online_metadata::commit> committer::freeze(outcome &result) {
     return {};
   }
   being_stored_ = std::exchange(mapped_, {});
+  notes_.frozen();
   return std::move(*frozen);
 }
 
-// Flushes both devices, and writes the blocks of the commit meanwhile. If the fast device can't be
-// flushed, the commit is made anew without the blocks that it would rely on.
-flow<> committer::flush_data(std::optional<online_metadata::commit> &made, outcome &result) {
-  being_flushed_ = std::exchange(mirrored_, {});
-  for (const cache_block block : being_flushed_) {
-    if (state_.mappings->is_mapped(block)) {
-      state_.mappings->mark_unflushed(block, false);
-    }
+// What a device may have lost makes the two differ, though no dirty bit says so. From the commit
+// that is made now on, nobody believes them after a crash.
+void committer::stop_exact(const std::optional<online_metadata::commit> &made) {
+  state_.metadata->stop_exact();
+  if (made) {
+    thaw();
   }
+}
+
+void committer::thaw() {
+  state_.metadata->thaw();
+  mapped_.insert(mapped_.end(), being_stored_.begin(), being_stored_.end());
+  being_stored_.clear();
+}
+
+// Flushes what has to be, and writes the blocks of the commit meanwhile. If the fast device can't be
+// flushed, the commit is made anew without the blocks that it would rely on.
+flow<> committer::flush_data(std::optional<online_metadata::commit> &made, needs wanted,
+                             outcome &result) {
+  const bool are_both_needed = wanted.origin || !being_settled_.empty() || notes_.is_clearing();
+  const bool is_fast_needed = wanted.fast || are_both_needed || !being_stored_.empty();
   const bool was_any_dirty = state_.mappings->nr_dirty() != 0;
+  std::error_code fast;
+  std::error_code origin;
   {
     io_group flushing{state_};
-    begin_flush(cache_device::fast, flushing, result.fast);
-    begin_flush(cache_device::origin, flushing, result.origin);
+    if (is_fast_needed) {
+      take_mirrored();
+      begin_flush(cache_device::fast, flushing, fast);
+    }
+    if (are_both_needed) {
+      begin_flush(cache_device::origin, flushing, origin);
+    }
     std::error_code error;
     if (made) {
       write_blocks(*made, flushing, error);
     }
     co_await flushing;
+    state_.flushes.ended(cache_device::fast);
+    state_.flushes.ended(cache_device::origin);
     result.metadata = result.metadata && !error;
   }
-  if (result.origin) { // and what was written meanwhile may be lost as well
+  if (origin) { // and what was written meanwhile may be lost as well
+    result.origin = origin;
     state_.flushes.failed(cache_device::origin);
     settling_failure_ =
-        description_of(engine_io::operation::flush, cache_device::origin, {}, {}, result.origin);
+        description_of(engine_io::operation::flush, cache_device::origin, {}, {}, origin);
     being_settled_.insert(being_settled_.end(), settling_.begin(), settling_.end());
     settling_.clear();
+    settling_due_.reset();
   }
-  if (result.fast) {
-    result.is_fast_needed = was_any_dirty || state_.mappings->nr_dirty() != 0;
-    state_.flushes.failed(cache_device::fast, result.is_fast_needed);
+  if (fast) {
+    const bool is_loss = was_any_dirty || state_.mappings->nr_dirty() != 0;
+    result.fast = fast;
+    result.is_fast_needed = result.is_fast_needed || is_loss;
+    state_.flushes.failed(cache_device::fast, is_loss);
     if (made && result.metadata) {
       state_.metadata->thaw();
     }
@@ -261,6 +355,15 @@ flow<> committer::flush_data(std::optional<online_metadata::commit> &made, outco
     }
   }
   being_flushed_.clear();
+}
+
+void committer::take_mirrored() {
+  being_flushed_ = std::exchange(mirrored_, {});
+  for (const cache_block block : being_flushed_) {
+    if (state_.mappings->is_mapped(block)) {
+      state_.mappings->mark_unflushed(block, false);
+    }
+  }
 }
 
 void committer::write_blocks(const online_metadata::commit &made, io_group &in,
@@ -287,6 +390,7 @@ bool committer::hold_back_what_was_lost() {
     for (const cache_block block : std::exchange(*list, {})) {
       if (state_.mappings->is_mapped(block)) {
         state_.mappings->mark_unflushed(block, false);
+        note(block); // until it has left
         lost_.push_back(block);
         is_any = true;
       }
@@ -319,9 +423,12 @@ flow<> committer::give_up_metadata() {
   state_.mode_of_metadata = metadata_mode::read_only;
   mapped_.clear();
   being_stored_.clear();
+  notes_.give_up();
   const auto needs_check = state_.metadata->abort();
   const bool is_marked = co_await write_superblock(needs_check);
-  if (!is_marked) {
+  if (is_marked) {
+    state_.is_exact = false; // and no sooner: until then a crash would have the bits believed
+  } else {
     state_.mode_of_metadata = metadata_mode::fail;
   }
 }

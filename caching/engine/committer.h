@@ -2,9 +2,10 @@
 //
 // The order in which a commit happens, and why:
 // 1. The metadata's changes so far are frozen. From here on they are what this commit claims.
-// 2. The fast device is flushed: blocks whose mapping is claimed were written to it before. So is
-//    the origin: blocks that were written back become clean only now. Metadata blocks are written
-//    meanwhile, where nothing refers to them yet.
+// 2. The fast device is flushed if mappings are claimed, since their blocks were written to it
+//    before; both devices are if blocks that were written back are to become clean, or their dirty
+//    bits to be cleared, or if requests wait for that. Metadata blocks are written meanwhile, where
+//    nothing refers to them yet.
 // 3. Then the metadata device is flushed, the superblock written, and flushed once more: the claim
 //    stands only when all that it rests on is durable.
 // 4. Only now are cache blocks that lost their mapping used again, and requests to flush completed.
@@ -19,6 +20,7 @@
 #include <vector>
 
 #include "caching/engine/cache_state.h"
+#include "caching/engine/dirty_notes.h"
 #include "caching/engine/io_group.h"
 
 namespace dmcache {
@@ -39,6 +41,8 @@ class committer {
     bool has_held_back = false; // blocks that can't be relied on, and have to leave
 
     bool is_good() const { return !fast && !origin && metadata; }
+    // Clients may have lost something.
+    bool is_loss() const { return is_fast_needed || origin; }
   };
 
   // `ended` is told of the outcome of each commit. `state` outlives this.
@@ -53,6 +57,17 @@ class committer {
 
   // The same if the request, which changed data, has to be durable; else it is completed now.
   void acknowledge(request &asked);
+
+  // The write, in flight, goes on when the block that it goes to is noted, or needn't be any more.
+  void wait_for_note(piece &writer);
+  // One of those goes on to the fast device, and is done there.
+  void writes_noted() { notes_.let_go_one(); }
+  void wrote_noted();
+  // The block, mapped and not committed yet, counts as dirty on disk until it is clean for good.
+  void note(cache_block block);
+  // All clean blocks are forgotten, on disk as well, or in memory only.
+  flow<> forget_notes();
+  void forget_notes_in_memory() { notes_.forget_all(); }
 
   // The block was mapped, or unmapped. To be committed soon.
   void mapped(cache_block block);
@@ -74,21 +89,24 @@ class committer {
   // The blocks that settle are needed clean, and soon.
   void hurry_settling();
 
-  // Waited for, a commit of all that was changed before this.
-  auto commit() {
+  // Waited for, a commit of all that was changed before this; with `is_flush`, both data devices are
+  // flushed as well.
+  auto commit(bool is_flush = false) {
     struct awaiter {
       committer &in;
+      bool is_flush;
       outcome result;
       std::coroutine_handle<> flow;
       bool await_ready() const noexcept { return false; }
       void await_suspend(std::coroutine_handle<> waiting) {
         flow = waiting;
+        in.is_flush_wanted_ = in.is_flush_wanted_ || is_flush;
         in.waiting_flows_.push_back({&result, waiting});
         in.wake_.happen();
       }
       outcome await_resume() const noexcept { return result; }
     };
-    return awaiter{*this, {}, {}};
+    return awaiter{*this, is_flush, {}, {}};
   }
 
   // The metadata can't be relied on any more: the next commit fails.
@@ -97,7 +115,12 @@ class committer {
   void tick();
   // When something has to be committed, if anything has; not while a commit is under way, after
   // which it is looked at anyway.
-  std::optional<instant> due() const { return is_committing_ ? std::nullopt : due_; }
+  std::optional<instant> due() const {
+    if (is_committing_ || !(due_ || settling_due_)) {
+      return {};
+    }
+    return std::min(due_.value_or(instant::max()), settling_due_.value_or(instant::max()));
+  }
 
   struct counts {
     std::uint64_t commits = 0;
@@ -115,9 +138,18 @@ class committer {
   };
 
   flow<> run();
-  flow<outcome> commit_once();
+  struct needs { // what is to be flushed anyway
+    bool fast = false;
+    bool origin = false;
+  };
+
+  needs take_needs();
+  flow<outcome> commit_once(needs wanted);
   std::optional<online_metadata::commit> freeze(outcome &result);
-  flow<> flush_data(std::optional<online_metadata::commit> &made, outcome &result);
+  flow<> flush_data(std::optional<online_metadata::commit> &made, needs wanted, outcome &result);
+  void stop_exact(const std::optional<online_metadata::commit> &made);
+  void thaw();
+  void take_mirrored();
   static void write_blocks(const online_metadata::commit &made, io_group &in,
                            std::error_code &error);
   bool hold_back_what_was_lost();
@@ -128,6 +160,9 @@ class committer {
     return !waiting_requests_.empty() && !state_.is_withdrawing;
   }
   bool is_wanted() const;
+  bool is_settling_due() const {
+    return is_settling_wanted_ || (settling_due_ && *settling_due_ <= state_.now);
+  }
   void want_by(instant when);
   void begin_flush(cache_device on, io_group &in, std::error_code &error);
   void settle_all(bool is_durable);
@@ -135,9 +170,12 @@ class committer {
   cache_state &state_;
   std::function<void(const outcome &)> ended_;
   flow_event wake_;
+  dirty_notes notes_;
   std::optional<instant> due_; // nothing waits for it, but it has to be done by then
+  std::optional<instant> settling_due_;
   intrusive_queue<request> waiting_requests_;
   std::vector<waiting_flow> waiting_flows_;
+  bool is_flush_wanted_ = false; // by one of these
   std::vector<cache_block> settling_;
   std::vector<cache_block> being_settled_; // by the flush that is under way
   bool is_settling_wanted_ = false;

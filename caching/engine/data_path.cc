@@ -29,7 +29,7 @@ bool carries_data(const piece &part) {
 void data_path::carry_on() {
   for (;;) {
     if (piece *back = state_.returned.pop()) [[likely]] {
-      if (!back->error && back->sent_to != piece::place::both) [[likely]] {
+      if (!back->error && back->sent_to < piece::place::both) [[likely]] {
         end(*back);
       } else {
         take_back(*back);
@@ -131,6 +131,11 @@ void data_path::write_hit(piece &part, cache_block block) {
     }
     return;
   }
+  if (has_to_be_noted(block)) [[unlikely]] {
+    part.cached_in = block;
+    commits_.wait_for_note(part);
+    return;
+  }
   if (state_.mode() == cache_mode::writethrough && !state_.mappings->is_dirty(block)) {
     send_to_both(part, block);
     return;
@@ -140,7 +145,31 @@ void data_path::write_hit(piece &part, cache_block block) {
     migrations_.unsettle(block);
   }
   mark_dirty(block);
-  send_to_fast(part, block);
+  if (state_.mappings->is_stored(block)) [[likely]] {
+    send_to_fast(part, block);
+  } else { // who starts after a crash of the process would find what the origin has
+    send_to_both(part, block);
+  }
+}
+
+// Dirty bits on disk are at least what is dirty, if they are exact. Not if the metadata will never
+// map the block.
+bool data_path::has_to_be_noted(cache_block block) const {
+  return state_.is_exact && !state_.mappings->is_noted(block) &&
+         !state_.mappings->is_suspect(block);
+}
+
+// A write that has waited for its block to be noted.
+void data_path::write_noted(piece &part) {
+  if (state_.mode_of_metadata == metadata_mode::fail) {
+    end(part, io_error());
+    return;
+  }
+  write_hit(part, part.cached_in);
+  if (part.sent_to == piece::place::fast) {
+    part.io.on_done = noted_io_done;
+    commits_.writes_noted();
+  }
 }
 
 // If it is still mapped.
@@ -201,7 +230,9 @@ void data_path::miss(piece &part, bool was_discarded) {
 }
 
 void data_path::promote(piece &part, cache_block into, promotion how) {
+  part.of->is_on_fast = true;
   if (how == promotion::without_copy) {
+    part.of->is_on_origin = true; // if it fails
     part.sent_to = piece::place::migration;
     migrations_.overwrite(part, into);
   } else if (part.of->op != operation::read) { // when the write is done
@@ -219,11 +250,13 @@ void data_path::promote(piece &part, cache_block into, promotion how) {
 void data_path::send_to_fast(piece &part, cache_block block) {
   part.cached_in = block;
   part.sent_to = piece::place::fast;
+  part.of->is_on_fast = true;
   issue(part, part.io, cache_device::fast, state_.fast_offset(block) + part.begin);
 }
 
 void data_path::send_to_origin(piece &part) {
   part.sent_to = piece::place::origin;
+  part.of->is_on_origin = true;
   const operation op = part.of->op;
   if (op == operation::prefetch || (op == operation::discard && !(state_.options.discard_passdown &&
                                                                   state_.origin_can_discard))) {
@@ -237,7 +270,11 @@ void data_path::send_to_origin(piece &part) {
 void data_path::send_to_both(piece &part, cache_block block) {
   part.cached_in = block;
   part.sent_to = piece::place::both;
-  commits_.mirrored(block);
+  part.of->is_on_fast = true;
+  part.of->is_on_origin = true;
+  if (!state_.mappings->is_dirty(block)) {
+    commits_.mirrored(block);
+  }
   part.nr_ios = 2;
   last_sent_ = nullptr;
   issue(part, part.io, cache_device::fast, state_.fast_offset(block) + part.begin);
@@ -298,6 +335,11 @@ void data_path::io_done(void *context, engine_io &io, std::error_code error) {
   }
 }
 
+void data_path::noted_io_done(void *context, engine_io &io, std::error_code error) {
+  static_cast<data_path *>(context)->commits_.wrote_noted();
+  io_done(context, io, error);
+}
+
 void data_path::mirrored_io_done(void *context, engine_io &io, std::error_code error) {
   auto &self = *static_cast<data_path *>(context);
   piece &part = *io.first_piece;
@@ -319,6 +361,9 @@ void data_path::take_back(piece &part) {
     return;
   case piece::place::both:
     ended_on_both(part, error);
+    return;
+  case piece::place::note:
+    write_noted(part);
     return;
   case piece::place::migration:
     if (part.of->op == operation::read) { // what failed may be a sector that this one doesn't want
@@ -343,7 +388,9 @@ void data_path::failed_on_fast(piece &part, std::error_code error) {
 
 void data_path::ended_on_both(piece &part, std::error_code origin_error) {
   if (!part.fast_error && !origin_error) {
-    commits_.mirrored(part.cached_in); // a flush that began meanwhile doesn't cover it
+    if (!state_.mappings->is_dirty(part.cached_in)) {
+      commits_.mirrored(part.cached_in); // a flush that began meanwhile doesn't cover it
+    }
     end(part);
     return;
   }

@@ -63,6 +63,8 @@ class data_path {
   void miss(piece &part, bool was_discarded);
   void promote(piece &part, cache_block into, promotion how);
   void write_hit(piece &part, cache_block block);
+  bool has_to_be_noted(cache_block block) const;
+  void write_noted(piece &part);
   void mark_dirty(cache_block block);
   void discard_hit(piece &part, cache_block block);
   promotion possible_promotion(const piece &part, bool was_discarded) const;
@@ -78,6 +80,7 @@ class data_path {
   bool is_any_discarded() const { return !state_.discards->empty() || !discarding_.empty(); }
   bool clear_discard(const piece &part);
   static void io_done(void *context, engine_io &io, std::error_code error);
+  static void noted_io_done(void *context, engine_io &io, std::error_code error);
   static void mirrored_io_done(void *context, engine_io &io, std::error_code error);
 
   cache_state &state_;

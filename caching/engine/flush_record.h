@@ -24,7 +24,15 @@ class flush_record {
   bool is_needed(cache_device on) const { return is_needed_.at(index_of(on)); }
 
   // A flush begins: it covers what was written until now, and if it fails, may lose all of that.
-  void begin(cache_device on) { is_needed_.at(index_of(on)) = false; }
+  void begin(cache_device on) {
+    is_needed_.at(index_of(on)) = false;
+    is_under_way_.at(index_of(on)) = true;
+  }
+  void ended(cache_device on) { is_under_way_.at(index_of(on)) = false; }
+  // Is all durable that was written?
+  bool is_all_durable(cache_device on) const {
+    return !is_needed_.at(index_of(on)) && !is_under_way_.at(index_of(on));
+  }
   // `is_loss`: clients may have lost by it what they were told is done. A flush of the fast device
   // that fails while nothing is dirty costs them nothing, since the origin has it all.
   void failed(cache_device on, bool is_loss = true) {
@@ -51,7 +59,8 @@ class flush_record {
   static std::size_t index_of(cache_device on) { return static_cast<std::size_t>(on); }
 
   std::array<bool, 3> is_needed_{}; // by cache_device
-  std::uint64_t nr_failed_ = 0;     // losses
+  std::array<bool, 3> is_under_way_{};
+  std::uint64_t nr_failed_ = 0; // losses
   std::uint64_t nr_failed_fast_ = 0;
   std::uint64_t told_ = 0; // of all that failed, those that clients know of
 };

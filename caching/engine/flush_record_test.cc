@@ -26,6 +26,19 @@ TEST_F(flush_record_test, what_is_written_while_a_flush_is_under_way_needs_anoth
   EXPECT_TRUE(flushes.is_needed(cache_device::origin));
 }
 
+TEST_F(flush_record_test, what_was_written_is_durable_when_the_flush_has_ended) {
+  EXPECT_TRUE(flushes.is_all_durable(cache_device::origin));
+  flushes.wrote(cache_device::origin);
+  flushes.begin(cache_device::origin);
+  EXPECT_FALSE(flushes.is_all_durable(cache_device::origin));
+  flushes.ended(cache_device::origin);
+  EXPECT_TRUE(flushes.is_all_durable(cache_device::origin));
+  flushes.begin(cache_device::origin);
+  flushes.ended(cache_device::origin);
+  flushes.failed(cache_device::origin);
+  EXPECT_FALSE(flushes.is_all_durable(cache_device::origin));
+}
+
 TEST_F(flush_record_test, a_flush_that_failed_is_needed_again_and_remembered) {
   const auto before = flushes.now();
   const auto fast_before = flushes.fast_now();

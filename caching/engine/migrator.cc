@@ -72,7 +72,7 @@ void migrator::work() {
                                                              : do_write_back(*next));
   }
   is_starting_ = false;
-  if (in_flight_ == 0 && (is_cleaning_ || state_.policy->nr_free() == 0)) {
+  if (in_flight_ == 0 && is_cleaning_) {
     commits_.hurry_settling();
   }
 }
@@ -137,6 +137,9 @@ flow<> migrator::do_promote(origin_block block, cache_block into, std::uint32_t 
     if (is_done) {
       state_.mappings->map(into, block);
       commits_.mapped(into);
+      if (!state_.flushes.is_all_durable(cache_device::origin)) { // as the copy will be
+        commits_.note(into);
+      }
       ++counts_.promotions;
     } else {
       failed();
@@ -198,7 +201,8 @@ void migrator::overwrite(piece &writer, cache_block into) {
 }
 
 // Promotion by a write. Nobody else is in the block until the mapping is made, which is when all of
-// the cache block has been written. If that fails, the write goes to the origin.
+// the cache block has been written, and committed, so that whoever starts after a crash of the process
+// finds what was acknowledged, or read. If any of that fails, the write goes to the origin.
 flow<> migrator::do_overwrite(piece &writer, cache_block into) {
   const origin_block block = writer.block;
   const flush_record::mark flushed = state_.flushes.fast_now();
@@ -213,13 +217,18 @@ flow<> migrator::do_overwrite(piece &writer, cache_block into) {
     state_.mappings->map(into, block);
     state_.mappings->mark_dirty(into);
     commits_.mapped(into);
+    commits_.note(into);
     ++counts_.promotions;
   }
   state_.policy->promoted(into, is_done);
   if (is_done) {
     state_.policy->mark_dirty(into);
+    co_await commits_.commit();
+    is_done = state_.mappings->is_stored(into);
   } else {
     failed();
+  }
+  if (!is_done) {
     error = co_await write_to_origin(writer);
   }
   writer.error = error;

@@ -11,6 +11,23 @@ std::string_view name_of(cache_mode mode) {
       ->second;
 }
 
+std::string_view name_of(dirty_tracking tracking) {
+  return std::ranges::find(dirty_trackings, tracking,
+                           &std::pair<dirty_tracking, std::string_view>::first)
+      ->second;
+}
+
+result<dirty_tracking> find_dirty_tracking(std::string_view name) {
+  const auto *found = std::ranges::find(dirty_trackings, name,
+                                        &std::pair<dirty_tracking, std::string_view>::second);
+  if (found == dirty_trackings.end()) {
+    return fail(
+        failure::usage,
+        fmt::format("'{}' is no way to track what is dirty: exact and at-shutdown are", name));
+  }
+  return found->first;
+}
+
 result<cache_mode> find_cache_mode(std::string_view name) {
   const auto *found =
       std::ranges::find(cache_modes, name, &std::pair<cache_mode, std::string_view>::second);

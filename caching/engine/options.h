@@ -2,6 +2,7 @@
 #pragma once
 
 #include <array>
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -29,12 +30,30 @@ std::string_view name_of(cache_mode mode);
 // The other way round. Fails with failure::usage.
 result<cache_mode> find_cache_mode(std::string_view name);
 
-// The first four are fixed once the cache is open; the others can be changed while it runs.
+// How the metadata say what is dirty.
+enum class dirty_tracking : std::uint8_t {
+  exact,       // at all times, so that a crash makes nothing dirty (engine.md, 14)
+  at_shutdown, // as the kernel's target does: after a crash all counts as dirty
+};
+
+inline constexpr std::array<std::pair<dirty_tracking, std::string_view>, 2> dirty_trackings{{
+    {dirty_tracking::exact, "exact"},
+    {dirty_tracking::at_shutdown, "at-shutdown"},
+}};
+
+// "exact", "at-shutdown".
+std::string_view name_of(dirty_tracking tracking);
+// The other way round. Fails with failure::usage.
+result<dirty_tracking> find_dirty_tracking(std::string_view name);
+
+// The first six are fixed once the cache is open; the others can be changed while it runs.
 struct engine_options {
   sectors block_size;                 // 0: what the metadata say, or 128 for new ones
   std::uint32_t metadata_version = 2; // of new metadata
   bool read_only = false;             // nothing is written anywhere
   bool may_format = true;             // if block 0 of the metadata is all zero
+  dirty_tracking tracking = dirty_tracking::exact;
+  std::chrono::seconds dirty_linger{60}; // a clean block is quiet so long before its bit is cleared
   cache_mode mode = cache_mode::writeback;
   std::string policy = "smq";
   std::vector<policy::setting> policy_settings;

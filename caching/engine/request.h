@@ -50,10 +50,10 @@ struct piece {
   origin_block block;
   std::uint32_t begin = 0; // bytes from the start of the block
   std::uint32_t end = 0;
-  // Who carries it out.
-  enum class place : std::uint8_t { origin, fast, both, migration };
+  // Who carries it out. What comes back from the last two is not done yet.
+  enum class place : std::uint8_t { origin, fast, migration, both, note };
   place sent_to{};
-  cache_block cached_in;      // if it was sent to the fast device
+  cache_block cached_in;      // if it was sent to the fast device, or waits to be
   bool is_counted = false;    // among hits or misses
   std::uint8_t nr_ios = 0;    // in flight, if it was sent to both devices
   std::error_code error;      // with which it comes back; of both devices, that of the origin
@@ -82,6 +82,8 @@ struct request {
   std::error_code outcome;
 
   // The engine's own.
+  bool is_on_fast = false;      // some of it was sent to that device
+  bool is_on_origin = false;    // or to that one
   std::uint64_t flush_mark = 0; // of flush_record, when it was submitted
   std::uint64_t nr_open = 0;    // pieces, and one more until it is split to the end
   bytes split_to;               // where the next piece begins

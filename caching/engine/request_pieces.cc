@@ -33,6 +33,8 @@ void data_path::submit(request &asked) {
   if (asked.outcome) [[unlikely]] { // of the last time
     asked.outcome.clear();
   }
+  asked.is_on_fast = false;
+  asked.is_on_origin = false;
   asked.flush_mark = state_.flushes.now();
   asked.split_to = asked.offset;
   const std::uint64_t end = end_of(asked);

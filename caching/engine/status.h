@@ -60,6 +60,7 @@ struct engine_status {
   std::string policy;
   std::vector<policy::setting> policy_settings;
   metadata_mode mode_of_metadata{};
+  dirty_tracking tracking{}; // in force
   bool is_read_only = false; // opened so, or become so
   bool needs_check = false;
 };

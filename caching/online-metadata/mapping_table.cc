@@ -83,24 +83,42 @@ void mapping_table::mark_clean(cache_block block) {
 
 void mapping_table::mark_stored(cache_block block) {
   require(is_mapped(block), "only what is mapped can be stored");
-  entries_[block.value()] |= stored;
+  set(block, stored, true);
 }
 
 void mapping_table::mark_suspect(cache_block block) {
   require(is_mapped(block) && !is_stored(block), "only what isn't stored yet can be held back");
-  entries_[block.value()] |= suspect;
+  set(block, suspect, true);
 }
 
 void mapping_table::mark_unflushed(cache_block block, bool is_so) {
   require(is_mapped(block), "only what is mapped is written to");
-  entries_[block.value()] =
-      is_so ? entries_[block.value()] | unflushed : entries_[block.value()] & ~unflushed;
+  set(block, unflushed, is_so);
 }
 
 void mapping_table::mark_settling(cache_block block, bool is_so) {
   require(!is_so || is_dirty(block), "only a dirty block can settle");
-  entries_[block.value()] =
-      is_so ? entries_[block.value()] | settling : entries_[block.value()] & ~settling;
+  set(block, settling, is_so);
+}
+
+void mapping_table::mark_to_be_noted(cache_block block) {
+  require(is_mapped(block), "only what is mapped has a dirty bit");
+  set(block, to_be_noted, true);
+}
+
+void mapping_table::mark_noted(cache_block block) {
+  require(is_mapped(block), "only what is mapped has a dirty bit");
+  set(block, noted | recent, true);
+  set(block, to_be_noted, false);
+}
+
+void mapping_table::forget_note(cache_block block) {
+  require(!is_dirty(block), "what is dirty is noted");
+  set(block, noted, false);
+}
+
+void mapping_table::mark_recent(cache_block block, bool is_so) {
+  set(block, recent, is_so);
 }
 
 } // namespace dmcache

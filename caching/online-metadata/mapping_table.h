@@ -76,6 +76,21 @@ class mapping_table {
   bool is_unflushed(cache_block block) const { return (entry(block) & unflushed) != 0; }
   void mark_unflushed(cache_block block, bool is_so);
 
+  // What the metadata say of the block, dirty or not, is more than the truth, never less: its dirty
+  // bit is on disk (noted), or goes there with the next commit or the one on its way (to be noted),
+  // until it is forgotten.
+  bool is_noted(cache_block block) const { return (entry(block) & noted) != 0; }
+  bool is_to_be_noted(cache_block block) const { return (entry(block) & to_be_noted) != 0; }
+  bool is_dirty_on_disk(cache_block block) const {
+    return (entry(block) & (dirty | noted | to_be_noted)) != 0;
+  }
+  void mark_to_be_noted(cache_block block);
+  void mark_noted(cache_block block); // and not to be any more
+  void forget_note(cache_block block);
+  // Written to, or noted, since this was last reset.
+  bool is_recent(cache_block block) const { return (entry(block) & recent) != 0; }
+  void mark_recent(cache_block block, bool is_so);
+
   // Copied to the origin, which has yet to make that durable: still dirty until then.
   bool is_settling(cache_block block) const { return (entry(block) & settling) != 0; }
   void mark_settling(cache_block block, bool is_so);
@@ -88,9 +103,17 @@ class mapping_table {
   static constexpr std::uint64_t stored = 8;
   static constexpr std::uint64_t suspect = 16;
   static constexpr std::uint64_t unflushed = 32;
-  static constexpr std::uint64_t state_bits = dirty | settling | stored | suspect | unflushed;
+  static constexpr std::uint64_t noted = 64;
+  static constexpr std::uint64_t to_be_noted = 128;
+  static constexpr std::uint64_t recent = 256;
+  static constexpr std::uint64_t state_bits =
+      dirty | settling | stored | suspect | unflushed | noted | to_be_noted | recent;
 
   std::uint64_t entry(cache_block block) const { return entries_[block.value()]; }
+  void set(cache_block block, std::uint64_t flag, bool is_so) {
+    std::uint64_t &changed = entries_[block.value()];
+    changed = is_so ? changed | flag : changed & ~flag;
+  }
 
   // A slot holds a cache block, counted from 1, and a few bits of the hash; 0: it is empty.
   static constexpr std::uint32_t tag_mask = 0xe0000000U;

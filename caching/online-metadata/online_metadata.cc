@@ -41,11 +41,25 @@ mapping_writer::source entries_of(const mapping_table &table) {
   return [&table](cache_block block) {
     const bool is_mapped = table.is_mapped(block) && !table.is_suspect(block);
     return mapping_writer::entry{is_mapped, is_mapped ? table.origin_of(block) : origin_block{},
-                                 is_mapped && table.is_dirty(block)};
+                                 is_mapped && table.is_dirty_on_disk(block)};
   };
 }
 
 } // namespace
+
+template <typename Write> result<> online_metadata::part_set::drain(Write write) {
+  for (std::uint64_t part = 0; size_ != 0; ++part) {
+    if (!has_[part]) {
+      continue;
+    }
+    if (auto written = write(part); !written) {
+      return written;
+    }
+    has_[part] = false;
+    --size_;
+  }
+  return {};
+}
 
 online_metadata::online_metadata(const superblock &block,
                                  std::unique_ptr<transaction_manager> transactions,
@@ -55,7 +69,9 @@ online_metadata::online_metadata(const superblock &block,
   if (transactions_) {
     superblock_.flags = superblock_.flags & ~superblock::clean_shutdown;
     mappings_.emplace(*transactions_, superblock_, entries_of(table));
-    changed_.resize(divided_up(table.nr_cache_blocks(), array_max_entries(sizeof(le64))));
+    constexpr std::uint64_t per_part = array_max_entries(sizeof(le64));
+    changed_ = part_set{divided_up(table.nr_cache_blocks(), per_part)};
+    dirty_changed_ = part_set{divided_up(words_for(table.nr_cache_blocks()), per_part)};
   }
 }
 
@@ -73,32 +89,66 @@ void online_metadata::changed(cache_block block) {
   if (is_aborted_) {
     return;
   }
-  const std::uint64_t part = mapping_writer::part_of(block);
-  nr_changed_ += changed_[part] ? 0U : 1U;
-  changed_[part] = true;
+  changed_.add(mapping_writer::part_of(block));
+  dirty_changed(block);
+}
+
+void online_metadata::dirty_changed(cache_block block) {
+  if (!is_exact_ || is_aborted_) {
+    return;
+  }
+  (superblock_.has_dirty_bitset() ? dirty_changed_ : changed_).add(mappings_->dirty_part_of(block));
+}
+
+void online_metadata::stop_exact() {
+  if (std::exchange(is_exact_, false)) {
+    dirty_changed_.clear();
+    is_pending_ = true;
+  }
 }
 
 bool online_metadata::has_changes() const {
-  return nr_changed_ != 0 || is_pending_;
+  return changed_.size() != 0 || dirty_changed_.size() != 0 || is_pending_;
 }
 
 bool online_metadata::has_room_for(cache_block block) const {
   if (is_aborted_) {
     return true;
   }
-  const std::uint64_t nr = nr_changed_ + (changed_[mapping_writer::part_of(block)] ? 0U : 1U);
-  return blocks_of_changed_parts(nr) + reserve() <= transactions_->nr_available();
+  const std::uint64_t nr = changed_.size_with(mapping_writer::part_of(block));
+  const std::uint64_t nr_dirty = is_exact_ && superblock_.has_dirty_bitset()
+                                     ? dirty_changed_.size_with(mappings_->dirty_part_of(block))
+                                     : 0;
+  return blocks_of_changed_parts(nr, nr_dirty) + reserve() <= transactions_->nr_available();
 }
 
 bool online_metadata::is_full() const {
   return !is_aborted_ && !has_changes() && !is_frozen_ &&
-         blocks_of_changed_parts(1) + reserve() > transactions_->nr_available();
+         blocks_of_changed_parts(1, is_exact_ && superblock_.has_dirty_bitset() ? 1 : 0) +
+                 reserve() >
+             transactions_->nr_available();
 }
 
 // The parts, and the tree nodes above them.
-std::uint64_t online_metadata::blocks_of_changed_parts(std::uint64_t nr_changed) const {
-  const tree_size tree{mappings_->nr_parts()};
-  return nr_changed + std::min(nr_changed * tree.height, tree.nodes);
+std::uint64_t online_metadata::blocks_of_changed_parts(std::uint64_t nr_changed,
+                                                       std::uint64_t nr_dirty) const {
+  const auto blocks_of = [](std::uint64_t nr, const tree_size &tree) {
+    return nr + std::min(nr * tree.height, tree.nodes);
+  };
+  return blocks_of(nr_changed, tree_size{mappings_->nr_parts()}) +
+         blocks_of(nr_dirty, tree_size{mappings_->nr_dirty_parts()});
+}
+
+// To begin with it, by writing so many parts of the dirty state and this discard bitset, while so
+// many mappings change, and to go on with it.
+bool online_metadata::has_room_for_exact(std::uint64_t nr_dirty_parts, std::uint64_t nr_changed,
+                                         const discard_set &none) const {
+  const std::uint64_t nr_words_parts = divided_up(none.nr_words(), array_max_entries(sizeof(le64)));
+  const std::uint64_t blocks =
+      tree_size{nr_dirty_parts}.blocks_of_all() + tree_size{nr_words_parts}.blocks_of_all() +
+      blocks_of_changed_parts(std::min(nr_changed, mappings_->nr_parts()) + 1,
+                              mappings_->nr_dirty_parts());
+  return blocks + 2 * reserve() <= transactions_->nr_available();
 }
 
 // What freeze() adds: the space map's index, and all of its bitmaps at worst.
@@ -119,24 +169,27 @@ result<> online_metadata::load_trees() {
 }
 
 result<> online_metadata::write_changed_parts() {
-  for (std::uint64_t part = 0; nr_changed_ != 0; ++part) {
-    if (!changed_[part]) {
-      continue;
-    }
-    if (auto written = mappings_->write_part(part); !written) {
-      return written;
-    }
-    changed_[part] = false;
-    --nr_changed_;
-    is_pending_ = true;
+  is_pending_ = has_changes();
+  auto done = changed_.drain([&](std::uint64_t part) { return mappings_->write_part(part); });
+  if (done) {
+    done =
+        dirty_changed_.drain([&](std::uint64_t part) { return mappings_->write_dirty_part(part); });
   }
-  return {};
+  return done;
+}
+
+// Is all true that CLEAN_SHUTDOWN makes a reader believe?
+bool online_metadata::vouches_for_all() const {
+  const bool is_hint_array_partial = shutdown_ && shutdown_->has_hint_array &&
+                                     !shutdown_->is_hint_array_whole && !shutdown_->is_complete;
+  const bool is_shut_down = shutdown_ && shutdown_->is_complete && changed_.size() == 0 &&
+                            shutdown_->revision == table_.revision();
+  return is_exact_ ? !is_hint_array_partial : is_shut_down;
 }
 
 result<online_metadata::commit> online_metadata::freeze() {
   require(transactions_ && !is_aborted_ && !is_frozen_, "one commit at a time can be on its way");
-  const bool is_clean = shutdown_ && shutdown_->is_complete && nr_changed_ == 0 &&
-                        shutdown_->revision == table_.revision();
+  const bool is_clean = vouches_for_all();
   if (auto written = write_changed_parts(); !written) {
     return std::unexpected{written.error()};
   }
@@ -176,8 +229,9 @@ std::span<std::byte, metadata_block_size> online_metadata::abort() {
   transactions_->abort();
   durable_.flags = (durable_.flags & ~superblock::clean_shutdown) | superblock::needs_check;
   superblock_ = durable_;
-  changed_.assign(changed_.size(), false);
-  nr_changed_ = 0;
+  changed_.clear();
+  dirty_changed_.clear();
+  is_exact_ = false;
   is_pending_ = false;
   is_frozen_ = false;
   is_aborted_ = true;
@@ -232,13 +286,26 @@ result<bool> online_metadata::prepare_shutdown(const shutdown_state &state) {
   return done;
 }
 
+bool online_metadata::are_hints_of(const shutdown_state &state) const {
+  return superblock_.policy() == state.policy &&
+         std::ranges::equal(superblock_.policy_version, state.policy_version,
+                            [](std::uint32_t one, std::uint32_t other) { return one == other; }) &&
+         superblock_.policy_hint_size == sizeof(le32);
+}
+
 // The hints of before are another policy's, or of blocks that have gone, or can't be trusted: all
-// are written anew.
+// are written anew. While the dirty state is tracked exactly, the array can be relied on, so that the
+// same policy's hints are written into it: a crash meanwhile leaves a whole one.
 result<bool> online_metadata::write_hints(const shutdown_state &state) {
   array hints{*transactions_, sizeof(le32)};
   const std::uint64_t nr_parts =
       divided_up(table_.nr_cache_blocks(), array_max_entries(sizeof(le32)));
   const std::uint64_t blocks = tree_size{nr_parts}.blocks_of_append();
+  if (!shutdown_->has_hint_array && is_exact_ && superblock_.hint_root != 0 &&
+      are_hints_of(state)) {
+    shutdown_->has_hint_array = true;
+    shutdown_->is_hint_array_whole = true;
+  }
   if (!shutdown_->has_hint_array) {
     if (auto room = has_room_to(1); !room || !*room) {
       return room;

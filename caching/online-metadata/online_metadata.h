@@ -11,6 +11,14 @@
 //    flushed between freeze() and the writing of the superblock. A block whose data may have been
 //    lost is marked suspect, and is not claimed.
 // 2. A cache block that was unmapped is used again only after committed().
+//
+// If the dirty state is tracked exactly, each commit says CLEAN_SHUTDOWN, and whoever opens the
+// cache after a crash believes what that vouches for. So all of it is true at all times (engine.md,
+// 14):
+// 3. The dirty bits are those of mapping_table::is_dirty_on_disk(): at least what is dirty. The
+//    caller writes to a block only when it is noted, after committed().
+// 4. The discard bitset says that nothing is discarded, and there is no array of hints, or one with
+//    a hint for each cache block. Hints that are out of date do no harm.
 #pragma once
 
 #include <array>
@@ -54,6 +62,7 @@ class online_metadata {
         2;                       // if the device is formatted, which it is if block 0 is all zero
     bool read_only = false;      // nothing is written, NEEDS_CHECK and the like don't matter
     bool is_passthrough = false; // refused if anything is dirty or was not cleanly shut down
+    bool is_exact = false;       // the dirty state is tracked exactly, if there is room for that
   };
 
   // What was found, for the engine to start from.
@@ -79,6 +88,14 @@ class online_metadata {
 
   // `block` of the table, which the one of open() is, was mapped or unmapped.
   void changed(cache_block block);
+  // What is_dirty_on_disk() of it has changed. Of use while the dirty state is tracked exactly.
+  void dirty_changed(cache_block block);
+
+  // Is the dirty state tracked exactly? What open() found dirty is noted then.
+  bool is_exact() const { return is_exact_; }
+  // Not from the next commit on: after a crash all will count as dirty.
+  void stop_exact();
+
   bool has_changes() const;
 
   // Is there room on the device for the next commit if this block changes, too? Else the change has
@@ -127,9 +144,30 @@ class online_metadata {
  private:
   class opening;
 
+  // Parts of an array that have changed.
+  class part_set {
+   public:
+    explicit part_set(std::uint64_t nr_parts = 0) : has_(nr_parts) {}
+    std::uint64_t size() const { return size_; }
+    // How many it would have with this one.
+    std::uint64_t size_with(std::uint64_t part) const { return size_ + (has_[part] ? 0 : 1); }
+    void add(std::uint64_t part) {
+      size_ = size_with(part);
+      has_[part] = true;
+    }
+    void clear() { *this = part_set{has_.size()}; }
+    // Calls `write` with each part, in order, and takes it out, until one fails.
+    template <typename Write> result<> drain(Write write);
+
+   private:
+    std::vector<bool> has_;
+    std::uint64_t size_ = 0;
+  };
+
   // How much of a clean shutdown is in the transaction, or was committed.
   struct shutdown_progress {
-    bool has_hint_array; // that the hints go to
+    bool has_hint_array;      // that the hints go to
+    bool is_hint_array_whole; // it has always had all of its entries
     std::uint64_t hint_parts;
     bool discards;
     std::uint64_t dirty_parts;
@@ -143,10 +181,14 @@ class online_metadata {
 
   result<> load_trees();
   result<> write_changed_parts();
-  std::uint64_t blocks_of_changed_parts(std::uint64_t nr_changed) const;
+  std::uint64_t blocks_of_changed_parts(std::uint64_t nr_changed, std::uint64_t nr_dirty) const;
   std::uint64_t reserve() const;
   result<bool> has_room_to(std::uint64_t add_blocks) const;
+  bool vouches_for_all() const;
+  bool has_room_for_exact(std::uint64_t nr_dirty_parts, std::uint64_t nr_changed,
+                          const discard_set &none) const;
   result<bool> write_hints(const shutdown_state &state);
+  bool are_hints_of(const shutdown_state &state) const;
   result<> write_hint_part(std::uint64_t part, const shutdown_state &state);
   result<bool> write_discards(const discard_set &discards);
   result<> replace_discards(const discard_set &discards);
@@ -161,8 +203,9 @@ class online_metadata {
   std::unique_ptr<transaction_manager> transactions_;
   const mapping_table &table_;
   std::optional<mapping_writer> mappings_;
-  std::vector<bool> changed_; // parts of the mappings
-  std::uint64_t nr_changed_ = 0;
+  part_set changed_;       // of the mappings
+  part_set dirty_changed_; // of the dirty bits, if they are kept beside the mappings
+  bool is_exact_ = false;
   bool is_pending_ = false; // the transaction holds other changes
   bool is_frozen_ = false;
   bool is_aborted_ = false;

@@ -74,6 +74,8 @@ class online_metadata::opening final : private metadata_visitor {
   result<> check_damage(const damage_found &found, const block_usage &usage) const;
   result<> check_obstacles() const;
   result<> begin(std::unique_ptr<transaction_manager> transactions);
+  result<> begin_exact(online_metadata &made);
+  bool are_discards_none() const;
   result<> commit(online_metadata &first);
   contents take();
 
@@ -91,6 +93,8 @@ class online_metadata::opening final : private metadata_visitor {
   std::unique_ptr<mapping_table> table_;
   std::unique_ptr<discard_set> discards_;
   std::optional<lazy_array<le32>> hints_;
+  bool are_hints_whole_ = false;     // an array of one for each cache block
+  bool is_any_discarded_ = false;    // on disk
   std::vector<cache_block> dropped_; // beyond the origin's end
   obstacles beyond_fast_;
   obstacles beyond_origin_;
@@ -222,6 +226,7 @@ result<> online_metadata::opening::read() {
   if (found.in_hints) {
     hints_.reset();
   }
+  are_hints_whole_ = hints_.has_value() && block_.cache_blocks == nr_cache_blocks_;
   if (found.in_discards || !block_.is_clean()) {
     *discards_ = discard_set{sectors{block_.data_block_size}, options_.origin_size};
   }
@@ -278,6 +283,7 @@ void online_metadata::opening::hints(cache_block first, std::span<const le32> so
 void online_metadata::opening::discards(std::uint64_t begin, std::uint64_t end) {
   const std::uint64_t size = block_.discard_block_size;
   const std::uint64_t nr_blocks = block_.discard_nr_blocks;
+  is_any_discarded_ = true;
   // What the last block says of what lies beyond the end that the origin had is unknown.
   if (end == nr_blocks && saturating_product(nr_blocks, size) < options_.origin_size.value()) {
     --end;
@@ -314,6 +320,42 @@ result<> online_metadata::opening::check_obstacles() const {
   return {};
 }
 
+bool online_metadata::opening::are_discards_none() const {
+  return block_.is_clean() && !is_any_discarded_ && block_.discard_root != 0 &&
+         block_.discard_nr_blocks == discards_->nr_blocks() &&
+         block_.discard_block_size == discards_->block_size().value();
+}
+
+// Makes true what CLEAN_SHUTDOWN vouches for; if there is no room for that, the dirty state is not
+// tracked exactly.
+result<> online_metadata::opening::begin_exact(online_metadata &made) {
+  const discard_set none{sectors{block_.data_block_size}, options_.origin_size};
+  const bool is_sound = was_formatted_ || block_.is_clean();
+  const std::uint64_t nr_dirty_parts = is_sound ? 0 : made.mappings_->nr_dirty_parts();
+  if (!made.has_room_for_exact(nr_dirty_parts, dropped_.size(), none)) {
+    return {};
+  }
+  made.is_exact_ = true;
+  result<> done;
+  for (std::uint64_t part = 0; done && part < nr_dirty_parts; ++part) {
+    done = made.mappings_->write_dirty_part(part);
+  }
+  if (done && !was_formatted_ && !are_discards_none()) {
+    done = made.replace_discards(none);
+  }
+  if (done && made.superblock_.hint_root != 0 && !are_hints_whole_) {
+    done = array{*made.transactions_, sizeof(le32)}.destroy(
+        metadata_block{made.superblock_.hint_root});
+    made.superblock_.hint_root = 0;
+  }
+  for (std::uint64_t i = 0; done && i < table_->nr_cache_blocks(); ++i) {
+    if (const cache_block block{i}; table_->is_mapped(block) && table_->is_dirty(block)) {
+      table_->mark_noted(block);
+    }
+  }
+  return done;
+}
+
 // From here on the metadata are in use, which the device is told.
 result<> online_metadata::opening::begin(std::unique_ptr<transaction_manager> transactions) {
   metadata_.reset(new online_metadata{block_, std::move(transactions), *table_});
@@ -321,12 +363,13 @@ result<> online_metadata::opening::begin(std::unique_ptr<transaction_manager> tr
   if (auto loaded = was_formatted_ ? result<>{} : made.load_trees(); !loaded) {
     return loaded;
   }
-  for (const cache_block block : dropped_) {
-    made.changed(block);
-  }
   auto done = was_formatted_ ? made.mappings_->create() : result<>{};
   done = done && was_formatted_ ? made.replace_discards(*discards_) : done;
   done = done ? made.mappings_->resize(static_cast<std::uint32_t>(nr_cache_blocks_)) : done;
+  done = done && options_.is_exact ? begin_exact(made) : done;
+  for (const cache_block block : dropped_) {
+    made.changed(block);
+  }
   done = done ? made.write_changed_parts() : done;
   done = done ? commit(made) : done;
   if (!done && done.error().kind == failure::failed) {
@@ -339,10 +382,13 @@ result<> online_metadata::opening::begin(std::unique_ptr<transaction_manager> tr
 result<> online_metadata::opening::commit(online_metadata &first) {
   auto committed = first.transactions_->commit([&](const space_map_root &space_map) {
     first.superblock_.space_map = space_map;
-    return commit_superblock(on_, first.superblock_);
+    first.durable_ = first.superblock_;
+    if (first.is_exact_) {
+      first.durable_.flags = first.durable_.flags | superblock::clean_shutdown;
+    }
+    return commit_superblock(on_, first.durable_);
   });
   first.is_pending_ = false;
-  first.durable_ = first.superblock_;
   return committed;
 }
 

@@ -40,6 +40,7 @@ class cache_test : public testing::Test {
     how.block_size = sectors{block_size};
     how.mode = mode;
     how.metadata_version = metadata_version;
+    how.tracking = tracking;
     how.policy = policy_name;
     how.make_policy =
         [this](std::string_view name,
@@ -103,6 +104,7 @@ class cache_test : public testing::Test {
   std::uint64_t block_size = 64; // sectors
   world_options devices{.fast_size = blocks(8), .origin_size = sectors{24 * block_size + 8}};
   std::uint32_t metadata_version = 2;
+  dirty_tracking tracking = dirty_tracking::exact;
   std::string policy_name = "obedient";
   std::uint32_t policy_version = 1;
   std::unique_ptr<world> in;

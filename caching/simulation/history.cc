@@ -132,6 +132,8 @@ engine_options history::random_engine_options() {
   };
   how.migration_threshold = sectors{chance_.one_in(3) ? 0 : chance_.below(8) * block_size_};
   how.discard_passdown = !chance_.one_in(4);
+  how.tracking = chance_.one_in(3) ? dirty_tracking::at_shutdown : dirty_tracking::exact;
+  how.dirty_linger = std::chrono::seconds{chance_.one_in(2) ? 1 : chance_.between(2, 60)};
   return how;
 }
 

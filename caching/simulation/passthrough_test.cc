@@ -183,7 +183,8 @@ TEST_F(passthrough_test, and_by_a_reload) {
   EXPECT_EQ(state().mode(), cache_mode::passthrough);
 }
 
-TEST_F(passthrough_test, is_refused_after_a_power_cut) {
+TEST_F(passthrough_test, is_refused_after_a_power_cut_if_the_dirty_state_was_not_tracked) {
+  tracking = dirty_tracking::at_shutdown;
   open();
   cache(3);
   EXPECT_THAT(in->flush(), succeeds());

@@ -237,6 +237,7 @@ TEST_P(reopen_test, dirty_bits_are_right_after_the_fast_device_has_grown_and_shr
 
 // 13.
 TEST_P(reopen_test, hints_are_believed_of_the_same_policy_and_major_version_only) {
+  tracking = dirty_tracking::at_shutdown;
   const auto hint_after = [&](const std::string &name, std::uint32_t version) {
     policy_name = name;
     policy_version = version;

@@ -50,6 +50,7 @@ TEST_F(resize_test, a_shrunk_fast_device_is_refused_if_dirty_blocks_lie_beyond_i
 
 // 1: the first start with another size, and every one after it.
 TEST_F(resize_test, a_grown_fast_device_has_free_blocks_at_once) {
+  tracking = dirty_tracking::at_shutdown;
   open();
   fill(8);
   shut_down();

@@ -179,6 +179,8 @@ class world {
                                               sectors origin_size) const;
   void check_opened();
   void stop();
+  bool vouches_for_dirty_bits() const;
+  void expect_clean(bool is_exact);
   void forget_engine();
   bool look_at_metadata();
   void inspect_media();

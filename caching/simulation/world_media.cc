@@ -174,13 +174,25 @@ void world::kill() {
   while (!carrier_.empty()) {
     carrier_.end_next();
   }
-  // While nothing is dirty, all that was acknowledged is on the origin, and nothing that the next
-  // engine finds in the metadata hides it.
-  const bool is_on_origin = engine_->state().mappings->nr_dirty() == 0 &&
-                            engine_->state().mode_of_metadata == metadata_mode::write;
+  // All that was acknowledged is on the origin, or where the next engine finds it mapped and dirty.
+  const bool is_done_kept = engine_->state().mode_of_metadata != metadata_mode::fail;
+  const bool is_exact = vouches_for_dirty_bits();
   forget_engine();
   if (!is_over() && look_at_metadata()) {
-    model_.killed(is_on_origin);
+    model_.killed(is_done_kept);
+    expect_clean(is_exact);
+  }
+}
+
+// If the dirty state is tracked exactly, and that isn't about to end.
+bool world::vouches_for_dirty_bits() const {
+  return engine_ && engine_->state().is_exact && engine_->state().metadata->is_exact() &&
+         engine_->state().mode_of_metadata == metadata_mode::write && !is_shutting_down_;
+}
+
+void world::expect_clean(bool is_exact) {
+  if (is_exact && !media_.is_clean()) {
+    violate("the dirty bits were exact, and don't count");
   }
 }
 
@@ -188,6 +200,7 @@ void world::stop() {
   const bool is_given_up = engine_ &&
                            engine_->state().mode_of_metadata == metadata_mode::read_only &&
                            !carrier_.is_any_on(cache_device::metadata);
+  const bool is_exact = vouches_for_dirty_bits();
   forget_engine();
   for (const auto &each : devices_) {
     each->power_cycle();
@@ -197,6 +210,9 @@ void world::stop() {
     inspect_media();
     if (is_given_up && !media_.block.is_needs_check()) {
       violate("the metadata were given up, and don't say so");
+    }
+    if (!is_over()) {
+      expect_clean(is_exact);
     }
   }
 }

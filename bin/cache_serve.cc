@@ -73,6 +73,24 @@ result<> take_format(const command_line &line, engine_options &engine) {
   return {};
 }
 
+result<> take_dirty_tracking(const command_line &line, engine_options &engine) {
+  const auto tracking = find_dirty_tracking(line.text_or("dirty-tracking", "exact"));
+  if (!tracking) {
+    return std::unexpected{tracking.error()};
+  }
+  engine.tracking = *tracking;
+  if (line.has("dirty-linger")) {
+    const std::string text = line.text("dirty-linger");
+    const auto linger = whole_number<std::uint32_t>(text);
+    if (!linger || !is_legal_dirty_linger(std::chrono::seconds{*linger})) {
+      return fail(failure::usage, fmt::format("--dirty-linger is 1 to {} seconds, not '{}'",
+                                              max_dirty_linger.count(), text));
+    }
+    engine.dirty_linger = std::chrono::seconds{*linger};
+  }
+  return {};
+}
+
 result<engine_options> take_engine_options(const command_line &line) {
   engine_options engine;
   engine.read_only = line.has("read-only");
@@ -85,6 +103,9 @@ result<engine_options> take_engine_options(const command_line &line) {
     return std::unexpected{mode.error()};
   }
   engine.mode = *mode;
+  if (auto taken = take_dirty_tracking(line, engine); !taken) {
+    return std::unexpected{taken.error()};
+  }
   engine.policy = line.text_or("policy", "smq");
   auto settings = policy_settings(line);
   if (!settings) {
@@ -233,6 +254,10 @@ int run_cache_serve(std::span<const std::string> arguments) {
   line.add("block-size", "SIZE", "size of the new cache's blocks (default: 64k)");
   line.add("metadata-version", "1|2", "format of the new metadata (default: 2)");
   line.add("mode", "MODE", "writeback (the default), writethrough or passthrough");
+  line.add("dirty-tracking", "HOW",
+           "exact (the default), or at-shutdown: after a crash all is dirty then");
+  line.add("dirty-linger", "SECONDS",
+           "how long a block is quiet before it counts as clean after a crash (default: 60)");
   line.add("policy", "NAME", "smq (the default) or cleaner");
   line.add_repeatable("policy-setting", "KEY=VALUE", "a setting of the policy; any number of them");
   line.add("migration-threshold", "SIZE",

@@ -30,6 +30,7 @@ template <typename Status, typename Each> void for_each_field(Status &of, Each e
   each("metadata_blocks_total", of.metadata_total);
   each("metadata_blocks_used", of.metadata_used);
   each("metadata_mode", of.mode_of_metadata);
+  each("dirty_tracking", of.tracking);
   each("read_only", of.is_read_only);
   each("needs_check", of.needs_check);
   each("read_hits", of.statistics.read_hits);
@@ -60,6 +61,10 @@ json encode(metadata_mode value) {
   return name_of(value);
 }
 
+json encode(dirty_tracking value) {
+  return name_of(value);
+}
+
 json encode(const std::vector<policy::setting> &settings) {
   json made = json::object();
   for (const auto &[key, value] : settings) {
@@ -84,6 +89,14 @@ void decode(const json &from, cache_mode &to) {
     throw json::other_error::create(501, "no such mode", &from);
   }
   to = *mode;
+}
+
+void decode(const json &from, dirty_tracking &to) {
+  const auto tracking = find_dirty_tracking(from.get<std::string>());
+  if (!tracking) {
+    throw json::other_error::create(501, "no such tracking", &from);
+  }
+  to = *tracking;
 }
 
 void decode(const json &from, metadata_mode &to) {

@@ -25,6 +25,7 @@ engine_status some_status() {
   made.migration_threshold = sectors{2048};
   made.policy = "smq";
   made.policy_settings = {{"z", "1"}, {"a", "2"}};
+  made.tracking = dirty_tracking::at_shutdown;
   made.mode_of_metadata = metadata_mode::read_only;
   made.is_read_only = true;
   made.needs_check = true;

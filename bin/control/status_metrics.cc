@@ -122,6 +122,8 @@ std::vector<metric> states(const engine_status &status) {
       state_set("mode", "What becomes of writes.", cache_modes, status.mode),
       state_set("metadata_mode", "How far the metadata can be relied on.", metadata_modes,
                 status.mode_of_metadata),
+      state_set("dirty_tracking", "When the metadata say what is dirty.", dirty_trackings,
+                status.tracking),
       {"gauge",
        "info",
        "What doesn't change by itself.",

@@ -110,10 +110,10 @@ std::string readable_status(const status_sample &now, const status_sample *befor
                       is.cache_total, readable_size(to_bytes(is.block_size)), is.cache_used,
                       percent(is.cache_used, is.cache_total), is.dirty,
                       percent(is.dirty, is.cache_total));
-  text +=
-      fmt::format("{:<12}{} of {} blocks used ({}), format {}, {} commits\n", "metadata",
-                  is.metadata_used, is.metadata_total, percent(is.metadata_used, is.metadata_total),
-                  is.metadata_version, is.counts.commits);
+  text += fmt::format("{:<12}{} of {} blocks used ({}), format {}, {} commits, dirty bits {}\n",
+                      "metadata", is.metadata_used, is.metadata_total,
+                      percent(is.metadata_used, is.metadata_total), is.metadata_version,
+                      is.counts.commits, name_of(is.tracking));
   const cache_statistics &served = is.statistics;
   text += hits_line("reads", {served.read_hits, served.read_misses},
                     counts_before(&cache_statistics::read_hits, &cache_statistics::read_misses),

@@ -34,7 +34,7 @@ TEST(status_text, tells_what_people_want_to_know) {
             "mode        writeback, policy smq, migration threshold 1 MiB\n"
             "origin      1.5 GiB\n"
             "cache       2048 blocks of 64 KiB: 1024 used (50.0 %), 512 dirty (25.0 %)\n"
-            "metadata    64 of 1024 blocks used (6.2 %), format 2, 0 commits\n"
+            "metadata    64 of 1024 blocks used (6.2 %), format 2, 0 commits, dirty bits exact\n"
             "reads       900 hits, 100 misses: 90.0 % hit\n"
             "writes      0 hits, 0 misses: - hit\n"
             "migrations  10 promotions, 0 demotions, 0 writebacks, 0 under way\n");

@@ -69,6 +69,30 @@ int take_mode(cache_mode &into, const char *value) {
   return 0;
 }
 
+int take_dirty_tracking(dirty_tracking &into, const char *value) {
+  const auto tracking = find_dirty_tracking(value);
+  if (!tracking) {
+    nbdkit_error("dirty-tracking must be exact or at-shutdown, not '%s'", value);
+    return -1;
+  }
+  into = *tracking;
+  return 0;
+}
+
+int take_dirty_linger(std::chrono::seconds &into, const char *value) {
+  unsigned parsed = 0;
+  if (nbdkit_parse_unsigned("dirty-linger", value, &parsed) == -1) {
+    return -1;
+  }
+  if (!is_legal_dirty_linger(std::chrono::seconds{parsed})) {
+    nbdkit_error("dirty-linger must be 1 to %lld seconds, not %u",
+                 static_cast<long long>(max_dirty_linger.count()), parsed);
+    return -1;
+  }
+  into = std::chrono::seconds{parsed};
+  return 0;
+}
+
 } // namespace
 
 int nbdkit_parameters::config(const std::string &key, const char *value) {
@@ -95,6 +119,12 @@ int nbdkit_parameters::config(const std::string &key, const char *value) {
   }
   if (key == "mode") {
     return take_mode(options.mode, value);
+  }
+  if (key == "dirty-tracking") {
+    return take_dirty_tracking(options.tracking, value);
+  }
+  if (key == "dirty-linger") {
+    return take_dirty_linger(options.dirty_linger, value);
   }
   if (key == "create") {
     return take_bool(options.may_format, value);
@@ -139,6 +169,9 @@ const char *const nbdkit_parameters_help =
     "block-size=SIZE      The size of a cache block. Default, for a new cache: 64K.\n"
     "metadata-version=N   The metadata format of a new cache: 1 or 2 (the default).\n"
     "mode=MODE            writeback (the default), writethrough or passthrough.\n"
+    "dirty-tracking=HOW   exact (the default), or at-shutdown: after a crash all is dirty then.\n"
+    "dirty-linger=SECONDS  With exact: how long a block has to be quiet to count as clean after a\n"
+    "                     crash. Default: 60.\n"
     "policy=NAME          smq (the default) or cleaner.\n"
     "policy-KEY=VALUE     A setting of the policy.\n"
     "migration-threshold=SIZE  How much is copied at a time in the background. Default: 1M.\n"

@@ -66,6 +66,8 @@ void add_plugin_parameters(std::vector<std::string> &command, const serve_option
   add("create", yes_or_no(engine.may_format));
   add("readonly", yes_or_no(engine.read_only));
   add("mode", name_of(engine.mode));
+  add("dirty-tracking", name_of(engine.tracking));
+  add("dirty-linger", engine.dirty_linger.count());
   add("policy", engine.policy);
   for (const auto &[key, value] : engine.policy_settings) {
     add("policy-" + key, value);

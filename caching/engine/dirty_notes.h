@@ -1,5 +1,5 @@
 // The dirty bits on disk, while the dirty state is tracked exactly: they are at all times at least
-// what is dirty (engine.md, 14).
+// what is dirty (engine.md, 16).
 //
 // A block is noted when its bit is set on disk. A write to a block that isn't waits for a commit
 // that notes it, which all who wait share. The note outlives the writeback, so that a block that is

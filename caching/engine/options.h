@@ -32,7 +32,7 @@ result<cache_mode> find_cache_mode(std::string_view name);
 
 // How the metadata say what is dirty.
 enum class dirty_tracking : std::uint8_t {
-  exact,       // at all times, so that a crash makes nothing dirty (engine.md, 14)
+  exact,       // at all times, so that a crash makes nothing dirty (engine.md, 16)
   at_shutdown, // as the kernel's target does: after a crash all counts as dirty
 };
 
@@ -45,6 +45,11 @@ inline constexpr std::array<std::pair<dirty_tracking, std::string_view>, 2> dirt
 std::string_view name_of(dirty_tracking tracking);
 // The other way round. Fails with failure::usage.
 result<dirty_tracking> find_dirty_tracking(std::string_view name);
+
+inline constexpr std::chrono::seconds max_dirty_linger = std::chrono::hours{24};
+constexpr bool is_legal_dirty_linger(std::chrono::seconds linger) {
+  return linger >= std::chrono::seconds{1} && linger <= max_dirty_linger;
+}
 
 // The first six are fixed once the cache is open; the others can be changed while it runs.
 struct engine_options {

@@ -14,7 +14,7 @@
 //
 // If the dirty state is tracked exactly, each commit says CLEAN_SHUTDOWN, and whoever opens the
 // cache after a crash believes what that vouches for. So all of it is true at all times (engine.md,
-// 14):
+// 16):
 // 3. The dirty bits are those of mapping_table::is_dirty_on_disk(): at least what is dirty. The
 //    caller writes to a block only when it is noted, after committed().
 // 4. The discard bitset says that nothing is discarded, and there is no array of hints, or one with

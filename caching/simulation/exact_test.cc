@@ -1,5 +1,5 @@
 // The dirty state tracked exactly: what CLEAN_SHUTDOWN vouches for is true at all times
-// (caching/engine/engine.md, 14).
+// (caching/engine/engine.md, 16).
 #include <algorithm>
 
 #include "base/testing/matchers.h"

@@ -252,12 +252,10 @@ int run_cache_serve(std::span<const std::string> arguments) {
   line.add("origin-device", "DEVICE", "the origin, which is cached");
   line.add("create", "make a new cache; the metadata device must be all zero");
   line.add("block-size", "SIZE", "size of the new cache's blocks (default: 64k)");
-  line.add("metadata-version", "1|2", "format of the new metadata (default: 2)");
+  line.add("metadata-version", "1|2", "its metadata's format (default: 2)");
   line.add("mode", "MODE", "writeback (the default), writethrough or passthrough");
-  line.add("dirty-tracking", "HOW",
-           "exact (the default), or at-shutdown: after a crash all is dirty then");
-  line.add("dirty-linger", "SECONDS",
-           "how long a block is quiet before it counts as clean after a crash (default: 60)");
+  line.add("dirty-tracking", "HOW", "exact (the default), or at-shutdown as the kernel does");
+  line.add("dirty-linger", "SECONDS", "until clean blocks' bits are cleared (default: 60)");
   line.add("policy", "NAME", "smq (the default) or cleaner");
   line.add_repeatable("policy-setting", "KEY=VALUE", "a setting of the policy; any number of them");
   line.add("migration-threshold", "SIZE",
@@ -266,7 +264,7 @@ int run_cache_serve(std::span<const std::string> arguments) {
   line.add("read-only", "write nothing to any of the three devices");
   line.add("socket", "PATH", "serve at this unix socket");
   line.add("port", "N", "serve at this TCP port, for clients on this host");
-  line.add("control", "PATH", "make a socket for cache_ctl; in the background there always is one");
+  line.add("control", "PATH", "make this socket for cache_ctl");
   line.add("foreground", "stay until the cache is shut down");
   line.add("run", "COMMAND", "serve while the shell runs this, with $uri in its environment");
   if (const auto done =

@@ -201,7 +201,7 @@ class Ended(LivingServerTest):
 
     def test_by_a_shutdown_that_is_not_clean(self):
         # The signal for files that would grow too large is ignored, as Python does.
-        server = self.in_foreground(restore_signals=False)
+        server = self.in_foreground("--dirty-tracking", "at-shutdown", restore_signals=False)
         resource.prlimit(self.server_pid(), resource.RLIMIT_FSIZE, (0, 0))
         server.terminate()
         self.assertEqual(server.wait(PATIENCE), 1)

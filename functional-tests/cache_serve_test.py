@@ -47,7 +47,7 @@ class Serving(ServedCacheTest):
         nbdcopy("--flush", image, self.uri)
         self.kill_all_servers()
         self.assertTrue(self.socket.exists() and self.control.exists())
-        self.assertIn("not cleanly shut down", self.check())
+        self.assertIn("128 mapped, 128 dirty", self.check())
         self.must_serve()
         nbdcopy(self.uri, self.folder / "back")
         self.assertEqual((self.folder / "back").read_bytes(), image.read_bytes())

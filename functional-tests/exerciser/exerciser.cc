@@ -6,7 +6,7 @@
 //   metadata, fast, origin   the devices of a cache, which the engine opens
 //   device                   a block device, instead of these
 //   model                    the file of the model, which knows what the sectors hold
-//   block_size, version, mode, policy, threshold, read_only
+//   block_size, version, mode, policy, threshold, read_only, tracking
 //                            the engine's options
 //   seed                     of all that is random
 // The commands are:
@@ -50,9 +50,10 @@ namespace {
 using namespace std::literals;
 
 const std::map<std::string, std::string, std::less<>> default_options{
-    {"metadata", ""},  {"fast", ""},       {"origin", ""},        {"device", ""},
-    {"model", ""},     {"seed", "1"},      {"block_size", "0"},   {"version", "2"},
-    {"policy", "smq"}, {"read_only", "0"}, {"mode", "writeback"}, {"threshold", "2048"}};
+    {"metadata", ""},     {"fast", ""},          {"origin", ""},      {"device", ""},
+    {"model", ""},        {"seed", "1"},         {"block_size", "0"}, {"version", "2"},
+    {"policy", "smq"},    {"tracking", "exact"}, {"read_only", "0"},  {"mode", "writeback"},
+    {"threshold", "2048"}};
 
 std::uint64_t number(std::string_view text) {
   std::uint64_t value = 0;
@@ -69,6 +70,14 @@ cache_mode mode_named(std::string_view name) {
     throw std::invalid_argument{mode.error().message};
   }
   return *mode;
+}
+
+dirty_tracking tracking_named(std::string_view name) {
+  const auto tracking = find_dirty_tracking(name);
+  if (!tracking) {
+    throw std::invalid_argument{tracking.error().message};
+  }
+  return *tracking;
 }
 
 class session {
@@ -114,6 +123,7 @@ void session::open() {
   options.metadata_version = static_cast<std::uint32_t>(number(option("version")));
   options.read_only = number(option("read_only")) != 0;
   options.mode = mode_named(option("mode"));
+  options.tracking = tracking_named(option("tracking"));
   options.policy = option("policy");
   options.migration_threshold = sectors{number(option("threshold"))};
   auto made = std::make_unique<engine_target>(

@@ -42,7 +42,8 @@ def hand_over_cleanly(cache):
     cache.say_hints("engine-2")
     cache.kernel_waits("kernel-4")
     cache.say_hints("kernel-4")
-    cache.engine("engine-3", "status", "verify", "use=30", "cut=150", "use=1000")
+    cache.engine("engine-clean", "clean", *SETTLE, "status", "close")
+    cache.engine("engine-3", "status", "verify", "use=3", "flush", "cut=20", "use=1000")
     cache.check("engine-3")
     cache.engine("engine-4", "status", read_only=1)
     cache.kernel_writes_all_back("kernel-last")
@@ -51,7 +52,7 @@ def hand_over_cleanly(cache):
 HANDED_OVER_CLEANLY = [  # a status, and the one that follows
     ("kernel-1", -1, "engine-1", 0), ("engine-1", -1, "kernel-2", 0),
     ("kernel-2", -1, "kernel-3", 0), ("kernel-3", -1, "engine-2", 0),
-    ("engine-2", -1, "kernel-4", 0), ("kernel-4", -1, "engine-3", 0),
+    ("engine-2", -1, "kernel-4", 0), ("engine-clean", -1, "engine-3", 0),
     ("engine-4", 0, "kernel-last", 0)]
 
 
@@ -88,7 +89,8 @@ class RoundsTest(unittest.TestCase):
             each.check("engine-2")
         cls.second_boot()
         for each in cls.cut:
-            each.engine("engine-3", "status", "recover", "use=30", "cut=200", "use=1000")
+            each.engine("engine-3", "status", "recover", "use=30", "cut=200", "use=1000",
+                        tracking="at-shutdown")
             each.check("engine-3")
             each.engine("engine-4", "status", read_only=1)
         cls.third_boot()
@@ -187,9 +189,18 @@ class RoundsTest(unittest.TestCase):
         status = self.status(cache, step, index)
         return status | {"rest": status["rest"].replace(" ro ", " rw ")}
 
-    def test_after_a_power_cut_everything_is_dirty(self):
-        steps = [(each, "kernel-last") for each in self.clean + self.cut] + list(
-            itertools.product(self.cut, ("engine-2", "engine-3")))
+    def test_after_a_power_cut_what_was_written_to_is_dirty_if_that_is_tracked_exactly(self):
+        for cache in self.clean:
+            with self.subTest(cache.name):
+                dirty = self.dirty(cache, "kernel-last", 0)
+                self.assertEqual(dirty, self.dirty(cache, "engine-4", 0))
+                self.assertEqual(self.dirty(cache, "engine-3", 0), 0)
+                self.assertGreater(dirty, 0)
+                used = self.status(cache, "kernel-last", 0)["cache blocks"].split("/")[0]
+                self.assertLess(dirty, int(used) / 2)
+
+    def test_after_a_power_cut_everything_is_dirty_else(self):
+        steps = itertools.product(self.cut, ("kernel-last", "engine-2", "engine-3"))
         for cache, step in steps:
             with self.subTest(cache.name, step=step):
                 self.assertEqual(self.status(cache, step, 0)["cache blocks"].split("/")[0],
@@ -202,7 +213,10 @@ class RoundsTest(unittest.TestCase):
                 said = self.of(cache, "kernel-last")
                 self.assertEqual(said["left"], ["0"])
                 self.assertEqual(len(said["hash"]), 2)
-                self.assertEqual(len(set(said["hash"])), 1)
+                # Where all was dirty, nothing else is on the fast device. What is clean may be, where
+                # the kernel has discarded it: it passes that on, and keeps the block.
+                if cache in self.cut:
+                    self.assertEqual(len(set(said["hash"])), 1)
 
     def test_each_side_believes_the_other_s_hints(self):
         for cache in self.clean:

@@ -40,10 +40,15 @@ constexpr auto latency_round_length = 1s;
 constexpr std::uint64_t nr_counted = 20000; // hits, of which the instructions are counted
 constexpr double rate_bar = 0.95;
 constexpr double instruction_bar = 800;
-constexpr double memory_bar = 32; // bytes for a cache block
-constexpr double open_bar = 0.5;  // seconds
-constexpr double close_bar = 0.5; // seconds
-constexpr double latency_bar = 2; // times the quiet one
+constexpr double memory_bar = 32;           // bytes for a cache block
+constexpr double open_bar = 0.5;            // seconds
+constexpr double close_bar = 0.5;           // seconds
+constexpr double latency_bar = 2;           // times the quiet one
+constexpr std::uint64_t nr_first = 4000;    // writes
+constexpr std::uint64_t nr_written = 10000; // blocks
+constexpr auto steady_length = 2s;
+constexpr double shared_commit_bar = 20; // writes
+constexpr double dirty_bar = 1.5;        // percent of a million blocks, 1 % of which was written to
 
 double median(std::vector<double> of) {
   const auto middle = of.begin() + static_cast<std::ptrdiff_t>(of.size() / 2);
@@ -63,10 +68,13 @@ double resident_bytes() {
   return static_cast<double>(resident) * static_cast<double>(::sysconf(_SC_PAGESIZE));
 }
 
-std::unique_ptr<file_runtime> open_runtime(const bench_cache &cache, bool read_only = false) {
+std::unique_ptr<file_runtime>
+open_runtime(const bench_cache &cache, const std::function<void(engine_options &)> &choose = {}) {
   engine_options options;
   options.may_format = false;
-  options.read_only = read_only;
+  if (choose) {
+    choose(options);
+  }
   auto opened = file_runtime::open(cache.paths(), options, [](request &done) {
     static_cast<request_client *>(done.client)->completed(done);
   });
@@ -74,6 +82,10 @@ std::unique_ptr<file_runtime> open_runtime(const bench_cache &cache, bool read_o
     give_up(opened.error().message);
   }
   return std::move(*opened);
+}
+
+void read_only(engine_options &options) {
+  options.read_only = true;
 }
 
 void close_runtime(std::unique_ptr<file_runtime> runtime) {
@@ -258,6 +270,79 @@ bool measure_latencies(const bench_cache &cache, file_runtime &runtime, int roun
   return is_fine;
 }
 
+// Writes go to a hundredth of the cache. The bits on disk that the end of the process leaves are those
+// that a power cut would.
+void write_and_die(const bench_cache &cache) {
+  auto runtime = open_runtime(cache);
+  hit_loop writes{*runtime, std::span{cache.origin_offsets()}.first(nr_written)};
+  writes.run({.writes = true, .depth = max_depth, .count = 4 * nr_written});
+  std::fflush(nullptr);
+  ::_exit(0);
+}
+
+// First writes to clean blocks, which are nearly all others each time.
+bool measure_first_writes(const bench_cache &cache) {
+  auto runtime = open_runtime(cache);
+  (void)runtime->clean();
+  hit_loop writes{*runtime, cache.origin_offsets()};
+  const std::uint64_t before = runtime->engine().status().counts.commits;
+  const io_outcome made = writes.run({.writes = true, .depth = max_depth, .count = nr_first});
+  const std::uint64_t commits = runtime->engine().status().counts.commits - before;
+  fmt::print("first writes at depth {}: {:.0f}/s, {} commits\n", max_depth, made.per_second,
+             commits);
+  close_runtime(std::move(runtime));
+  return report("  share commits", static_cast<double>(nr_first) / static_cast<double>(commits),
+                "a commit", shared_commit_bar, true);
+}
+
+// Of random writes, when each block has been written to once. The commits are those of a second.
+double steady_rate(const bench_cache &cache, dirty_tracking tracking, double &commits) {
+  auto runtime = open_runtime(cache, [&](engine_options &how) { how.tracking = tracking; });
+  const std::span some = std::span{cache.origin_offsets()}.first(nr_written);
+  hit_loop writes{*runtime, some};
+  writes.run({.writes = true, .depth = max_depth, .count = 10 * nr_written});
+  const std::uint64_t before = runtime->engine().status().counts.commits;
+  const double rate =
+      writes.run({.writes = true, .depth = max_depth, .duration = steady_length}).per_second;
+  commits = static_cast<double>(runtime->engine().status().counts.commits - before) /
+            seconds{steady_length}.count();
+  close_runtime(std::move(runtime));
+  return rate;
+}
+
+bool measure_dirty_tracking(const bench_cache &cache, int rounds) {
+  bool is_fine = in_a_child([&] { return measure_first_writes(cache); });
+  is_fine &= in_a_child([&] {
+    std::vector<double> ratios;
+    double commits = 0;
+    double others = 0;
+    for (int i = 0; i < rounds; ++i) {
+      const double at_shutdown = steady_rate(cache, dirty_tracking::at_shutdown, others);
+      ratios.push_back(steady_rate(cache, dirty_tracking::exact, commits) / at_shutdown);
+    }
+    fmt::print("steady writes: {:.1f} commits/s, at-shutdown {:.1f}\n", commits, others);
+    return report("  exact", median(ratios), "of at-shutdown", rate_bar, true);
+  });
+  (void)in_a_child([&] {
+    auto runtime = open_runtime(cache);
+    (void)runtime->clean();
+    close_runtime(std::move(runtime));
+    return true;
+  });
+  (void)in_a_child([&] {
+    write_and_die(cache);
+    return true;
+  });
+  is_fine &= in_a_child([&] {
+    const auto runtime = open_runtime(cache, read_only);
+    const auto dirty = static_cast<double>(runtime->engine().status().dirty);
+    constexpr double hundred = 100;
+    return report("dirty after the process died",
+                  hundred * dirty / static_cast<double>(bench_cache::nr_loaded), "%", dirty_bar);
+  });
+  return is_fine;
+}
+
 // The number that callgrind counts when this program is called with `arguments`.
 double count_instructions(const std::string &arguments) {
   const std::string self = std::filesystem::read_symlink("/proc/self/exe");
@@ -301,7 +386,7 @@ int run_loop(const std::string &loop, const bench_cache &cache, const io_plan &p
     const file_descriptor file = open_raw(cache.paths().fast);
     raw_loop{file.get(), cache.fast_offsets()}.run(plan);
   } else {
-    const auto runtime = open_runtime(cache, true);
+    const auto runtime = open_runtime(cache, read_only);
     hit_loop{*runtime, cache.origin_offsets()}.run(plan);
   }
   return 0;
@@ -325,6 +410,7 @@ int run_all(const std::string &folder, int rounds) {
     close_runtime(std::move(runtime));
     return is_good;
   });
+  is_fine &= measure_dirty_tracking(cache, rounds);
   is_fine &= measure_instructions(folder);
   return is_fine ? 0 : 1;
 }

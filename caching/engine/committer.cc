@@ -215,9 +215,8 @@ committer::needs committer::take_needs() {
   needs all{is_flush_wanted_, is_flush_wanted_};
   if (!state_.is_withdrawing) {
     for (const request *each = waiting_requests_.front(); each != nullptr; each = each->next) {
-      const bool is_flush = each->op == request::operation::flush;
-      all.fast = all.fast || is_flush || each->is_on_fast;
-      all.origin = all.origin || is_flush || each->is_on_origin;
+      all.fast = true;
+      all.origin = all.origin || each->op == request::operation::flush || !each->is_on_fast_alone;
     }
   }
   is_flush_wanted_ = false;

@@ -230,9 +230,7 @@ void data_path::miss(piece &part, bool was_discarded) {
 }
 
 void data_path::promote(piece &part, cache_block into, promotion how) {
-  part.of->is_on_fast = true;
   if (how == promotion::without_copy) {
-    part.of->is_on_origin = true; // if it fails
     part.sent_to = piece::place::migration;
     migrations_.overwrite(part, into);
   } else if (part.of->op != operation::read) { // when the write is done
@@ -250,13 +248,11 @@ void data_path::promote(piece &part, cache_block into, promotion how) {
 void data_path::send_to_fast(piece &part, cache_block block) {
   part.cached_in = block;
   part.sent_to = piece::place::fast;
-  part.of->is_on_fast = true;
   issue(part, part.io, cache_device::fast, state_.fast_offset(block) + part.begin);
 }
 
 void data_path::send_to_origin(piece &part) {
   part.sent_to = piece::place::origin;
-  part.of->is_on_origin = true;
   const operation op = part.of->op;
   if (op == operation::prefetch || (op == operation::discard && !(state_.options.discard_passdown &&
                                                                   state_.origin_can_discard))) {
@@ -270,8 +266,6 @@ void data_path::send_to_origin(piece &part) {
 void data_path::send_to_both(piece &part, cache_block block) {
   part.cached_in = block;
   part.sent_to = piece::place::both;
-  part.of->is_on_fast = true;
-  part.of->is_on_origin = true;
   if (!state_.mappings->is_dirty(block)) {
     commits_.mirrored(block);
   }

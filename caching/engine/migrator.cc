@@ -11,6 +11,8 @@ namespace {
 
 // Blocks are copied in chunks of so many bytes: what a promotion or writeback takes of memory.
 constexpr std::uint64_t chunk_size = 1 << 20;
+// All of them together take no more than this, or what one block needs.
+constexpr std::uint64_t max_in_chunks = 16 << 20;
 // After an error nothing is begun for so long, lest it be the same error at once.
 constexpr instant rest_after_error = std::chrono::seconds{1};
 
@@ -39,8 +41,10 @@ migrator::migrator(cache_state &state, committer &commits)
     : state_{state}, commits_{commits}, changed_{state.ready} {}
 
 bool migrator::has_room() const {
-  return in_flight_ == 0 ||
-         in_flight_ + state_.block_size <= to_bytes(state_.options.migration_threshold).value();
+  const std::uint64_t nr_copied = in_flight_ / state_.block_size;
+  return nr_copied == 0 ||
+         (in_flight_ + state_.block_size <= to_bytes(state_.options.migration_threshold).value() &&
+          (nr_copied + 1) * chunk_of(state_) <= max_in_chunks);
 }
 
 void migrator::failed() {
@@ -237,17 +241,27 @@ flow<> migrator::do_overwrite(piece &writer, cache_block into) {
   work();
 }
 
+// One after the other: what lies side by side can share a sector of the medium, or a page, which a
+// device that changes a part of it reads before.
 flow<std::error_code> migrator::write_into(const piece &writer, cache_block into) {
-  std::error_code error;
   const bytes at = state_.fast_offset(into);
-  io_group writing{state_};
-  writing.write(cache_device::fast, at + writer.begin, state_.data_of(writer), error);
-  if (writer.begin != 0) {
-    writing.write_zeroes(cache_device::fast, at, bytes{writer.begin}, error);
+  std::error_code error = co_await write_zeroes(at, writer.begin);
+  if (!error) {
+    io_group writing{state_};
+    writing.write(cache_device::fast, at + writer.begin, state_.data_of(writer), error);
+    co_await writing;
   }
-  if (writer.end != state_.block_size) {
-    writing.write_zeroes(cache_device::fast, at + writer.end, bytes{state_.block_size - writer.end},
-                         error);
+  if (!error) {
+    error = co_await write_zeroes(at + writer.end, state_.block_size - writer.end);
+  }
+  co_return error;
+}
+
+flow<std::error_code> migrator::write_zeroes(bytes at, std::uint32_t length) {
+  std::error_code error;
+  io_group writing{state_};
+  if (length != 0) {
+    writing.write_zeroes(cache_device::fast, at, bytes{length}, error);
   }
   co_await writing;
   co_return error;

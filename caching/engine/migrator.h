@@ -102,6 +102,7 @@ class migrator {
   pieces_first serve(block_fill &readers, std::span<const std::byte> chunk, std::error_code error);
   flow<> do_overwrite(piece &writer, cache_block into);
   flow<std::error_code> write_into(const piece &writer, cache_block into);
+  flow<std::error_code> write_zeroes(bytes at, std::uint32_t length);
   flow<std::error_code> write_to_origin(const piece &writer);
   flow<> do_demote(background_work job);
   flow<> do_write_back(background_work job);

@@ -82,11 +82,10 @@ struct request {
   std::error_code outcome;
 
   // The engine's own.
-  bool is_on_fast = false;      // some of it was sent to that device
-  bool is_on_origin = false;    // or to that one
-  std::uint64_t flush_mark = 0; // of flush_record, when it was submitted
-  std::uint64_t nr_open = 0;    // pieces, and one more until it is split to the end
-  bytes split_to;               // where the next piece begins
+  bool is_on_fast_alone = false; // a FUA write, done but for that, sent nowhere else
+  std::uint64_t flush_mark = 0;  // of flush_record, when it was submitted
+  std::uint64_t nr_open = 0;     // pieces, and one more until it is split to the end
+  bytes split_to;                // where the next piece begins
   piece first;
   std::unique_ptr<piece[]> more;                     // if it has several, until it is completed
   intrusive_queue<piece, &piece::next_queued> spare; // of these those that aren't under way

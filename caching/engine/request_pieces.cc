@@ -33,8 +33,6 @@ void data_path::submit(request &asked) {
   if (asked.outcome) [[unlikely]] { // of the last time
     asked.outcome.clear();
   }
-  asked.is_on_fast = false;
-  asked.is_on_origin = false;
   asked.flush_mark = state_.flushes.now();
   asked.split_to = asked.offset;
   const std::uint64_t end = end_of(asked);
@@ -167,6 +165,9 @@ void data_path::end(piece &part) {
 // All but durability is done.
 void data_path::complete(request &asked) {
   --nr_requests_;
+  if (asked.fua) [[unlikely]] {
+    asked.is_on_fast_alone = !asked.more && asked.first.sent_to == piece::place::fast;
+  }
   if (asked.more) {
     asked.more.reset();
   }

@@ -57,7 +57,9 @@ world_options history::random_world() {
       sectors{block_size_ * chance_.between(2, most_cached) + chance_.below(block_size_)};
   made.origin_size =
       sectors{block_size_ * chance_.between(8, most_blocks) + chance_.below(block_size_)};
-  made.nr_metadata_blocks = chance_.one_in(12) ? chance_.between(10, 24) : chance_.between(64, 100);
+  made.nr_metadata_blocks = chance_.one_in(12)    ? chance_.between(10, 24)
+                            : chance_.one_in(250) ? chance_.between(16400, 17000) // several bitmaps
+                                                  : chance_.between(64, 100);
   made.metadata.failed_flush_loses = chance_.one_in(3);
   made.fast = {
       .on_discard = discard(), .failed_flush_loses = chance_.one_in(3), .broken = how_.broken};

@@ -70,6 +70,7 @@ std::optional<instant> io_carrier::next_due() const {
 void io_carrier::begin(engine_io &io, instant now, std::uint64_t mark) {
   inspect(io);
   ++counts_[static_cast<std::size_t>(io.on)][static_cast<std::size_t>(io.op)];
+  ++nr_begun_;
   const io_latency &latency = latencies_[static_cast<std::size_t>(io.on)];
   const auto range = static_cast<std::uint64_t>((latency.longest - latency.shortest).count());
   instant takes = latency.shortest;

@@ -63,6 +63,7 @@ class io_carrier {
   std::uint64_t count(cache_device on, engine_io::operation op) const {
     return counts_[static_cast<std::size_t>(on)][static_cast<std::size_t>(op)];
   }
+  std::uint64_t nr_begun() const { return nr_begun_; }
   // Of all that began and ended so far, in order.
   dmcache::digest &digest() { return digest_; }
   const dmcache::digest &digest() const { return digest_; }
@@ -88,6 +89,7 @@ class io_carrier {
   std::array<io_latency, 3> latencies_{};
   std::vector<flying> in_flight_;
   std::array<std::array<std::uint64_t, 5>, 3> counts_{};
+  std::uint64_t nr_begun_ = 0;
   std::optional<std::string> violation_;
   dmcache::digest digest_;
   bool is_verbose_ = false;

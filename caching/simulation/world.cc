@@ -219,6 +219,7 @@ void world::submit(operation op, sector_range where, bool fua) {
   asked.inner = {};
   asked.inner.op = op;
   asked.inner.fua = fua;
+  asked.inner.may_trim = op == operation::write_zeroes && chance_.one_in(2);
   asked.inner.offset = to_bytes(sectors{where.begin});
   asked.inner.length = to_bytes(sectors{where.size()});
   asked.inner.data = asked.data.span().first(
@@ -228,8 +229,43 @@ void world::submit(operation op, sector_range where, bool fua) {
        where.end, asked.change, fmt::ptr(&asked));
   ++nr_under_way_;
   ++totals_.requests;
+  const bool is_unhindered = is_unhindered_hit(asked);
+  asked.is_under_way = true;
+  const std::uint64_t before = carrier_.nr_begun();
   engine_->submit(asked.inner);
   pump();
+  if (is_unhindered && carrier_.nr_begun() == before) {
+    violate(fmt::format("a hit of [{}, {}) waits, though nothing is in its way", where.begin,
+                        where.end));
+  }
+}
+
+// A hit whose block nothing else is done with. It must not wait, whatever else is going on: bulk
+// requests of others, migrations, commits, flushes, an idle device. A first write waits for its note.
+bool world::is_unhindered_hit(const client_request &asked) const {
+  const cache_state &state = engine_->state();
+  if ((asked.inner.op != operation::read && asked.inner.op != operation::write) ||
+      state.mode() == cache_mode::passthrough || state.mode_of_metadata == metadata_mode::fail ||
+      (options_.read_only && asked.inner.op == operation::write) || nr_reloads_ != 0 ||
+      is_shutting_down_) {
+    return false;
+  }
+  const std::uint64_t block_size = state.block_size / sector_size;
+  const origin_block block{asked.where.begin / block_size};
+  if ((asked.where.end - 1) / block_size != block.value() || !state.is_cacheable(block)) {
+    return false;
+  }
+  const auto cached_in = state.mappings->find(block);
+  if (!cached_in || state.locks.has_migration(block) ||
+      (asked.inner.op == operation::write && state.is_exact &&
+       !state.mappings->is_noted(*cached_in))) {
+    return false;
+  }
+  const std::uint64_t begin = block.value() * block_size;
+  return std::ranges::none_of(requests_, [&](const auto &other) {
+    return other->is_under_way && other->where.begin < begin + block_size &&
+           begin < other->where.end;
+  });
 }
 
 void world::let_in(client_request &held) {

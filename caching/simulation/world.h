@@ -158,6 +158,7 @@ class world {
     request inner{};
     aligned_buffer data{max_request * sector_size};
     sector_range where;
+    bool is_under_way = false;
     change_id change = 0;             // if it is one
     change_id before = 0;             // what was submitted later has this number or a higher one
     std::uint64_t submitted_at = 0;   // in the model's time
@@ -192,6 +193,7 @@ class world {
   // Running.
   void pump();
   void end_next_io();
+  bool is_unhindered_hit(const client_request &asked) const;
   void let_in(client_request &held);
   void completed(client_request &asked);
   void finished(client_control &call);

@@ -240,6 +240,7 @@ void world::forget_engine() {
   }
   free_requests_.clear();
   for (const auto &each : requests_) {
+    each->is_under_way = false;
     free_requests_.push_back(each.get());
   }
   nr_under_way_ = 0;

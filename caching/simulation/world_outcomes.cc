@@ -13,6 +13,7 @@ void world::completed(client_request &asked) {
     *asked.told = asked.inner.outcome;
     asked.told = nullptr;
   }
+  asked.is_under_way = false;
   --nr_under_way_;
   std::erase(waiting_, &asked);
   free_requests_.push_back(&asked);

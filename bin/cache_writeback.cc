@@ -1,7 +1,9 @@
+#include <array>
 #include <chrono>
 #include <csignal>
 
 #include "base/file_device.h"
+#include "base/storage_layers.h"
 #include "base/whole_number.h"
 #include "bin/command.h"
 #include "caching/tools/size_text.h"
@@ -88,12 +90,11 @@ result<> write_back_devices(const command_line &line, const writeback_options &o
   const std::string metadata_path = line.text("metadata-device");
   const std::string origin_path = line.text("origin-device");
   const std::string fast_path = line.text("fast-device");
-  for (const auto &[one, other] : {std::pair{metadata_path, origin_path},
-                                   {metadata_path, fast_path},
-                                   {origin_path, fast_path}}) {
-    if (is_same_file(one, other)) {
-      return fail(failure::usage, fmt::format("{} and {} are the same device", one, other));
-    }
+  const std::array devices{device_in_role{"metadata device", metadata_path},
+                           device_in_role{"fast device", fast_path},
+                           device_in_role{"origin", origin_path}};
+  if (auto checked = check_that_they_differ(devices); !checked) {
+    return checked;
   }
   const auto metadata = open_metadata(metadata_path, options.update_metadata ? access::read_write
                                                                              : access::read_only);

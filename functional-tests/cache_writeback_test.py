@@ -64,8 +64,8 @@ class WritebackTest(unittest.TestCase):
         running.kill()
         running.communicate()
         # What the kernel has under way for the dead holds the devices until it has ended.
-        while "is in use" in run("cache_check", self.metadata).stderr:
-            pass
+        for each in (self.metadata, self.fast, self.origin):
+            subprocess.run(["flock", "--timeout", "300", each, "true"], check=True)
 
     def dirty(self):
         dumped = run("cache_dump", self.metadata)

@@ -1,12 +1,13 @@
 """Caches on block devices: loop devices and partitions of them, for which it takes root."""
 
+import os
 import pathlib
 import shutil
 import subprocess
-import tempfile
 import unittest
 
 from fixture_images import run
+from served_cache import ServedCacheTest, nbdcopy
 
 MIB = 1 << 20
 
@@ -17,22 +18,11 @@ def made_loop_device(file, *options):
     return made.stdout.strip() if made.returncode == 0 else None
 
 
-class BlockDevicesTest(unittest.TestCase):
+class BlockDevicesTest(ServedCacheTest):
     def setUp(self):
+        super().setUp()
         if not shutil.which("losetup"):
             self.skipTest("there is no losetup")
-        folder = tempfile.TemporaryDirectory()
-        self.addCleanup(folder.cleanup)
-        self.folder = pathlib.Path(folder.name)
-        self.metadata = self.made_file("metadata", 4 * MIB)
-        self.fast = self.made_file("fast", 16 * MIB)
-        self.origin = self.made_file("origin", 64 * MIB)
-
-    def made_file(self, name, size):
-        path = self.folder / name
-        with open(path, "wb") as file:
-            file.truncate(size)
-        return path
 
     def loop(self, file, *options):
         device = made_loop_device(file, *options)
@@ -43,10 +33,7 @@ class BlockDevicesTest(unittest.TestCase):
 
     def outcomes(self):
         """Of the commands that use all three devices."""
-        devices = ("--metadata-device", self.metadata, "--fast-device", self.fast,
-                   "--origin-device", self.origin)
-        return (run("cache_writeback", *devices),
-                run("cache_serve", *devices, "--socket", self.folder / "socket"))
+        return run("cache_writeback", *self.devices()), self.serve()
 
     def expect_refusal(self, text):
         for done in self.outcomes():
@@ -78,11 +65,11 @@ class BlockDevicesTest(unittest.TestCase):
 
     def test_loop_devices_of_one_file_are_refused_if_they_overlap(self):
         file = self.fast
-        size = str(8 * MIB)
+        size = str(4 * MIB)
         self.fast = self.loop(file, "--sizelimit", size)
         self.origin = self.loop(file, "--offset", size)
         self.expect_no_refusal()
-        self.origin = self.loop(file, "--offset", str(7 * MIB))
+        self.origin = self.loop(file, "--offset", str(3 * MIB))
         self.expect_refusal(f"{self.fast} and {self.origin} lie on the same part of {file}")
 
     def test_a_loop_device_of_a_loop_device_is_refused_with_either(self):
@@ -96,14 +83,30 @@ class BlockDevicesTest(unittest.TestCase):
 
     def test_a_partition_and_its_disk_are_refused_and_two_partitions_are_not(self):
         disk = self.loop(self.origin, "--partscan")
-        for number, start in ((1, 2048), (2, 34816)):  # sectors
-            added = subprocess.run(["addpart", disk, str(number), str(start), "32768"])
+        for number, start in ((1, 2048), (2, 4096)):  # sectors
+            added = subprocess.run(["addpart", disk, str(number), str(start), "2048"])
             self.assertEqual(added.returncode, 0)
         partitions = [self.node_of(disk, number) for number in (1, 2)]
         self.fast, self.origin = partitions
         self.expect_no_refusal()
         self.origin = disk
         self.expect_refusal(f"{self.fast} lies on {disk}")
+
+    def test_what_the_page_cache_read_before_others_wrote_is_not_served(self):
+        file, image = self.origin, self.image()
+        self.origin = self.loop(file)
+        with open(self.origin, "rb", buffering=0) as device:  # pages stay as long as it is open
+            self.assertEqual(device.read(4096), bytes(4096))
+            with open(file, "r+b") as behind:
+                behind.write(image.read_bytes())
+                behind.flush()
+                os.fsync(behind.fileno())
+            device.seek(0)
+            self.assertEqual(device.read(4096), bytes(4096))
+            self.must_serve("--create")
+            nbdcopy(self.uri, self.folder / "served")
+            self.must_ctl("stop")
+        self.assertEqual((self.folder / "served").read_bytes(), image.read_bytes())
 
     def node_of(self, disk, number):
         """A name of the partition, whether or not somebody makes one in /dev."""

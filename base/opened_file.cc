@@ -87,6 +87,15 @@ bool opened_file::can_discard() const {
                      io_alignment) == 0;
 }
 
+// Without a flush before it: that could fail, and nobody who flushes later would learn of it. Nor by
+// BLKFLSBUF, which flushes, takes a privilege, and makes the ramdisks of old kernels forget all.
+void opened_file::forget_cached_pages() const {
+  struct stat status{};
+  if (::fstat(file.get(), &status) == 0 && S_ISBLK(status.st_mode)) {
+    ::posix_fadvise(file.get(), 0, 0, POSIX_FADV_DONTNEED);
+  }
+}
+
 result<opened_file> open_file(const std::string &path, access mode) {
   struct stat status{};
   if (::stat(path.c_str(), &status) != 0) {

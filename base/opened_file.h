@@ -22,6 +22,10 @@ struct opened_file {
   std::size_t logical_block_size() const;
   // Does discarding work? This is found out by trying, which harms nothing.
   bool can_discard() const;
+  // Makes the page cache forget what it has read of a block device: others, such as the kernel's
+  // cache, write to it without telling the page cache. What waits there to be written stays. Does
+  // nothing with a regular file, whose page cache knows of all that is written.
+  void forget_cached_pages() const;
 };
 
 // Opens `path`, bypassing the page cache where the file system can (O_DIRECT). Nobody else may be

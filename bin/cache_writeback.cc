@@ -1,4 +1,9 @@
+#include <array>
+#include <chrono>
+#include <csignal>
+
 #include "base/file_device.h"
+#include "base/storage_layers.h"
 #include "base/whole_number.h"
 #include "bin/command.h"
 #include "caching/tools/size_text.h"
@@ -6,6 +11,23 @@
 
 namespace dmcache {
 namespace {
+
+// Static, since a signal handler has no other way to find it.
+volatile std::sig_atomic_t stop_is_wanted = 0;
+
+// From now on the first signal asks for an orderly stop, and the second one ends the process, which
+// costs no more than the time to copy something again. A signal that is ignored, as by nohup, stays so.
+void stop_on_signals() {
+  struct sigaction on_first{};
+  on_first.sa_handler = [](int) { stop_is_wanted = 1; };           // NOLINT: a macro
+  on_first.sa_flags = static_cast<int>(SA_RESTART | SA_RESETHAND); // NOLINT: bits
+  for (const int each : {SIGTERM, SIGINT, SIGHUP}) {
+    struct sigaction before{};
+    if (::sigaction(each, nullptr, &before) == 0 && before.sa_handler == SIG_DFL) { // NOLINT
+      ::sigaction(each, &on_first, nullptr);
+    }
+  }
+}
 
 result<std::uint64_t> number(const command_line &line, const char *option, const char *otherwise,
                              std::uint64_t max) {
@@ -32,6 +54,7 @@ result<sectors> offset(const command_line &line, const char *option) {
 result<writeback_options> options_of(const command_line &line) {
   constexpr std::uint64_t max_buffer = 65536; // MiB
   constexpr std::uint64_t max_retries = 1000000;
+  constexpr std::uint64_t max_interval = 86400; // seconds
   const auto origin = offset(line, "origin-device-offset");
   if (!origin) {
     return std::unexpected{origin.error()};
@@ -48,12 +71,18 @@ result<writeback_options> options_of(const command_line &line) {
   if (!retries) {
     return std::unexpected{retries.error()};
   }
+  const auto interval = number(line, "update-interval", "10", max_interval);
+  if (!interval) {
+    return std::unexpected{interval.error()};
+  }
   return writeback_options{.origin_offset = *origin,
                            .fast_offset = *fast,
                            .buffer_size = *buffer << 20,
                            .nr_retries = *retries,
                            .list_failed = line.has("list-failed-blocks"),
-                           .update_metadata = !line.has("no-metadata-update")};
+                           .update_metadata = !line.has("no-metadata-update"),
+                           .update_interval = std::chrono::seconds{*interval},
+                           .is_stopped = [] { return stop_is_wanted != 0; }};
 }
 
 result<> write_back_devices(const command_line &line, const writeback_options &options,
@@ -61,12 +90,11 @@ result<> write_back_devices(const command_line &line, const writeback_options &o
   const std::string metadata_path = line.text("metadata-device");
   const std::string origin_path = line.text("origin-device");
   const std::string fast_path = line.text("fast-device");
-  for (const auto &[one, other] : {std::pair{metadata_path, origin_path},
-                                   {metadata_path, fast_path},
-                                   {origin_path, fast_path}}) {
-    if (is_same_file(one, other)) {
-      return fail(failure::usage, fmt::format("{} and {} are the same device", one, other));
-    }
+  const std::array devices{device_in_role{"metadata device", metadata_path},
+                           device_in_role{"fast device", fast_path},
+                           device_in_role{"origin", origin_path}};
+  if (auto checked = check_that_they_differ(devices); !checked) {
+    return checked;
   }
   const auto metadata = open_metadata(metadata_path, options.update_metadata ? access::read_write
                                                                              : access::read_only);
@@ -81,6 +109,7 @@ result<> write_back_devices(const command_line &line, const writeback_options &o
   if (!fast) {
     return std::unexpected{fast.error()};
   }
+  stop_on_signals();
   return write_back(*metadata, **origin, **fast, options, to);
 }
 
@@ -101,6 +130,8 @@ int run_cache_writeback(std::span<const std::string> arguments) {
   line.add("retry-count", "N", "how often to try again when a copy failed (default: 0)");
   line.add("list-failed-blocks", "print the cache blocks that could not be copied");
   line.add("no-metadata-update", "leave the dirty flags as they are");
+  line.add("update-interval", "N",
+           "seconds from clearing dirty flags to the next time (default: 10)");
   line.add("quiet,q", "print nothing; the exit status tells");
   if (const auto done =
           line.parse_with(arguments, {"metadata-device", "origin-device", "fast-device"})) {

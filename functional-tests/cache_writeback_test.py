@@ -4,10 +4,13 @@ import gzip
 import hashlib
 import pathlib
 import re
+import signal
+import subprocess
 import tempfile
+import time
 import unittest
 
-from fixture_images import BITMAP, FIXTURES, Image, run, truth_of
+from fixture_images import BIN, BITMAP, FIXTURES, Image, run, truth_of
 
 SECTORS = 64  # of 512 bytes a cache block here, so that the devices stay small
 BYTES = SECTORS * 512
@@ -38,12 +41,36 @@ class WritebackTest(unittest.TestCase):
     def content(self, cache_block):
         return (b"%8d" % cache_block) * (BYTES // 8)
 
+    def devices(self):
+        return ("--metadata-device", self.metadata, "--origin-device", self.origin,
+                "--fast-device", self.fast)
+
     def write_back(self, *options):
-        return run("cache_writeback", "--metadata-device", self.metadata, "--origin-device",
-                   self.origin, "--fast-device", self.fast, *options)
+        return run("cache_writeback", *self.devices(), *options)
+
+    def begin(self):
+        """A run that clears dirty flags as often as it can."""
+        return subprocess.Popen([BIN / "cache_writeback", *self.devices(), "--update-interval", "0",
+                                 "--buffer-size-meg", "1"], stdout=subprocess.PIPE,
+                                stderr=subprocess.PIPE, text=True)
+
+    def await_cleared_flags(self, running):
+        while running.poll() is None:
+            with open(self.metadata, "rb") as metadata:
+                if metadata.read(4096) != self.image.data[:4096]:
+                    return
+
+    def kill(self, running):
+        running.kill()
+        running.communicate()
+        # What the kernel has under way for the dead holds the devices until it has ended.
+        for each in (self.metadata, self.fast, self.origin):
+            subprocess.run(["flock", "--timeout", "300", each, "true"], check=True)
 
     def dirty(self):
-        return {int(c) for c in DIRTY.findall(run("cache_dump", self.metadata).stdout)}
+        dumped = run("cache_dump", self.metadata)
+        self.assertEqual(dumped.returncode, 0, dumped.stderr)
+        return {int(c) for c in DIRTY.findall(dumped.stdout)}
 
     def expect_origin(self, copied):
         expected = bytearray(b"o" * self.origin_size)
@@ -168,6 +195,65 @@ class WritebackTest(unittest.TestCase):
         self.assertEqual(self.write_back("--buffer-size-meg", "1").returncode, 0)
         self.expect_origin(self.stored_dirty())
 
+    def test_a_run_that_is_killed_loses_nothing_and_the_next_one_goes_on(self):
+        for name in ("v1-writeback", "v2-crash"):
+            self.lay_out(name)
+            begun = time.monotonic()
+            self.begin().communicate()
+            duration = time.monotonic() - begun
+            for part in (0.3, 0.5, 0.7, 0.9):
+                with self.subTest(name, part=part):
+                    self.lay_out(name)
+                    before = self.dirty()
+                    running = self.begin()
+                    time.sleep(part * duration)
+                    self.kill(running)
+                    self.go_on(before)
+
+    def go_on(self, before):
+        """Finishes what was interrupted, when these blocks were dirty before it began."""
+        left = self.dirty()
+        self.assertLessEqual(left, before)
+        origin = self.origin.read_bytes()
+        for cache_block, at, _ in self.truth["mappings"]:
+            if cache_block in before - left:
+                self.assertEqual(origin[at * BYTES:(at + 1) * BYTES], self.content(cache_block))
+        self.assertEqual(run("cache_check", "-q", self.metadata).returncode, 0)
+        done = self.write_back()
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn(f"{len(left)} of {len(left)} dirty blocks copied", done.stdout)
+        self.expect_origin(before)
+        self.assertEqual(self.dirty(), set())
+
+    def test_a_run_that_is_killed_leaves_less_to_do(self):
+        for name in ("v1-writeback", "v2-writeback", "v1-crash", "v2-crash"):
+            with self.subTest(name):
+                self.lay_out(name)
+                before = self.dirty()
+                running = self.begin()
+                self.await_cleared_flags(running)
+                self.kill(running)
+                self.assertLess(self.dirty(), before)
+                self.go_on(before)
+
+    def test_sigterm_is_an_orderly_stop(self):
+        for number in (signal.SIGTERM, signal.SIGINT):
+            with self.subTest(number):
+                code = 0
+                while code == 0:  # it had come to its end before the signal came
+                    self.lay_out("v2-crash")
+                    before = self.dirty()
+                    running = self.begin()
+                    self.await_cleared_flags(running)
+                    running.send_signal(number)
+                    answer, problem = running.communicate()
+                    code = running.returncode
+                left = len(self.dirty())
+                self.assertEqual(code, 1)
+                self.assertIn(f"{len(before) - left} of {len(before)} dirty blocks copied", answer)
+                self.assertEqual(problem, f"cache_writeback: stopped: {left} dirty blocks are left "
+                                          "to copy; the same command goes on there\n")
+                self.go_on(before)
 
     def test_little_room_is_enough_to_clear_dirty_flags_or_nothing_is_lost(self):
         outcomes = set()

@@ -105,7 +105,7 @@ void replayed_cache::end_one(const running &ended) {
   }
   const bool is_done = !changed.was_written;
   policy_->completed(*ended.work, is_done);
-  if (is_done && ended.work->what == background_work::kind::demote) {
+  if (is_done && ended.work->task == background_work::kind::demote) {
     ++counts_.nr_demotions;
     found_.erase(changed.holds.value());
   } else if (is_done) {

@@ -134,8 +134,8 @@ TEST_F(replayed_cache_test, work_on_what_is_written_meanwhile_fails) {
   open(mode::writeback, 1);
   read(0, 0);
   read(0, 0);
-  for (const kind what : {kind::demote, kind::write_back}) {
-    policy_->when_busy = {what, cache_block{0}};
+  for (const kind task : {kind::demote, kind::write_back}) {
+    policy_->when_busy = {task, cache_block{0}};
     read(0, 0);
     write(0, 0);
   }

@@ -63,7 +63,7 @@ void migrator::work() {
     if (!next) {
       break;
     }
-    if (next->what == background_work::kind::demote && !may_change_metadata()) {
+    if (next->task == background_work::kind::demote && !may_change_metadata()) {
       state_.policy->completed(*next, false);
       break;
     }
@@ -72,7 +72,7 @@ void migrator::work() {
       leaving->asked = next;
       continue;
     }
-    flows_.start(next->what == background_work::kind::demote ? do_demote(*next)
+    flows_.start(next->task == background_work::kind::demote ? do_demote(*next)
                                                              : do_write_back(*next));
   }
   is_starting_ = false;

@@ -254,7 +254,9 @@ result<> cache_contents::mark_clean(device &on, const block_usage &usage,
   const auto commit = [&] {
     return transactions.commit([&](const space_map_root &space_map) {
       block.space_map = space_map;
-      return commit_superblock(on, block);
+      auto done = commit_superblock(on, block);
+      superblock_ = done ? block : superblock_;
+      return done;
     });
   };
   mapping_writer writer{transactions, block, [this](cache_block at) {

@@ -64,8 +64,8 @@ class cache_contents final : public metadata_visitor {
 
   // Makes these blocks clean here and on `on`, from which all of this was read, and of which
   // `usage` says what is in use. The cache counts as cleanly shut down from then on; hints and
-  // discards go if they couldn't be trusted. If this fails, some of the blocks may be clean on the
-  // device.
+  // discards go if they couldn't be trusted. More blocks can be made clean later, unless this
+  // fails; some of these may be clean on the device then.
   result<> mark_clean(device &on, const block_usage &usage, std::span<const location> cleaned);
 
  private:

@@ -26,7 +26,7 @@ TEST(cleaner, writes_everything_back_also_under_load) {
   for (const std::uint64_t block : {0U, 1U, 3U}) {
     const auto work = policy.next_work(false);
     ASSERT_TRUE(work);
-    EXPECT_EQ(work->what, background_work::kind::write_back);
+    EXPECT_EQ(work->task, background_work::kind::write_back);
     EXPECT_EQ(work->block, cache_block{block});
     policy.completed(*work, true);
     policy.hit(cache_block{block});

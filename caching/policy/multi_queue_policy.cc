@@ -151,7 +151,7 @@ std::optional<background_work> multi_queue_policy::write_back_oldest(bool howeve
 
 void multi_queue_policy::completed(const background_work &work, bool is_done) {
   const std::uint32_t number = number_of(work.block);
-  const bool is_demotion = work.what == background_work::kind::demote;
+  const bool is_demotion = work.task == background_work::kind::demote;
   require(is_busy(number, is_demotion ? purpose::demoting : purpose::writing_back),
           "what ends was asked for");
   const bool was_dirty = nodes_[number].previous() != 0;

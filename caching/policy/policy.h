@@ -31,7 +31,7 @@ enum class promotion : std::uint8_t {
 struct background_work {
   enum class kind : std::uint8_t { demote, write_back };
 
-  kind what;
+  kind task;
   cache_block block; // to demote: a clean one; to write back: a dirty one
 };
 

@@ -117,7 +117,7 @@ class random_caller {
     }
     while (const auto work = policy_->next_work(true)) {
       state &now = states_[work->block.value()];
-      now = work->what == kind::demote ? state::free : state::clean;
+      now = work->task == kind::demote ? state::free : state::clean;
       policy_->completed(*work, true);
     }
     EXPECT_EQ(std::ranges::count(states_, state::dirty), 0);
@@ -165,7 +165,7 @@ class random_caller {
   void ask() {
     if (const auto work = policy_->next_work(below(2) == 0)) {
       const std::uint64_t block = work->block.value();
-      EXPECT_EQ(states_[block], work->what == kind::demote ? state::clean : state::dirty);
+      EXPECT_EQ(states_[block], work->task == kind::demote ? state::clean : state::dirty);
       for (const background_work &other : works_) {
         EXPECT_NE(other.block, work->block) << "named twice";
       }
@@ -181,9 +181,9 @@ class random_caller {
     const background_work work = works_[at];
     works_.erase(works_.begin() + static_cast<std::ptrdiff_t>(at));
     state &now = states_[work.block.value()];
-    const bool is_done = below(4) != 0 && (work.what == kind::write_back || now == state::clean);
+    const bool is_done = below(4) != 0 && (work.task == kind::write_back || now == state::clean);
     if (is_done) {
-      now = work.what == kind::demote ? state::free : state::clean;
+      now = work.task == kind::demote ? state::free : state::clean;
     }
     policy_->completed(work, is_done);
   }

@@ -63,7 +63,7 @@ std::optional<background_work> smq::next_work(bool is_idle) {
 // Where a block could not be demoted, most likely none can: dirty ones needn't wait for that.
 void smq::completed(const background_work &work, bool is_done) {
   multi_queue_policy::completed(work, is_done);
-  if (work.what == background_work::kind::demote && !is_done) {
+  if (work.task == background_work::kind::demote && !is_done) {
     needs_room_ = false; // until the next promotion finds none
   }
 }

@@ -57,7 +57,7 @@ class smq_test : public testing::Test {
   std::vector<std::uint64_t> ask(kind wanted, bool is_idle = false) {
     std::vector<std::uint64_t> blocks;
     while (const std::optional<background_work> work = policy_->next_work(is_idle)) {
-      EXPECT_EQ(work->what, wanted);
+      EXPECT_EQ(work->task, wanted);
       blocks.push_back(work->block.value());
     }
     return blocks;
@@ -275,9 +275,9 @@ TEST_F(smq_test, after_a_failed_demotion_dirty_blocks_are_written_back) {
   fill(0, 1);
   miss_hot();
   const auto work = policy_->next_work(true);
-  ASSERT_EQ(work.value().what, kind::demote);
+  ASSERT_EQ(work.value().task, kind::demote);
   policy_->completed(*work, false);
-  EXPECT_EQ(policy_->next_work(true).value().what, kind::write_back);
+  EXPECT_EQ(policy_->next_work(true).value().task, kind::write_back);
 }
 
 TEST_F(smq_test, a_cache_of_one_block_changes_it_too) {

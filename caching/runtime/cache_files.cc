@@ -3,30 +3,14 @@
 #include <array>
 #include <utility>
 
-#include <fmt/format.h>
+#include "base/storage_layers.h"
 
 namespace dmcache {
-namespace {
-
-result<> check_that_they_differ(const cache_paths &paths) {
-  const std::array roles{std::pair{"metadata device", &paths.metadata},
-                         std::pair{"fast device", &paths.fast}, std::pair{"origin", &paths.origin}};
-  for (std::size_t i = 0; i < roles.size(); ++i) {
-    for (std::size_t j = 0; j < i; ++j) {
-      if (is_same_file(*roles.at(i).second, *roles.at(j).second)) {
-        return fail(failure::usage,
-                    fmt::format("the {} and the {} are the same device: {}", roles.at(j).first,
-                                roles.at(i).first, *roles.at(i).second));
-      }
-    }
-  }
-  return {};
-}
-
-} // namespace
-
 result<cache_files> open_cache_files(const cache_paths &paths, access mode) {
-  if (auto checked = check_that_they_differ(paths); !checked) {
+  const std::array devices{device_in_role{"metadata device", paths.metadata},
+                           device_in_role{"fast device", paths.fast},
+                           device_in_role{"origin", paths.origin}};
+  if (auto checked = check_that_they_differ(devices); !checked) {
     return std::unexpected{checked.error()};
   }
   cache_files files;

@@ -20,7 +20,7 @@ struct cache_files {
   opened_file origin;
 };
 
-// Opens and locks all three, as open_file() does. They must be different ones.
+// Opens and locks all three, as open_file() does. No two of them may share storage.
 result<cache_files> open_cache_files(const cache_paths &paths, access mode);
 
 } // namespace dmcache

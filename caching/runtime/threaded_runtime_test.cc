@@ -190,7 +190,8 @@ TEST_F(threaded_runtime_test, goes_on_in_a_child_process) {
 TEST_F(threaded_runtime_test, no_device_has_two_roles) {
   paths.origin = folder / "link";
   ASSERT_EQ(::symlink(paths.fast.c_str(), paths.origin.c_str()), 0);
-  EXPECT_EQ(refusal(), "the fast device and the origin are the same device: " + paths.origin);
+  EXPECT_EQ(refusal(), "the fast device and the origin are the same device: " + paths.fast + ", " +
+                           paths.origin);
 }
 
 TEST_F(threaded_runtime_test, no_device_is_in_use_twice) {

@@ -90,7 +90,7 @@ void eager_policy::completed(const background_work &work, bool is_done) {
   require(found.is_busy, "what is completed was begun");
   found.is_busy = false;
   if (is_done) {
-    found.is = work.what == background_work::kind::demote ? state::free : state::clean;
+    found.is = work.task == background_work::kind::demote ? state::free : state::clean;
   }
 }
 

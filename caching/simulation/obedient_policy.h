@@ -75,7 +75,7 @@ class obedient_policy : public policy {
     require(is_used(work.block), "what is demoted or written back is used");
     busy_.erase(work.block);
     if (is_done) {
-      of(work.block) = work.what == background_work::kind::demote ? state::free : state::clean;
+      of(work.block) = work.task == background_work::kind::demote ? state::free : state::clean;
     }
   }
   void invalidated(cache_block block) override {

@@ -43,9 +43,11 @@ std::uint64_t block_copier::job::length() const {
 }
 
 block_copier::block_copier(device &origin, device &fast, const copy_geometry &geometry,
-                           std::uint64_t buffer_size, std::uint64_t nr_retries)
+                           std::span<const location> blocks, std::uint64_t buffer_size,
+                           std::uint64_t nr_retries)
     : origin_{origin}, fast_{fast}, geometry_{geometry}, nr_retries_{nr_retries},
-      jobs_(std::max<std::uint64_t>(buffer_size / chunk_size, 1)) {}
+      jobs_(std::max<std::uint64_t>(buffer_size / chunk_size, 1)), nr_blocks_{blocks.size()},
+      blocks_{blocks} {}
 
 // A job's worth of pieces that follow one another on the origin; none at the end. Blocks that lie
 // beyond a device's end fail here.
@@ -81,12 +83,7 @@ std::vector<block_copier::piece> block_copier::next_pieces() {
   return pieces;
 }
 
-std::vector<cache_block> block_copier::copy(std::span<const cache_contents::location> blocks,
-                                            progress &watcher) {
-  watcher.begin_transfer("copying", blocks.size() * geometry_.block_size.value());
-  blocks_ = blocks;
-  cut_off_ = 0;
-  failed_.clear();
+void block_copier::copy_on(const std::function<bool()> &is_to_pause, progress &watcher) {
   // A ring of jobs: the oldest is waited for, then written, and its write is waited for when its
   // turn comes again.
   std::deque<job *> reading;
@@ -95,8 +92,9 @@ std::vector<cache_block> block_copier::copy(std::span<const cache_contents::loca
   for (job &each : jobs_) {
     idle.push_back(&each);
   }
+  bool is_pausing = false;
   while (true) {
-    while (!idle.empty()) {
+    while (!idle.empty() && !is_pausing) {
       auto pieces = next_pieces();
       if (pieces.empty()) {
         break;
@@ -104,6 +102,7 @@ std::vector<cache_block> block_copier::copy(std::span<const cache_contents::loca
       idle.front()->start(fast_, std::move(pieces));
       reading.push_back(idle.front());
       idle.pop_front();
+      is_pausing = is_to_pause();
     }
     if (!reading.empty()) {
       job &oldest = *reading.front();
@@ -132,7 +131,6 @@ std::vector<cache_block> block_copier::copy(std::span<const cache_contents::loca
   }
   std::ranges::sort(failed_);
   failed_.erase(std::ranges::unique(failed_).begin(), failed_.end());
-  return std::exchange(failed_, {});
 }
 
 // If something went wrong with the whole, its pieces are tried one by one.

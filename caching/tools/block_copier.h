@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <span>
 #include <vector>
 
@@ -24,14 +25,23 @@ struct copy_geometry {
 
 class block_copier {
  public:
-  // Uses about `buffer_size` bytes of memory. The devices must outlive this.
-  block_copier(device &origin, device &fast, const copy_geometry &geometry,
-               std::uint64_t buffer_size, std::uint64_t nr_retries);
+  using location = cache_contents::location;
 
-  // Copies all of these, which must ascend by origin block, without flushing the origin. Returns
-  // those that could not be copied, or not wholly, in order of cache blocks.
-  std::vector<cache_block> copy(std::span<const cache_contents::location> blocks,
-                                progress &watcher);
+  // Uses about `buffer_size` bytes of memory to copy `blocks`, which must ascend by origin block.
+  // They and the devices must outlive this.
+  block_copier(device &origin, device &fast, const copy_geometry &geometry,
+               std::span<const location> blocks, std::uint64_t buffer_size,
+               std::uint64_t nr_retries);
+
+  // Copies on until nothing is left, or `is_to_pause`, which is asked after each MiB that is begun,
+  // says so; then waits for what is under way. It does not flush the origin.
+  void copy_on(const std::function<bool()> &is_to_pause, progress &watcher);
+
+  // Of the blocks, in their order, the first so many are dealt with: copied, or failed.
+  std::size_t nr_done() const { return nr_blocks_ - blocks_.size(); }
+  bool is_done() const { return blocks_.empty(); }
+  // Those that could not be copied so far, or not wholly, in order of cache blocks.
+  std::span<const cache_block> failed() const { return failed_; }
 
  private:
   static constexpr std::uint64_t chunk_size = std::uint64_t{1} << 20;
@@ -72,9 +82,10 @@ class block_copier {
   device &fast_;
   copy_geometry geometry_;
   std::uint64_t nr_retries_;
-  std::deque<job> jobs_;                             // never moved
-  std::span<const cache_contents::location> blocks_; // still to be cut
-  std::uint64_t cut_off_ = 0; // bytes of blocks_.front() that are cut already
+  std::deque<job> jobs_; // never moved
+  std::size_t nr_blocks_;
+  std::span<const location> blocks_; // still to be cut
+  std::uint64_t cut_off_ = 0;        // bytes of blocks_.front() that are cut already
   std::vector<cache_block> failed_;
 };
 

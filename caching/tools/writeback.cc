@@ -1,6 +1,8 @@
 #include "caching/tools/writeback.h"
 
 #include <algorithm>
+#include <chrono>
+#include <iterator>
 #include <vector>
 
 #include <fmt/format.h>
@@ -46,6 +48,129 @@ void tell_failed(std::span<const cache_block> failed, bool list, report &to) {
   }
 }
 
+// Copies the dirty blocks, and pauses now and then to mark clean what was copied.
+class stepwise_writeback {
+ public:
+  stepwise_writeback(const metadata_device &metadata, device &origin, device &fast,
+                     const writeback_options &options, cache_contents &contents,
+                     const block_usage &usage)
+      : metadata_{*metadata.from}, origin_{origin}, fast_{fast}, options_{options},
+        contents_{contents}, usage_{usage},
+        block_size_{to_bytes(sectors{metadata.block.data_block_size})},
+        dirty_{in_order(contents.dirty_blocks())},
+        copier_{origin,
+                fast,
+                {.block_size = block_size_,
+                 .origin_begin = to_bytes(options.origin_offset),
+                 .origin_end = end_of(origin),
+                 .fast_begin = to_bytes(options.fast_offset),
+                 .fast_end = end_of(fast)},
+                dirty_,
+                options.buffer_size,
+                options.nr_retries} {}
+
+  // Ends when all is done, or is stopped. Fails if the origin can't be flushed.
+  result<> run(progress &watcher) {
+    watcher.begin_transfer("copying", dirty_.size() * block_size_.value());
+    bool is_stopped = false;
+    do {
+      const auto due = clock::now() + options_.update_interval;
+      const auto is_to_pause = [&] {
+        is_stopped = is_stopped || options_.is_stopped();
+        return is_stopped || (is_marking() && clock::now() >= due);
+      };
+      copier_.copy_on(is_to_pause, watcher);
+      if (auto settled = settle(); !settled) {
+        return settled;
+      }
+    } while (!copier_.is_done() && !is_stopped);
+    return {};
+  }
+
+  std::size_t nr_dirty() const { return dirty_.size(); }
+  std::size_t nr_left() const { return dirty_.size() - copier_.nr_done(); }
+  std::size_t nr_copied() const { return nr_copied_; }
+  std::span<const cache_block> failed() const { return copier_.failed(); }
+  // Could all that was copied be marked clean, if that was wanted?
+  result<> marked() const {
+    if (marked_) {
+      return {};
+    }
+    return fail(marked_.error().kind,
+                fmt::format("{} of {} copied blocks may still count as dirty: {}",
+                            nr_copied_ - nr_marked_, nr_copied_, marked_.error().message));
+  }
+
+ private:
+  using clock = std::chrono::steady_clock;
+  using location = cache_contents::location;
+
+  static std::vector<location> in_order(std::vector<location> blocks) {
+    std::ranges::sort(blocks);
+    return blocks;
+  }
+
+  // Once it failed it isn't tried again: what a device could not flush may be lost, though the next
+  // flush succeeds, and what the superblock says after a write that failed is not known.
+  bool is_marking() const { return options_.update_metadata && marked_; }
+
+  // Nothing is under way now. What was copied since the last time becomes durable on the origin
+  // before the metadata say that it is there.
+  result<> settle() {
+    if (const auto error = origin_.flush()) {
+      return fail(failure::environment,
+                  fmt::format("cannot flush the origin: {}: what was copied may be lost, and stays "
+                              "dirty{}",
+                              error.message(),
+                              nr_marked_ == 0 ? "" : ", but for what was marked clean before"));
+    }
+    std::vector<location> copied;
+    std::ranges::copy_if(std::span{dirty_}.first(copier_.nr_done()).subspan(nr_settled_),
+                         std::back_inserter(copied), [&](const location &each) {
+                           return !std::ranges::binary_search(copier_.failed(), each.cached_in);
+                         });
+    nr_settled_ = copier_.nr_done();
+    nr_copied_ += copied.size();
+    if (is_marking() && !copied.empty()) {
+      marked_ = mark(copied);
+      nr_marked_ += marked_ ? copied.size() : 0;
+    }
+    return {};
+  }
+
+  // Of metadata that were not cleanly shut down, the first call writes the dirty state as a whole,
+  // and makes them cleanly shut down. All that this claims is true from then on: each mapped block
+  // is dirty but for those copied, whose copies are durable; and hints and discards, of which
+  // nothing is known, are gone.
+  result<> mark(std::span<const location> copied) {
+    // A clean block must be the same on both devices after a power cut, too. Whoever wrote it to
+    // the fast device may have been stopped before it was flushed.
+    if (!is_fast_flushed_) {
+      if (const auto error = fast_.flush()) {
+        return fail(failure::environment,
+                    fmt::format("cannot flush the fast device: {}", error.message()));
+      }
+      is_fast_flushed_ = true;
+    }
+    return contents_.mark_clean(metadata_, usage_, copied);
+  }
+
+  device &metadata_;
+  device &origin_;
+  device &fast_;
+  const writeback_options &options_;
+  cache_contents &contents_;
+  const block_usage &usage_;
+  bytes block_size_;
+  std::vector<location> dirty_;
+  block_copier copier_;
+  std::size_t nr_settled_ = 0; // of dirty_, from its front
+  std::size_t nr_copied_ = 0;
+  std::size_t nr_marked_ = 0;
+  bool is_fast_flushed_ = false;
+  result<> marked_;
+};
+
 } // namespace
 
 result<> write_back(const metadata_device &metadata, device &origin, device &fast,
@@ -62,44 +187,23 @@ result<> write_back(const metadata_device &metadata, device &origin, device &fas
   if (!metadata.block.is_clean()) {
     to.answer("note: not cleanly shut down: all mapped blocks count as dirty");
   }
-  auto dirty = contents.dirty_blocks();
-  std::ranges::sort(dirty);
-  const copy_geometry geometry{
-      .block_size = to_bytes(sectors{metadata.block.data_block_size}),
-      .origin_begin = to_bytes(options.origin_offset),
-      .origin_end = end_of(origin),
-      .fast_begin = to_bytes(options.fast_offset),
-      .fast_end = end_of(fast),
-  };
-  block_copier copier{origin, fast, geometry, options.buffer_size, options.nr_retries};
-  const std::vector<cache_block> failed = copier.copy(dirty, to.watcher());
-  if (const auto error = origin.flush()) {
-    return fail(failure::environment,
-                fmt::format("cannot flush the origin: {}: what was copied may "
-                            "be lost, and all stays dirty",
-                            error.message()));
+  stepwise_writeback writeback{metadata, origin, fast, options, contents, usage};
+  if (auto done = writeback.run(to.watcher()); !done) {
+    return done;
   }
   to.answer(
-      fmt::format("{} of {} dirty blocks copied", dirty.size() - failed.size(), dirty.size()));
-  tell_failed(failed, options.list_failed, to);
-  if (options.update_metadata && dirty.size() != failed.size()) {
-    // A clean block must be the same on both devices after a power cut, too. Whoever wrote it to
-    // the fast device may have been stopped before it was flushed.
-    if (const auto error = fast.flush()) {
-      return fail(failure::environment,
-                  fmt::format("cannot flush the fast device: {}: what was copied still counts as "
-                              "dirty",
-                              error.message()));
-    }
-    std::erase_if(dirty, [&](const auto &each) {
-      return std::ranges::binary_search(failed, each.cached_in);
-    });
-    if (auto updated = contents.mark_clean(*metadata.from, usage, dirty); !updated) {
-      return fail(updated.error().kind, fmt::format("what was copied still counts as dirty: {}",
-                                                    updated.error().message));
-    }
+      fmt::format("{} of {} dirty blocks copied", writeback.nr_copied(), writeback.nr_dirty()));
+  tell_failed(writeback.failed(), options.list_failed, to);
+  if (auto marked = writeback.marked(); !marked) {
+    return marked;
   }
-  return failed.empty() ? result<>{} : fail(failure::failed, "");
+  if (writeback.nr_left() > 0) {
+    return fail(failure::failed,
+                fmt::format("stopped: {} dirty blocks are left to copy; the same command {}",
+                            writeback.nr_left(),
+                            options.update_metadata ? "goes on there" : "begins anew"));
+  }
+  return writeback.failed().empty() ? result<>{} : fail(failure::failed, "");
 }
 
 } // namespace dmcache

@@ -1,7 +1,9 @@
 // cache_writeback: what is dirty in a cache, copied to its origin.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
+#include <functional>
 
 #include "base/report.h"
 #include "caching/tools/metadata_device.h"
@@ -15,11 +17,16 @@ struct writeback_options {
   std::uint64_t nr_retries = 0;
   bool list_failed = false;
   bool update_metadata = true;
+  std::chrono::seconds update_interval{10}; // from one update of the metadata to the next
+  // Asked after each MiB: should no more be copied?
+  std::function<bool()> is_stopped = [] { return false; };
 };
 
 // Copies nothing if the mappings or the dirty bits are damaged. After anything but a clean shutdown
 // every mapped block counts as dirty. A block that can't be copied is reported to `to`, and stays
-// dirty; the others are marked clean once the origin holds them durably.
+// dirty; the others are marked clean once the origin holds them durably: at intervals, so that the
+// next run goes on where this one was interrupted, and at the end. That is also done if it is
+// stopped, which is a failure.
 result<> write_back(const metadata_device &metadata, device &origin, device &fast,
                     const writeback_options &options, report &to);
 

@@ -1,0 +1,121 @@
+"""Caches on block devices: loop devices and partitions of them, for which it takes root."""
+
+import os
+import pathlib
+import shutil
+import subprocess
+import unittest
+
+from fixture_images import run
+from served_cache import ServedCacheTest, nbdcopy
+
+MIB = 1 << 20
+
+
+def made_loop_device(file, *options):
+    made = subprocess.run(["losetup", "--find", "--show", *options, file], capture_output=True,
+                          text=True)
+    return made.stdout.strip() if made.returncode == 0 else None
+
+
+class BlockDevicesTest(ServedCacheTest):
+    def setUp(self):
+        super().setUp()
+        if not shutil.which("losetup"):
+            self.skipTest("there is no losetup")
+
+    def loop(self, file, *options):
+        device = made_loop_device(file, *options)
+        if device is None:
+            self.skipTest("no loop device can be made here")
+        self.addCleanup(subprocess.run, ["losetup", "--detach", device], check=True)
+        return device
+
+    def outcomes(self):
+        """Of the commands that use all three devices."""
+        return run("cache_writeback", *self.devices()), self.serve()
+
+    def expect_refusal(self, text):
+        for done in self.outcomes():
+            self.assertEqual(done.returncode, 2, done.stderr)
+            self.assertIn(text, done.stderr)
+            self.assertIn("none is a part of another", done.stderr)
+
+    def expect_no_refusal(self):
+        """They get as far as to the metadata, which are none."""
+        for done in self.outcomes():
+            self.assertEqual(done.returncode, 1, done.stderr)
+            self.assertNotIn("share storage", done.stderr)
+
+    def test_a_loop_device_and_its_file_are_refused(self):
+        file = self.fast
+        self.fast = self.loop(file)
+        self.expect_no_refusal()
+        self.origin = file
+        self.expect_refusal(f"the fast device and the origin share storage: {self.fast} lies on "
+                            f"{file}")
+
+    def test_a_file_that_has_lost_its_name_is_still_the_loop_device_s(self):
+        other = self.folder / "other"
+        other.hardlink_to(self.fast)
+        device = self.loop(self.fast)
+        self.fast.unlink()
+        self.fast, self.origin = device, other
+        self.expect_refusal(f"{device} lies on {other}")
+
+    def test_loop_devices_of_one_file_are_refused_if_they_overlap(self):
+        file = self.fast
+        size = str(4 * MIB)
+        self.fast = self.loop(file, "--sizelimit", size)
+        self.origin = self.loop(file, "--offset", size)
+        self.expect_no_refusal()
+        self.origin = self.loop(file, "--offset", str(3 * MIB))
+        self.expect_refusal(f"{self.fast} and {self.origin} lie on the same part of {file}")
+
+    def test_a_loop_device_of_a_loop_device_is_refused_with_either(self):
+        file = self.fast
+        lower = self.loop(file)
+        self.fast = self.loop(lower)
+        self.origin = lower
+        self.expect_refusal(f"{self.fast} lies on {lower}")
+        self.origin = file
+        self.expect_refusal(f"{self.fast} lies on {file}")
+
+    def test_a_partition_and_its_disk_are_refused_and_two_partitions_are_not(self):
+        disk = self.loop(self.origin, "--partscan")
+        for number, start in ((1, 2048), (2, 4096)):  # sectors
+            added = subprocess.run(["addpart", disk, str(number), str(start), "2048"])
+            self.assertEqual(added.returncode, 0)
+        partitions = [self.node_of(disk, number) for number in (1, 2)]
+        self.fast, self.origin = partitions
+        self.expect_no_refusal()
+        self.origin = disk
+        self.expect_refusal(f"{self.fast} lies on {disk}")
+
+    def test_what_the_page_cache_read_before_others_wrote_is_not_served(self):
+        file, image = self.origin, self.image()
+        self.origin = self.loop(file)
+        with open(self.origin, "rb", buffering=0) as device:  # pages stay as long as it is open
+            self.assertEqual(device.read(4096), bytes(4096))
+            with open(file, "r+b") as behind:
+                behind.write(image.read_bytes())
+                behind.flush()
+                os.fsync(behind.fileno())
+            device.seek(0)
+            self.assertEqual(device.read(4096), bytes(4096))
+            self.must_serve("--create")
+            nbdcopy(self.uri, self.folder / "served")
+            self.must_ctl("stop")
+        self.assertEqual((self.folder / "served").read_bytes(), image.read_bytes())
+
+    def node_of(self, disk, number):
+        """A name of the partition, whether or not somebody makes one in /dev."""
+        name = f"{pathlib.Path(disk).name}p{number}"
+        device = pathlib.Path("/sys/class/block", name, "dev").read_text().strip()
+        node = self.folder / name
+        subprocess.run(["mknod", node, "b", *device.split(":")], check=True)
+        return node
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -72,6 +72,37 @@ class StartedAgain(LivingServerTest):
         self.assertRegex(server.stderr.read(), "^cache_serve: " + AGAIN.format(6, "Aborted") + "$")
         self.assertEqual(server.stdout.read(), "", "the URI is told once")
 
+    def test_with_the_settings_that_were_made_meanwhile(self):
+        self.must_serve("--create", "--migration-threshold", "3m")
+        self.must_ctl("set", "policy", "mq", "random_threshold", "3")
+        self.must_ctl("message", "sequential_threshold", "5")
+        self.must_ctl("message", "migration_threshold", "4096")
+        self.must_ctl("set", "mode", "writethrough")
+        self.assertEqual(self.ctl("message", "migration_threshold", "all").returncode, 2)
+        for number in (signal.SIGABRT, signal.SIGKILL):
+            self.kill_server(number)
+            self.connect().vanish()
+            self.assertIn(" 2 metadata2 writethrough 2 migration_threshold 4096 mq ",
+                          self.must_ctl("status"))
+            words = pathlib.Path(f"/proc/{self.server_pid()}/cmdline").read_text().split("\0")
+            self.assertIn("policy-random_threshold=3", words)
+            self.assertIn("policy-sequential_threshold=5", words)
+        self.must_ctl("stop")
+        self.must_serve()
+        self.assertIn(" 2 metadata2 writeback 2 migration_threshold 2048 smq ",
+                      self.must_ctl("status"), "the command line counts for a new one")
+
+    def test_in_writethrough_after_passthrough(self):
+        server = self.in_foreground("--create", "--mode", "passthrough")
+        self.kill_server()
+        self.connect().vanish()
+        self.assertIn(" writethrough ", self.must_ctl("status"))
+        server.terminate()
+        self.assertEqual(server.wait(PATIENCE), 0)
+        self.assertTrue(server.stderr.read().endswith(
+            "cache_serve: nothing may be dirty in passthrough mode: the cache is served in "
+            "writethrough mode\n"))
+
     def test_although_nobody_hears_it(self):
         server = self.in_foreground("--create")
         server.stderr.close()

@@ -10,6 +10,7 @@
 
 #include <fmt/format.h>
 
+#include "bin/control/settings_line.h"
 #include "bin/control/unix_socket.h"
 
 namespace dmcache {
@@ -67,13 +68,19 @@ result<> supervisor::start() {
   }
   server_ = started->id;
   says_ = std::move(started->says);
+  notes_ = std::move(started->notes);
   greeting_ = nbd_greeting{options_.port, options_.socket};
   is_answering_ = false;
   return {};
 }
 
 result<> supervisor::start_again() {
-  options_.engine.may_format = false;
+  engine_options &engine = options_.engine;
+  engine.may_format = false;
+  if (engine.mode == cache_mode::passthrough && !engine.read_only) {
+    log_.tell("nothing may be dirty in passthrough mode: the cache is served in writethrough mode");
+    engine.mode = cache_mode::writethrough;
+  }
   if (!options_.port) {
     if (auto removed = remove_dead_socket(options_.socket); !removed) {
       return removed;
@@ -100,27 +107,38 @@ int supervisor::watch_until_it_ends() {
   while (::waitpid(server_, &status, WNOHANG) == 0) {
     wait_for_news();
     hear_it();
+    take_notes();
     take_signals();
     greet();
     look_after_client();
   }
+  server_ = 0;
   while (hear_it()) {
+  }
+  while (take_notes()) {
   }
   return status;
 }
 
 void supervisor::wait_for_news() {
   constexpr int until_there_are = -1;
-  std::array<pollfd, 2> news{pollfd{signals_.descriptor(), POLLIN, 0},
-                             pollfd{says_.descriptor(), POLLIN, 0}};
+  std::array<pollfd, 3> news{pollfd{signals_.descriptor(), POLLIN, 0},
+                             pollfd{says_.descriptor(), POLLIN, 0},
+                             pollfd{notes_.descriptor(), POLLIN, 0}};
+  const bool is_coming_or_going = !is_answering_ || server_ == 0;
   ::poll(news.data(), news.size(),
-         is_answering_ ? until_there_are : static_cast<int>(between_looks.count()));
+         is_coming_or_going ? static_cast<int>(between_looks.count()) : until_there_are);
 }
 
 // Passes on some of what nbdkit says, but not all at a time: it may say more than can be passed on.
 // The value says whether there may be more.
 bool supervisor::hear_it() {
   return says_.read([this](std::string_view line) { log_.pass_on(line); });
+}
+
+// What is no line of settings is of another version's plugin, and nothing is known of it.
+bool supervisor::take_notes() {
+  return notes_.read([this](std::string_view line) { take_settings(line, options_.engine); });
 }
 
 void supervisor::take_signals() {
@@ -182,7 +200,9 @@ void supervisor::end_client() {
 
 void supervisor::tell_to_end() {
   is_told_to_end_ = true;
-  ::kill(server_, SIGTERM);
+  if (server_ != 0) {
+    ::kill(server_, SIGTERM);
+  }
 }
 
 result<int> supervisor::outcome(int status) const {

@@ -103,6 +103,37 @@ class StartedAgain(LivingServerTest):
             "cache_serve: nothing may be dirty in passthrough mode: the cache is served in "
             "writethrough mode\n"))
 
+    def test_when_the_devices_are_free(self):
+        for each in (self.metadata, self.fast, self.origin):
+            server = self.in_foreground("--create" if each == self.metadata else "--read-only")
+            with self.locked_while_server_dies(server, each):
+                self.assertIsNone(self.server_pid())
+            self.connect().vanish()
+            server.terminate()
+            self.assertEqual(server.wait(PATIENCE), 0)
+
+    def test_not_if_it_is_told_to_end_before(self):
+        server = self.in_foreground("--create")
+        with self.locked_while_server_dies(server, self.fast):
+            server.terminate()
+            self.assertEqual(server.wait(PATIENCE), 1)
+            self.assertEqual(server.stderr.read(),
+                             f"cache_serve: was told to end while {self.fast} was in use: all that "
+                             "is cached counts as dirty\n")
+
+    @contextlib.contextmanager
+    def locked_while_server_dies(self, supervisor, device):
+        """As by a tool that looks at the device, until the supervisor has found it in use."""
+        supervisor.send_signal(signal.SIGSTOP)
+        self.kill_server()
+        with open(device, "rb") as other:
+            fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            supervisor.send_signal(signal.SIGCONT)
+            self.assertRegex(supervisor.stderr.readline(), AGAIN.format(9, "Killed"))
+            self.assertEqual(supervisor.stderr.readline(), f"cache_serve: {device} is in use: nbdkit "
+                             "is started when it is free\n")
+            yield
+
     def test_although_nobody_hears_it(self):
         server = self.in_foreground("--create")
         server.stderr.close()

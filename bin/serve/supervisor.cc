@@ -10,6 +10,7 @@
 
 #include <fmt/format.h>
 
+#include "base/opened_file.h"
 #include "bin/control/settings_line.h"
 #include "bin/control/unix_socket.h"
 
@@ -21,6 +22,17 @@ using clock = std::chrono::steady_clock;
 constexpr std::chrono::milliseconds between_looks{20};
 constexpr std::size_t most_restarts = 5; // within a minute
 constexpr std::chrono::seconds client_grace{5};
+constexpr std::chrono::seconds longest_wait_for_devices{60};
+
+// A device of the cache that somebody else uses; empty if there is none.
+std::string device_in_use(const cache_paths &paths, access mode) {
+  for (const std::string &each : {paths.metadata, paths.fast, paths.origin}) {
+    if (is_in_use(each, mode)) {
+      return each;
+    }
+  }
+  return {};
+}
 
 int exit_code(int status) {
   return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
@@ -81,12 +93,41 @@ result<> supervisor::start_again() {
     log_.tell("nothing may be dirty in passthrough mode: the cache is served in writethrough mode");
     engine.mode = cache_mode::writethrough;
   }
+  if (auto waited = wait_for_devices(); !waited) {
+    return waited;
+  }
   if (!options_.port) {
     if (auto removed = remove_dead_socket(options_.socket); !removed) {
       return removed;
     }
   }
   return start();
+}
+
+// The devices may be in use for a little longer than the process was there that died: by the
+// kernel, which ends the I/O that was under way, or by somebody who looks at them just now. If they
+// stay in use, nbdkit says so.
+result<> supervisor::wait_for_devices() {
+  const access mode = options_.engine.read_only ? access::read_only : access::read_write;
+  const auto patience_ends = clock::now() + longest_wait_for_devices;
+  bool is_told = false;
+  for (;;) {
+    const std::string in_use = device_in_use(options_.paths, mode);
+    if (in_use.empty() || clock::now() > patience_ends) {
+      return {};
+    }
+    if (!std::exchange(is_told, true)) {
+      log_.tell(fmt::format("{} is in use: nbdkit is started when it is free", in_use));
+    }
+    wait_for_news();
+    take_signals();
+    look_after_client();
+    if (is_told_to_end_) {
+      return fail(failure::failed, fmt::format("was told to end while {} was in use: all that is "
+                                               "cached counts as dirty",
+                                               in_use));
+    }
+  }
 }
 
 // Counts one that died as soon as it was started again, too: clients may have seen it answer before

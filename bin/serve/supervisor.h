@@ -34,6 +34,7 @@ class supervisor {
  private:
   result<> start();
   result<> start_again();
+  result<> wait_for_devices();
   bool may_start_again(int status);
   int watch_until_it_ends();
   void wait_for_news();

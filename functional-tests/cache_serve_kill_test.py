@@ -113,6 +113,9 @@ class Killed(ServedCacheTest):
     def test_in_writethrough(self):
         self.run_rounds("writethrough", rounds=4, seed=1)
 
+    def test_in_writeback(self):
+        self.run_rounds("writeback", rounds=4, seed=1)
+
     def run_rounds(self, mode, rounds, seed):
         self.mode = mode
         self.chance = random.Random(seed)

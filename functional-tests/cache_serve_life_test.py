@@ -92,16 +92,24 @@ class StartedAgain(LivingServerTest):
         self.assertIn(" 2 metadata2 writeback 2 migration_threshold 2048 smq ",
                       self.must_ctl("status"), "the command line counts for a new one")
 
-    def test_in_writethrough_after_passthrough(self):
+    def test_in_writethrough_instead_of_passthrough_if_something_is_dirty(self):
         server = self.in_foreground("--create", "--mode", "passthrough")
+        server.send_signal(signal.SIGSTOP)
         self.kill_server()
+        document = self.folder / "document.xml"
+        document.write_text('<superblock uuid="" block_size="128" nr_cache_blocks="128" policy="smq" '
+                            'hint_width="4"><mappings><mapping cache_block="0" origin_block="0" '
+                            'dirty="true"/></mappings><hints></hints></superblock>')
+        run("cache_restore", "-q", "-i", document, "-o", self.metadata)
+        server.send_signal(signal.SIGCONT)
         self.connect().vanish()
         self.assertIn(" writethrough ", self.must_ctl("status"))
         server.terminate()
         self.assertEqual(server.wait(PATIENCE), 0)
         self.assertTrue(server.stderr.read().endswith(
-            "cache_serve: nothing may be dirty in passthrough mode: the cache is served in "
-            "writethrough mode\n"))
+            "cache_serve: 1 cache blocks are dirty, which passthrough can't serve: use writeback or "
+            f"writethrough until none is ({self.metadata}): the cache is served in writethrough "
+            "mode\n"))
 
     def test_when_the_devices_are_free(self):
         for each in (self.metadata, self.fast, self.origin):

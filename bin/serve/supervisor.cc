@@ -13,6 +13,7 @@
 #include "base/opened_file.h"
 #include "bin/control/settings_line.h"
 #include "bin/control/unix_socket.h"
+#include "bin/serve/serve_check.h"
 
 namespace dmcache {
 namespace {
@@ -87,21 +88,32 @@ result<> supervisor::start() {
 }
 
 result<> supervisor::start_again() {
-  engine_options &engine = options_.engine;
-  engine.may_format = false;
-  if (engine.mode == cache_mode::passthrough && !engine.read_only) {
-    log_.tell("nothing may be dirty in passthrough mode: the cache is served in writethrough mode");
-    engine.mode = cache_mode::writethrough;
-  }
+  options_.engine.may_format = false;
   if (auto waited = wait_for_devices(); !waited) {
     return waited;
   }
+  leave_passthrough_if_needed();
   if (!options_.port) {
     if (auto removed = remove_dead_socket(options_.socket); !removed) {
       return removed;
     }
   }
   return start();
+}
+
+// In passthrough nothing may be dirty, and something may be by now, or count as such.
+void supervisor::leave_passthrough_if_needed() {
+  engine_options &engine = options_.engine;
+  if (engine.mode != cache_mode::passthrough) {
+    return;
+  }
+  engine_options other = engine;
+  other.mode = cache_mode::writethrough;
+  const auto checked = check_before_serving(options_.paths, engine);
+  if (!checked && check_before_serving(options_.paths, other)) {
+    log_.tell(fmt::format("{}: the cache is served in writethrough mode", checked.error().message));
+    engine.mode = cache_mode::writethrough;
+  }
 }
 
 // The devices may be in use for a little longer than the process was there that died: by the

@@ -35,6 +35,7 @@ class supervisor {
   result<> start();
   result<> start_again();
   result<> wait_for_devices();
+  void leave_passthrough_if_needed();
   bool may_start_again(int status);
   int watch_until_it_ends();
   void wait_for_news();

@@ -43,6 +43,23 @@ std::unexpected<error> cannot_open(const std::string &path, access mode, int rea
   }
 }
 
+// Not open, with the reason in errno: it can't be opened, or somebody else uses it.
+file_descriptor open_and_lock(const std::string &path, bool is_block_device, access mode) {
+  const int flags =
+      O_CLOEXEC | (mode == access::read_only ? O_RDONLY : O_RDWR) | (is_block_device ? O_EXCL : 0);
+  file_descriptor file{::open(path.c_str(), flags | O_DIRECT)};
+  if (!file.is_open() && errno == EINVAL) { // a file system without direct I/O
+    file = file_descriptor{::open(path.c_str(), flags)};
+  }
+  const int lock = mode == access::read_only ? LOCK_SH : LOCK_EX;
+  if (file.is_open() && !is_block_device && ::flock(file.get(), lock | LOCK_NB) != 0) {
+    const int reason = errno;
+    file = file_descriptor{};
+    errno = reason;
+  }
+  return file;
+}
+
 bool block_device_can_discard(dev_t device) {
   const std::string folder =
       fmt::format("/sys/dev/block/{}:{}", gnu_dev_major(device), gnu_dev_minor(device));
@@ -101,22 +118,11 @@ result<opened_file> open_file(const std::string &path, access mode) {
   if (::stat(path.c_str(), &status) != 0) {
     return cannot_open(path, mode, errno);
   }
-  const bool is_block_device = S_ISBLK(status.st_mode);
-  if (!is_block_device && !S_ISREG(status.st_mode)) {
+  if (!S_ISBLK(status.st_mode) && !S_ISREG(status.st_mode)) {
     return fail(failure::environment, fmt::format("Not a block device or regular file: {}", path));
   }
-
-  const int flags =
-      O_CLOEXEC | (mode == access::read_only ? O_RDONLY : O_RDWR) | (is_block_device ? O_EXCL : 0);
-  file_descriptor file{::open(path.c_str(), flags | O_DIRECT)};
-  if (!file.is_open() && errno == EINVAL) { // a file system without direct I/O
-    file = file_descriptor{::open(path.c_str(), flags)};
-  }
+  file_descriptor file = open_and_lock(path, S_ISBLK(status.st_mode), mode);
   if (!file.is_open()) {
-    return cannot_open(path, mode, errno);
-  }
-  const int lock = mode == access::read_only ? LOCK_SH : LOCK_EX;
-  if (!is_block_device && ::flock(file.get(), lock | LOCK_NB) != 0) {
     return cannot_open(path, mode, errno);
   }
   const off_t end = ::lseek(file.get(), 0, SEEK_END);
@@ -124,6 +130,13 @@ result<opened_file> open_file(const std::string &path, access mode) {
     return cannot_open(path, mode, errno);
   }
   return opened_file{std::move(file), bytes{static_cast<std::uint64_t>(end)}};
+}
+
+bool is_in_use(const std::string &path, access mode) {
+  struct stat status{};
+  return ::stat(path.c_str(), &status) == 0 &&
+         !open_and_lock(path, S_ISBLK(status.st_mode), mode).is_open() &&
+         (errno == EBUSY || errno == EWOULDBLOCK);
 }
 
 bool is_same_file(const std::string &one, const std::string &other) {

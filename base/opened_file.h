@@ -36,6 +36,9 @@ struct opened_file {
 // block device nor a regular file, in use.
 result<opened_file> open_file(const std::string &path, access mode);
 
+// Does somebody else use the file or device, so that open_file() would refuse it for that?
+bool is_in_use(const std::string &path, access mode);
+
 // Do both paths name the same file or device?
 bool is_same_file(const std::string &one, const std::string &other);
 

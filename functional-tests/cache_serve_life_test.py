@@ -72,6 +72,76 @@ class StartedAgain(LivingServerTest):
         self.assertRegex(server.stderr.read(), "^cache_serve: " + AGAIN.format(6, "Aborted") + "$")
         self.assertEqual(server.stdout.read(), "", "the URI is told once")
 
+    def test_with_the_settings_that_were_made_meanwhile(self):
+        self.must_serve("--create", "--migration-threshold", "3m")
+        self.must_ctl("set", "policy", "mq", "random_threshold", "3")
+        self.must_ctl("message", "sequential_threshold", "5")
+        self.must_ctl("message", "migration_threshold", "4096")
+        self.must_ctl("set", "mode", "writethrough")
+        self.assertEqual(self.ctl("message", "migration_threshold", "all").returncode, 2)
+        for number in (signal.SIGABRT, signal.SIGKILL):
+            self.kill_server(number)
+            self.connect().vanish()
+            self.assertIn(" 2 metadata2 writethrough 2 migration_threshold 4096 mq ",
+                          self.must_ctl("status"))
+            words = pathlib.Path(f"/proc/{self.server_pid()}/cmdline").read_text().split("\0")
+            self.assertIn("policy-random_threshold=3", words)
+            self.assertIn("policy-sequential_threshold=5", words)
+        self.must_ctl("stop")
+        self.must_serve()
+        self.assertIn(" 2 metadata2 writeback 2 migration_threshold 2048 smq ",
+                      self.must_ctl("status"), "the command line counts for a new one")
+
+    def test_in_writethrough_instead_of_passthrough_if_something_is_dirty(self):
+        server = self.in_foreground("--create", "--mode", "passthrough")
+        server.send_signal(signal.SIGSTOP)
+        self.kill_server()
+        document = self.folder / "document.xml"
+        document.write_text('<superblock uuid="" block_size="128" nr_cache_blocks="128" policy="smq" '
+                            'hint_width="4"><mappings><mapping cache_block="0" origin_block="0" '
+                            'dirty="true"/></mappings><hints></hints></superblock>')
+        run("cache_restore", "-q", "-i", document, "-o", self.metadata)
+        server.send_signal(signal.SIGCONT)
+        self.connect().vanish()
+        self.assertIn(" writethrough ", self.must_ctl("status"))
+        server.terminate()
+        self.assertEqual(server.wait(PATIENCE), 0)
+        self.assertTrue(server.stderr.read().endswith(
+            "cache_serve: 1 cache blocks are dirty, which passthrough can't serve: use writeback or "
+            f"writethrough until none is ({self.metadata}): the cache is served in writethrough "
+            "mode\n"))
+
+    def test_when_the_devices_are_free(self):
+        for each in (self.metadata, self.fast, self.origin):
+            server = self.in_foreground("--create" if each == self.metadata else "--read-only")
+            with self.locked_while_server_dies(server, each):
+                self.assertIsNone(self.server_pid())
+            self.connect().vanish()
+            server.terminate()
+            self.assertEqual(server.wait(PATIENCE), 0)
+
+    def test_not_if_it_is_told_to_end_before(self):
+        server = self.in_foreground("--create")
+        with self.locked_while_server_dies(server, self.fast):
+            server.terminate()
+            self.assertEqual(server.wait(PATIENCE), 1)
+            self.assertEqual(server.stderr.read(),
+                             f"cache_serve: was told to end while {self.fast} was in use: all that "
+                             "is cached counts as dirty\n")
+
+    @contextlib.contextmanager
+    def locked_while_server_dies(self, supervisor, device):
+        """As by a tool that looks at the device, until the supervisor has found it in use."""
+        supervisor.send_signal(signal.SIGSTOP)
+        self.kill_server()
+        with open(device, "rb") as other:
+            fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            supervisor.send_signal(signal.SIGCONT)
+            self.assertRegex(supervisor.stderr.readline(), AGAIN.format(9, "Killed"))
+            self.assertEqual(supervisor.stderr.readline(), f"cache_serve: {device} is in use: nbdkit "
+                             "is started when it is free\n")
+            yield
+
     def test_although_nobody_hears_it(self):
         server = self.in_foreground("--create")
         server.stderr.close()

@@ -106,9 +106,9 @@ result<std::vector<std::string>> words_of(std::string_view line) {
 // otherwise.
 class control_server::implementation {
  public:
-  implementation(threaded_runtime &of, listening_socket at, std::function<void()> stop,
+  implementation(threaded_runtime &of, listening_socket at, control_handlers handlers,
                  const control_limits &limits)
-      : runtime_{of}, listens_{std::move(at)}, stop_{std::move(stop)}, limits_{limits} {
+      : runtime_{of}, listens_{std::move(at)}, handlers_{std::move(handlers)}, limits_{limits} {
     acceptor_.assign(stream_protocol{}, listens_.take_descriptor().release());
     asio::co_spawn(io_, accept_clients(), asio::detached);
     thread_ = std::thread{[this] { run(); }};
@@ -129,6 +129,7 @@ class control_server::implementation {
   task<std::string> answer(client_pointer with, std::vector<std::string> words);
   task<std::string> change_mode(client_pointer with, std::string name);
   task<std::string> change_policy(client_pointer with, std::vector<std::string> words);
+  task<std::string> change(client_pointer with, action asked);
   task<std::string> clean(client_pointer with);
   task<std::string> stop(client_pointer with);
   task<std::string> in_background(client_pointer with, action asked,
@@ -139,7 +140,7 @@ class control_server::implementation {
 
   threaded_runtime &runtime_;
   listening_socket listens_;
-  std::function<void()> stop_;
+  control_handlers handlers_;
   control_limits limits_;
   asio::io_context io_{1};
   stream_protocol::acceptor acceptor_{io_};
@@ -278,7 +279,7 @@ task<std::string> control_server::implementation::answer(client_pointer with,
   if (first == "message" && words.size() > 1) {
     words.erase(words.begin());
     action asked = [this, words] { return runtime_.message(words); };
-    co_return co_await in_background(with, std::move(asked));
+    co_return co_await change(with, std::move(asked));
   }
   if (first == "set" && words.size() == 3 && words[1] == "mode") {
     co_return co_await change_mode(with, words[2]);
@@ -305,7 +306,7 @@ task<std::string> control_server::implementation::change_mode(client_pointer wit
   action asked = [this, mode] {
     return runtime_.reload([mode](engine_options &options) { options.mode = *mode; });
   };
-  co_return co_await in_background(with, std::move(asked));
+  co_return co_await change(with, std::move(asked));
 }
 
 // `words` are all of the request, from "set policy" on.
@@ -323,7 +324,18 @@ task<std::string> control_server::implementation::change_policy(client_pointer w
       }
     });
   };
-  co_return co_await in_background(with, std::move(asked));
+  co_return co_await change(with, std::move(asked));
+}
+
+task<std::string> control_server::implementation::change(client_pointer with, action asked) {
+  action changing = [this, asked] {
+    result<> done = asked();
+    if (done) {
+      handlers_.changed();
+    }
+    return done;
+  };
+  co_return co_await in_background(with, std::move(changing));
 }
 
 task<std::string> control_server::implementation::clean(client_pointer with) {
@@ -334,7 +346,7 @@ task<std::string> control_server::implementation::clean(client_pointer with) {
 task<std::string> control_server::implementation::stop(client_pointer with) {
   const auto made = std::make_shared<operation>(io_);
   stopping_.push_back(made);
-  stop_();
+  handlers_.stop();
   co_return co_await wait_for(with, made, {});
 }
 
@@ -393,7 +405,7 @@ std::string control_server::implementation::progress_line(std::optional<std::uin
 
 result<std::unique_ptr<control_server>> control_server::start(threaded_runtime &of,
                                                               const std::string &path,
-                                                              std::function<void()> stop,
+                                                              control_handlers handlers,
                                                               const control_limits &limits) {
   auto socket = listening_socket::at(path);
   if (!socket) {
@@ -401,7 +413,7 @@ result<std::unique_ptr<control_server>> control_server::start(threaded_runtime &
   }
   try {
     return std::unique_ptr<control_server>{new control_server{
-        std::make_unique<implementation>(of, std::move(*socket), std::move(stop), limits)}};
+        std::make_unique<implementation>(of, std::move(*socket), std::move(handlers), limits)}};
   } catch (const std::exception &unexpected) { // there is no thread or no memory left
     return fail(failure::environment,
                 fmt::format("cannot listen at {}: {}", path, unexpected.what()));

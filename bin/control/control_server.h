@@ -16,6 +16,16 @@
 
 namespace dmcache {
 
+// What a server's owner does about what clients ask for.
+struct control_handlers {
+  // A client asks for the end. Called by the server's thread, it must not wait, but must cause that
+  // the cache is closed, and then finish() called.
+  std::function<void()> stop;
+  // A client has changed mode, policy or settings, and is told so afterwards. Several threads may
+  // call it at a time.
+  std::function<void()> changed = [] {};
+};
+
 struct control_limits {
   std::chrono::milliseconds request{60000}; // within which a client has to send a request
   std::chrono::milliseconds answer{10000};  // within which it has to take an answer
@@ -25,12 +35,10 @@ struct control_limits {
 class control_server {
  public:
   // Listens at `path`, which only the user of this process can connect to. The path must be
-  // absolute if the process may change its folder. Each time that a client asks for the end, the
-  // server's thread calls `stop`. It must not wait, but must cause that the cache is closed, and
-  // then finish() called. Fails with failure::environment.
+  // absolute if the process may change its folder. Fails with failure::environment.
   static result<std::unique_ptr<control_server>> start(threaded_runtime &of,
                                                        const std::string &path,
-                                                       std::function<void()> stop,
+                                                       control_handlers handlers,
                                                        const control_limits &limits = {});
   // Does what finish() does, and tells clients that nothing is known about the cache's end.
   ~control_server();

@@ -110,7 +110,9 @@ class control_server_test : public testing::Test {
   }
 
   void start(const control_limits &limits = {}) {
-    auto started = control_server::start(runtime_, path(), [this] { ++nr_stops_; }, limits);
+    auto started = control_server::start(
+        runtime_, path(), {.stop = [this] { ++nr_stops_; }, .changed = [this] { ++nr_changes_; }},
+        limits);
     ASSERT_THAT(started, succeeds());
     server_ = std::move(*started);
   }
@@ -163,6 +165,7 @@ class control_server_test : public testing::Test {
   std::filesystem::path folder_;
   fake_runtime runtime_;
   std::atomic<unsigned> nr_stops_ = 0;
+  std::atomic<unsigned> nr_changes_ = 0;
   std::unique_ptr<control_server> server_;
 };
 
@@ -209,6 +212,20 @@ TEST_F(control_server_test, changes_the_policy_and_nothing_else) {
               ElementsAre(std::pair{"key", "value"}, std::pair{"other", "2"}));
   EXPECT_EQ(runtime_.options().mode, cache_mode::writethrough);
   EXPECT_THAT(client.ask("set policy smq key"), fails_with(failure::usage));
+}
+
+TEST_F(control_server_test, tells_its_owner_of_each_change_before_the_client) {
+  start();
+  control_client client = connect();
+  unsigned nr_told = 0;
+  for (const char *change : {"set mode writethrough", "set policy cleaner", "message key value"}) {
+    EXPECT_THAT(client.ask(change), succeeds());
+    EXPECT_EQ(nr_changes_, ++nr_told) << change;
+  }
+  for (const char *other : {"status", "set mode passthrough", "message key"}) {
+    [[maybe_unused]] const auto answered = client.ask(other);
+    EXPECT_EQ(nr_changes_, nr_told) << other;
+  }
 }
 
 TEST_F(control_server_test, answers_others_while_one_waits) {
@@ -395,7 +412,7 @@ TEST_F(control_server_test, ends_although_a_client_takes_no_answer) {
 
 TEST_F(control_server_test, refuses_a_socket_in_use) {
   start();
-  EXPECT_THAT(control_server::start(runtime_, path(), [] {}),
+  EXPECT_THAT(control_server::start(runtime_, path(), {.stop = [] {}}),
               fails_with(failure::environment, HasSubstr("a server is running there")));
   expect_alive();
 }

@@ -108,6 +108,9 @@ int nbdkit_parameters::config(const std::string &key, const char *value) {
   if (key == "control") {
     return take_path(control_socket, value);
   }
+  if (key == "settings-to") {
+    return nbdkit_parse_int("settings-to", value, &settings_to);
+  }
   if (key == "block-size") {
     return take_sectors(options.block_size, "block-size", value);
   }
@@ -177,6 +180,7 @@ const char *const nbdkit_parameters_help =
     "migration-threshold=SIZE  How much is copied at a time in the background. Default: 1M.\n"
     "discard-passdown=BOOL  Pass discards to the origin. Default: true.\n"
     "readonly=BOOL        Write nothing to any of the devices. Default: false.\n"
-    "control=SOCKET       A unix socket at which cache_ctl can control the cache.\n";
+    "control=SOCKET       A unix socket at which cache_ctl can control the cache.\n"
+    "settings-to=FD       A pipe that is told which settings cache_ctl has made.\n";
 
 } // namespace dmcache

@@ -18,6 +18,7 @@ struct nbdkit_parameters {
   cache_paths paths; // absolute
   engine_options options;
   std::string control_socket; // absolute; empty if there is to be none
+  int settings_to = -1;       // the descriptor that is told of changes; negative if there is none
 };
 
 extern const char *const nbdkit_parameters_help;

@@ -33,6 +33,7 @@
 #include "bin/control/control_server.h"
 #include "bin/plugin/nbdkit_parameters.h"
 #include "bin/plugin/quit_signals.h"
+#include "bin/plugin/settings_teller.h"
 #include "caching/runtime/format_check.h"
 #include "caching/runtime/threaded_runtime.h"
 
@@ -69,6 +70,8 @@ class served_cache {
 
  private:
   result<> check_before_formatting() const;
+  void stop();
+  void tell_settings();
   void shut_down() EXCLUDES(changing_);
   void shut_down_and_end() EXCLUDES(changing_);
 
@@ -77,7 +80,9 @@ class served_cache {
   // A thread takes it before any lock of the runtime.
   mutex changing_;
   std::unique_ptr<control_server> control_ GUARDED_BY(changing_);
-  std::unique_ptr<quit_signals> quit_; // exists for as long as control_ does, which uses it
+  // Both exist for as long as control_ does, which uses them.
+  std::unique_ptr<quit_signals> quit_;
+  std::unique_ptr<settings_teller> settings_;
   std::binary_semaphore nbdkit_ends_{0};
   bool is_with_child_ = false;
 };
@@ -113,16 +118,27 @@ result<> served_cache::start() {
   }
   quit_ = std::make_unique<quit_signals>([this] { shut_down_and_end(); });
   if (!parameters.control_socket.empty()) {
-    auto control = control_server::start(*runtime_, parameters.control_socket, [this] {
-      quit_->raise();
-      nbdkit_shutdown();
-    });
+    settings_ = std::make_unique<settings_teller>(file_descriptor{parameters.settings_to});
+    auto control =
+        control_server::start(*runtime_, parameters.control_socket,
+                              {.stop = [this] { stop(); }, .changed = [this] { tell_settings(); }});
     if (!control) {
       return std::unexpected{control.error()};
     }
     control_ = std::move(*control);
   }
   return {};
+}
+
+void served_cache::stop() {
+  quit_->raise();
+  nbdkit_shutdown();
+}
+
+void served_cache::tell_settings() {
+  if (const auto told = settings_->tell(*runtime_); !told) {
+    nbdkit_error("%s", told.error().message.c_str());
+  }
 }
 
 // After this all requests fail.

@@ -52,6 +52,21 @@ std::unexpected<error> cannot_run(const std::string &program, int reason) {
                           std::error_code{reason, std::generic_category()}.message()));
 }
 
+struct pipe_ends {
+  file_descriptor heard; // doesn't block
+  file_descriptor said;
+};
+
+// Neither is open if there can't be a pipe, for the reason in errno.
+pipe_ends make_pipe() {
+  std::array<int, 2> ends{};
+  if (::pipe2(ends.data(), O_CLOEXEC) != 0) {
+    return {};
+  }
+  ::fcntl(ends[0], F_SETFL, O_NONBLOCK);
+  return {file_descriptor{ends[0]}, file_descriptor{ends[1]}};
+}
+
 result<pid_t> spawn(std::vector<std::string> command, const spawn_settings &settings) {
   std::vector<char *> arguments;
   arguments.reserve(command.size() + 1);
@@ -72,23 +87,24 @@ result<pid_t> start_command(std::vector<std::string> command) {
 }
 
 result<server_process> start_server(std::vector<std::string> command) {
-  std::array<int, 2> ends{};
-  if (::pipe2(ends.data(), O_CLOEXEC) != 0) {
+  pipe_ends output = make_pipe();
+  pipe_ends notes = make_pipe();
+  if (!output.said.is_open() || !notes.said.is_open()) {
     return cannot_run(command.front(), errno);
   }
-  file_descriptor heard{ends[0]};
-  const file_descriptor said{ends[1]};
-  ::fcntl(heard.get(), F_SETFL, O_NONBLOCK);
   spawn_settings settings;
   settings.set_flags(POSIX_SPAWN_SETSID);
   ::posix_spawn_file_actions_addopen(&settings.files, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
-  ::posix_spawn_file_actions_adddup2(&settings.files, said.get(), STDOUT_FILENO);
-  ::posix_spawn_file_actions_adddup2(&settings.files, said.get(), STDERR_FILENO);
+  for (const int each : {STDOUT_FILENO, STDERR_FILENO}) {
+    ::posix_spawn_file_actions_adddup2(&settings.files, output.said.get(), each);
+  }
+  ::posix_spawn_file_actions_adddup2(&settings.files, notes.said.get(), notes_descriptor);
   const auto id = spawn(std::move(command), settings);
   if (!id) {
     return std::unexpected{id.error()};
   }
-  return server_process{*id, said_lines{std::move(heard)}};
+  return server_process{*id, said_lines{std::move(output.heard)},
+                        said_lines{std::move(notes.heard)}};
 }
 
 bool said_lines::read(const std::function<void(std::string_view line)> &take) {

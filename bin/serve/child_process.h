@@ -33,9 +33,13 @@ class said_lines {
   std::string unfinished_;
 };
 
+// The descriptor at which a server can say what isn't meant for people.
+inline constexpr int notes_descriptor = 3;
+
 struct server_process {
   pid_t id;
   said_lines says; // its standard output and standard error
+  said_lines notes;
 };
 
 // Both functions start the program at the path that comes first, as a shell does, with no signal

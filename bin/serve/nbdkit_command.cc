@@ -7,6 +7,7 @@
 
 #include <fmt/format.h>
 
+#include "bin/serve/child_process.h"
 #include "bin/serve/nbdkit_server.h"
 #include "caching/engine/cache_engine.h"
 
@@ -80,6 +81,7 @@ void add_plugin_parameters(std::vector<std::string> &command, const serve_option
   }
   if (!options.control.empty()) {
     add("control", options.control);
+    add("settings-to", notes_descriptor);
   }
 }
 

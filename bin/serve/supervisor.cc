@@ -10,7 +10,10 @@
 
 #include <fmt/format.h>
 
+#include "base/opened_file.h"
+#include "bin/control/settings_line.h"
 #include "bin/control/unix_socket.h"
+#include "bin/serve/serve_check.h"
 
 namespace dmcache {
 namespace {
@@ -20,6 +23,17 @@ using clock = std::chrono::steady_clock;
 constexpr std::chrono::milliseconds between_looks{20};
 constexpr std::size_t most_restarts = 5; // within a minute
 constexpr std::chrono::seconds client_grace{5};
+constexpr std::chrono::seconds longest_wait_for_devices{60};
+
+// A device of the cache that somebody else uses; empty if there is none.
+std::string device_in_use(const cache_paths &paths, access mode) {
+  for (const std::string &each : {paths.metadata, paths.fast, paths.origin}) {
+    if (is_in_use(each, mode)) {
+      return each;
+    }
+  }
+  return {};
+}
 
 int exit_code(int status) {
   return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
@@ -67,6 +81,7 @@ result<> supervisor::start() {
   }
   server_ = started->id;
   says_ = std::move(started->says);
+  notes_ = std::move(started->notes);
   greeting_ = nbd_greeting{options_.port, options_.socket};
   is_answering_ = false;
   return {};
@@ -74,12 +89,57 @@ result<> supervisor::start() {
 
 result<> supervisor::start_again() {
   options_.engine.may_format = false;
+  if (auto waited = wait_for_devices(); !waited) {
+    return waited;
+  }
+  leave_passthrough_if_needed();
   if (!options_.port) {
     if (auto removed = remove_dead_socket(options_.socket); !removed) {
       return removed;
     }
   }
   return start();
+}
+
+// In passthrough nothing may be dirty, and something may be by now, or count as such.
+void supervisor::leave_passthrough_if_needed() {
+  engine_options &engine = options_.engine;
+  if (engine.mode != cache_mode::passthrough) {
+    return;
+  }
+  engine_options other = engine;
+  other.mode = cache_mode::writethrough;
+  const auto checked = check_before_serving(options_.paths, engine);
+  if (!checked && check_before_serving(options_.paths, other)) {
+    log_.tell(fmt::format("{}: the cache is served in writethrough mode", checked.error().message));
+    engine.mode = cache_mode::writethrough;
+  }
+}
+
+// The devices may be in use for a little longer than the process was there that died: by the
+// kernel, which ends the I/O that was under way, or by somebody who looks at them just now. If they
+// stay in use, nbdkit says so.
+result<> supervisor::wait_for_devices() {
+  const access mode = options_.engine.read_only ? access::read_only : access::read_write;
+  const auto patience_ends = clock::now() + longest_wait_for_devices;
+  bool is_told = false;
+  for (;;) {
+    const std::string in_use = device_in_use(options_.paths, mode);
+    if (in_use.empty() || clock::now() > patience_ends) {
+      return {};
+    }
+    if (!std::exchange(is_told, true)) {
+      log_.tell(fmt::format("{} is in use: nbdkit is started when it is free", in_use));
+    }
+    wait_for_news();
+    take_signals();
+    look_after_client();
+    if (is_told_to_end_) {
+      return fail(failure::failed, fmt::format("was told to end while {} was in use: all that is "
+                                               "cached counts as dirty",
+                                               in_use));
+    }
+  }
 }
 
 // Counts one that died as soon as it was started again, too: clients may have seen it answer before
@@ -100,27 +160,38 @@ int supervisor::watch_until_it_ends() {
   while (::waitpid(server_, &status, WNOHANG) == 0) {
     wait_for_news();
     hear_it();
+    take_notes();
     take_signals();
     greet();
     look_after_client();
   }
+  server_ = 0;
   while (hear_it()) {
+  }
+  while (take_notes()) {
   }
   return status;
 }
 
 void supervisor::wait_for_news() {
   constexpr int until_there_are = -1;
-  std::array<pollfd, 2> news{pollfd{signals_.descriptor(), POLLIN, 0},
-                             pollfd{says_.descriptor(), POLLIN, 0}};
+  std::array<pollfd, 3> news{pollfd{signals_.descriptor(), POLLIN, 0},
+                             pollfd{says_.descriptor(), POLLIN, 0},
+                             pollfd{notes_.descriptor(), POLLIN, 0}};
+  const bool is_coming_or_going = !is_answering_ || server_ == 0;
   ::poll(news.data(), news.size(),
-         is_answering_ ? until_there_are : static_cast<int>(between_looks.count()));
+         is_coming_or_going ? static_cast<int>(between_looks.count()) : until_there_are);
 }
 
 // Passes on some of what nbdkit says, but not all at a time: it may say more than can be passed on.
 // The value says whether there may be more.
 bool supervisor::hear_it() {
   return says_.read([this](std::string_view line) { log_.pass_on(line); });
+}
+
+// What is no line of settings is of another version's plugin, and nothing is known of it.
+bool supervisor::take_notes() {
+  return notes_.read([this](std::string_view line) { take_settings(line, options_.engine); });
 }
 
 void supervisor::take_signals() {
@@ -182,7 +253,9 @@ void supervisor::end_client() {
 
 void supervisor::tell_to_end() {
   is_told_to_end_ = true;
-  ::kill(server_, SIGTERM);
+  if (server_ != 0) {
+    ::kill(server_, SIGTERM);
+  }
 }
 
 result<int> supervisor::outcome(int status) const {

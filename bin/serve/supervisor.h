@@ -1,7 +1,8 @@
 // Keeps an nbdkit going that serves a cache, and ends when it ends.
 //
 // nbdkit can die of its clients: 1.32 aborts when a client vanishes whose requests are under way.
-// So that the other clients don't lose the cache, it is started again. What they flushed is there.
+// So that the other clients don't lose the cache, it is started again. What they flushed is there, and
+// so are the mode, the policy and the settings that were in force.
 #pragma once
 
 #include <chrono>
@@ -33,10 +34,13 @@ class supervisor {
  private:
   result<> start();
   result<> start_again();
+  result<> wait_for_devices();
+  void leave_passthrough_if_needed();
   bool may_start_again(int status);
   int watch_until_it_ends();
   void wait_for_news();
   bool hear_it();
+  bool take_notes();
   void take_signals();
   void greet();
   void begin_to_serve();
@@ -50,8 +54,9 @@ class supervisor {
   std::function<void()> when_ready_;
   held_signals signals_;
 
-  pid_t server_ = 0;
+  pid_t server_ = 0; // nbdkit's process; 0 while there is none
   said_lines says_;
+  said_lines notes_; // the settings that cache_ctl has made
   nbd_greeting greeting_;
   bool is_answering_ = false;   // nbdkit has answered a client since it was started
   bool was_answering_ = false;  // nbdkit has ever answered a client

@@ -1,6 +1,6 @@
-// What is fuzzed: cache_check, cache_dump and cache_repair, in all their ways, on whatever image an
-// input says. None crashes, hangs or takes memory without bound, and they agree with each other:
-// what is repaired is sound, and has the mappings of what was sound.
+// What is fuzzed: cache_check, cache_dump and cache_repair, in all their ways, and the engine, on
+// whatever image an input says. None crashes, hangs or takes memory without bound, and they agree
+// with each other: what is repaired is sound, and has the mappings of what was sound.
 
 #include <algorithm>
 #include <cstddef>
@@ -13,6 +13,7 @@
 #include "caching/tools/check.h"
 #include "caching/tools/dump.h"
 #include "caching/tools/repair.h"
+#include "functional-tests/fuzz/engine_life.h"
 #include "functional-tests/fuzz/sparse_image.h"
 
 namespace dmcache::fuzz {
@@ -32,7 +33,7 @@ bool is_sound(device &image, report &to) {
   return metadata && check(*metadata, {}, to) == 0;
 }
 
-// Can the image be repaired? If so, the output must be sound.
+// Can the image be repaired? If so, the output must be sound, and a cache can live on.
 bool repairs(device &image, const cache_facts &known, bool use_stale, report &to) {
   // Hints may never have been written, and the space map may be smaller than it should.
   const std::uint64_t room = 2 * image.size().value() / metadata_block_size + 64;
@@ -42,6 +43,9 @@ bool repairs(device &image, const cache_facts &known, bool use_stale, report &to
   };
   const auto done = repair(image, known, use_stale, open, to);
   require(!done || is_sound(output, to), "what was repaired is sound");
+  if (done) {
+    live(output.contents());
+  }
   require(done || !read_superblock(output), "what could not be repaired leaves no metadata");
   return done.has_value();
 }
@@ -83,6 +87,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t *data, std::size_t size
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t *data, std::size_t size) { // NOLINT
   using namespace dmcache::fuzz;
   dmcache::memory_device image{unpack(decode(std::as_bytes(std::span{data, size})))};
+  live(image.contents());
   read(image);
   return 0;
 }

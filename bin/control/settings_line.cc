@@ -1,0 +1,42 @@
+#include "bin/control/settings_line.h"
+
+#include <cstdint>
+#include <utility>
+
+#include <nlohmann/json.hpp>
+
+namespace dmcache {
+
+using json = nlohmann::ordered_json;
+
+std::string settings_line(const engine_options &in_force) {
+  return json{{"mode", name_of(in_force.mode)},
+              {"policy", in_force.policy},
+              {"policy_settings", in_force.policy_settings},
+              {"migration_threshold_sectors", in_force.migration_threshold.value()},
+              {"discard_passdown", in_force.discard_passdown}}
+      .dump();
+}
+
+bool take_settings(std::string_view line, engine_options &into) {
+  engine_options taken = into;
+  try {
+    const json from = json::parse(line);
+    const auto mode = find_cache_mode(from.at("mode").get<std::string>());
+    if (!mode) {
+      return false;
+    }
+    taken.mode = *mode;
+    from.at("policy").get_to(taken.policy);
+    from.at("policy_settings").get_to(taken.policy_settings);
+    taken.migration_threshold =
+        sectors{from.at("migration_threshold_sectors").get<std::uint64_t>()};
+    from.at("discard_passdown").get_to(taken.discard_passdown);
+  } catch (const json::exception &) {
+    return false;
+  }
+  into = std::move(taken);
+  return true;
+}
+
+} // namespace dmcache

@@ -98,6 +98,12 @@ result<engine_options> take_engine_options(const command_line &line) {
   if (auto taken = take_format(line, engine); !taken) {
     return std::unexpected{taken.error()};
   }
+  engine.accepted.resized = line.has("accept-resize");
+  for (const std::string &each : line.texts("force")) {
+    if (auto taken = accept(engine.accepted, each); !taken) {
+      return std::unexpected{taken.error()};
+    }
+  }
   const auto mode = find_cache_mode(line.text_or("mode", "writeback"));
   if (!mode) {
     return std::unexpected{mode.error()};
@@ -251,6 +257,8 @@ int run_cache_serve(std::span<const std::string> arguments) {
   line.add("fast-device", "DEVICE", "the fast (cache) device");
   line.add("origin-device", "DEVICE", "the origin, which is cached");
   line.add("create", "make a new cache; the metadata device must be all zero");
+  line.add("accept-resize", "accept another size of the fast device or the origin");
+  line.add_repeatable("force", "CHECK", "use devices though they look wrong: see the man page");
   line.add("block-size", "SIZE", "size of the new cache's blocks (default: 64k)");
   line.add("metadata-version", "1|2", "its metadata's format (default: 2)");
   line.add("mode", "MODE", "writeback (the default), writethrough or passthrough");

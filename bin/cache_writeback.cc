@@ -75,11 +75,20 @@ result<writeback_options> options_of(const command_line &line) {
   if (!interval) {
     return std::unexpected{interval.error()};
   }
+  const std::vector<std::string> forced = line.texts("force");
+  for (const std::string &each : forced) {
+    if (each != "differing" && each != "smaller") {
+      return fail(failure::usage,
+                  fmt::format("'{}' can't be forced: differing and smaller can", each));
+    }
+  }
   return writeback_options{.origin_offset = *origin,
                            .fast_offset = *fast,
                            .buffer_size = *buffer << 20,
                            .nr_retries = *retries,
                            .list_failed = line.has("list-failed-blocks"),
+                           .accepts_differing = std::ranges::count(forced, "differing") != 0,
+                           .accepts_smaller = std::ranges::count(forced, "smaller") != 0,
                            .update_metadata = !line.has("no-metadata-update"),
                            .update_interval = std::chrono::seconds{*interval},
                            .is_stopped = [] { return stop_is_wanted != 0; }};
@@ -132,6 +141,7 @@ int run_cache_writeback(std::span<const std::string> arguments) {
   line.add("no-metadata-update", "leave the dirty flags as they are");
   line.add("update-interval", "N",
            "seconds from clearing dirty flags to the next time (default: 10)");
+  line.add_repeatable("force", "CHECK", "copy though devices look wrong: differing or smaller");
   line.add("quiet,q", "print nothing; the exit status tells");
   if (const auto done =
           line.parse_with(arguments, {"metadata-device", "origin-device", "fast-device"})) {

@@ -1,6 +1,6 @@
 # The packages that the scripts beside this one need; sourced by them.
 # shellcheck shell=bash disable=SC2034
-build_packages=(g++ cmake ninja-build libboost-program-options-dev libfmt-dev libaio-dev liburing-dev
+build_packages=(g++ cmake ninja-build libboost-program-options-dev libfmt-dev libaio-dev libblkid-dev liburing-dev
   libisal-dev libroaring-dev libexpat1-dev zlib1g-dev nlohmann-json3-dev nbdkit-plugin-dev pkg-config)
 quickstart_packages=(nbdkit libnbd-bin fio)
 # Releases of clang-format differ in what they make of the same file: one that all Debians have.

@@ -79,6 +79,14 @@ int take_dirty_tracking(dirty_tracking &into, const char *value) {
   return 0;
 }
 
+int take_force(accepted_devices &into, const char *value) {
+  if (const auto accepted = accept(into, value); !accepted) {
+    nbdkit_error("force: %s", accepted.error().message.c_str());
+    return -1;
+  }
+  return 0;
+}
+
 int take_dirty_linger(std::chrono::seconds &into, const char *value) {
   unsigned parsed = 0;
   if (nbdkit_parse_unsigned("dirty-linger", value, &parsed) == -1) {
@@ -128,6 +136,12 @@ int nbdkit_parameters::config(const std::string &key, const char *value) {
   }
   if (key == "dirty-linger") {
     return take_dirty_linger(options.dirty_linger, value);
+  }
+  if (key == "accept-resize") {
+    return take_bool(options.accepted.resized, value);
+  }
+  if (key == "force") {
+    return take_force(options.accepted, value);
   }
   if (key == "create") {
     return take_bool(options.may_format, value);
@@ -179,6 +193,8 @@ const char *const nbdkit_parameters_help =
     "policy-KEY=VALUE     A setting of the policy.\n"
     "migration-threshold=SIZE  How much is copied at a time in the background. Default: 1M.\n"
     "discard-passdown=BOOL  Pass discards to the origin. Default: true.\n"
+    "accept-resize=BOOL   Accept another size of the fast device or the origin. Default: false.\n"
+    "force=CHECK          Use devices that look wrong: differing, contents, large-fast or image.\n"
     "readonly=BOOL        Write nothing to any of the devices. Default: false.\n"
     "control=SOCKET       A unix socket at which cache_ctl can control the cache.\n"
     "settings-to=FD       A pipe that is told which settings cache_ctl has made.\n";

@@ -66,6 +66,10 @@ void add_plugin_parameters(std::vector<std::string> &command, const serve_option
   add("origin", options.paths.origin);
   add("create", yes_or_no(engine.may_format));
   add("readonly", yes_or_no(engine.read_only));
+  add("accept-resize", yes_or_no(engine.accepted.resized));
+  for (const std::string_view each : names_of(engine.accepted)) {
+    add("force", each);
+  }
   add("mode", name_of(engine.mode));
   add("dirty-tracking", name_of(engine.tracking));
   add("dirty-linger", engine.dirty_linger.count());

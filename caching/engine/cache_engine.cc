@@ -89,7 +89,8 @@ cache_engine::open(const devices &on, const engine_options &options, instant now
                                           .format_version = options.metadata_version,
                                           .read_only = options.read_only,
                                           .is_passthrough = options.mode == cache_mode::passthrough,
-                                          .is_exact = options.tracking == dirty_tracking::exact});
+                                          .is_exact = options.tracking == dirty_tracking::exact,
+                                       .inspect = on.inspect});
   if (!opened) {
     return std::unexpected{opened.error()};
   }

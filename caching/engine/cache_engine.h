@@ -48,6 +48,7 @@ class cache_engine {
     sectors fast_size;
     sectors origin_size;
     bool origin_can_discard = false;
+    cache_inspection inspect = {}; // of what is found, before anything is written
   };
 
   // Activates the cache. If that fails, the error says what is in the way, and the devices are as

@@ -51,12 +51,27 @@ constexpr bool is_legal_dirty_linger(std::chrono::seconds linger) {
   return linger >= std::chrono::seconds{1} && linger <= max_dirty_linger;
 }
 
-// The first six are fixed once the cache is open; the others can be changed while it runs.
+// What the runtime accepts of the devices, though it looks wrong.
+struct accepted_devices {
+  bool resized = false;       // the fast device or the origin has another size than it had
+  bool differing = false;     // clean blocks differ from the origin
+  bool with_contents = false; // the fast device of a new cache carries a file system or the like
+  bool large_fast = false;    // it is as large as the origin
+  bool image = false;         // the origin is an image in a format of its own
+};
+
+// "differing", "contents", "large-fast", "image": accepts that, too. Fails with failure::usage.
+result<> accept(accepted_devices &by, std::string_view name);
+// Those names of what is accepted.
+std::vector<std::string_view> names_of(const accepted_devices &accepted);
+
+// The first seven are fixed once the cache is open; the others can be changed while it runs.
 struct engine_options {
   sectors block_size;                 // 0: what the metadata say, or 128 for new ones
   std::uint32_t metadata_version = 2; // of new metadata
   bool read_only = false;             // nothing is written anywhere
   bool may_format = true;             // if block 0 of the metadata is all zero
+  accepted_devices accepted{};
   dirty_tracking tracking = dirty_tracking::exact;
   std::chrono::seconds dirty_linger{60}; // a clean block is quiet so long before its bit is cleared
   cache_mode mode = cache_mode::writeback;

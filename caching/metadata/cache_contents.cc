@@ -175,6 +175,19 @@ std::vector<cache_contents::location> cache_contents::dirty_blocks() const {
   return found;
 }
 
+std::optional<origin_block> cache_contents::clean_at(cache_block block) const {
+  if (block.value() >= entries_.size() || !entries_[block.value()].is_mapped() ||
+      is_dirty(block.value())) {
+    return {};
+  }
+  const origin_block origin = entries_[block.value()].origin();
+  const std::uint64_t size = superblock_.discard_block_size;
+  const std::uint64_t at = size == 0 ? 0 : origin.value() * superblock_.data_block_size / size;
+  const bool is_discarded = std::ranges::any_of(
+      discards_, [&](const key_range &each) { return each.begin <= at && at < each.end; });
+  return is_discarded ? std::nullopt : std::optional{origin};
+}
+
 void cache_contents::set_clean(std::uint64_t block) {
   dirty_[block / bits_per_word] &= ~(std::uint64_t{1} << block % bits_per_word);
 }

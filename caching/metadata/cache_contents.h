@@ -54,6 +54,9 @@ class cache_contents final : public metadata_visitor {
   // Where all dirty blocks are, in order of cache blocks.
   std::vector<location> dirty_blocks() const;
 
+  // The origin block of a cache block that is mapped, clean, and not known to be discarded.
+  std::optional<origin_block> clean_at(cache_block block) const;
+
   // Fails with failure::failed unless a device of `size` has room for what `block` describes.
   static result<> check_room(const superblock &block, bytes size);
 

@@ -52,6 +52,19 @@ struct cache_statistics {
   std::uint32_t write_misses = 0;
 };
 
+// What opening has found, before anything is written.
+struct found_cache {
+  bool is_new;             // to be formatted
+  const superblock &block; // as it is on the device
+  const mapping_table &mappings;
+  const discard_set &discards;
+  std::uint64_t nr_cache_blocks;  // of the fast device
+  std::uint64_t nr_beyond_origin; // clean blocks mapped to beyond the origin's end, which will go
+};
+
+// Says whether the cache may be used. An error refuses it.
+using cache_inspection = std::function<result<>(const found_cache &)>;
+
 class online_metadata {
  public:
   struct open_options {
@@ -59,10 +72,11 @@ class online_metadata {
     sectors fast_size;  // of the devices
     sectors origin_size;
     std::uint32_t format_version =
-        2;                       // if the device is formatted, which it is if block 0 is all zero
-    bool read_only = false;      // nothing is written, NEEDS_CHECK and the like don't matter
-    bool is_passthrough = false; // refused if anything is dirty or was not cleanly shut down
-    bool is_exact = false;       // the dirty state is tracked exactly, if there is room for that
+        2;                         // if the device is formatted, which it is if block 0 is all zero
+    bool read_only = false;        // nothing is written, NEEDS_CHECK and the like don't matter
+    bool is_passthrough = false;   // refused if anything is dirty or was not cleanly shut down
+    bool is_exact = false;         // the dirty state is tracked exactly, if there is room for that
+    cache_inspection inspect = {}; // none: whatever can be opened is used
   };
 
   // What was found, for the engine to start from.

@@ -73,6 +73,7 @@ class online_metadata::opening final : private metadata_visitor {
   result<> read();
   result<> check_damage(const damage_found &found, const block_usage &usage) const;
   result<> check_obstacles() const;
+  result<> inspect(bool is_new) const;
   result<> begin(std::unique_ptr<transaction_manager> transactions);
   result<> begin_exact(online_metadata &made);
   bool are_discards_none() const;
@@ -130,6 +131,9 @@ result<online_metadata::contents> online_metadata::opening::format() {
   if (auto checked = check_devices(options_.block_size.value()); !checked) {
     return std::unexpected{checked.error()};
   }
+  if (auto inspected = inspect(true); !inspected) {
+    return std::unexpected{inspected.error()};
+  }
   was_formatted_ = true;
   block_.magic = superblock::magic_value;
   block_.version = options_.format_version;
@@ -155,6 +159,7 @@ result<online_metadata::contents> online_metadata::opening::open() {
   done = done ? check_devices(block_.data_block_size) : done;
   done = done ? read() : done;
   done = done ? check_obstacles() : done;
+  done = done ? inspect(false) : done;
   if (done && options_.read_only) {
     metadata_.reset(new online_metadata{block_, nullptr, *table_});
   } else if (done) {
@@ -354,6 +359,13 @@ result<> online_metadata::opening::begin_exact(online_metadata &made) {
     }
   }
   return done;
+}
+
+result<> online_metadata::opening::inspect(bool is_new) const {
+  if (!options_.inspect) {
+    return {};
+  }
+  return options_.inspect({is_new, block_, *table_, *discards_, nr_cache_blocks_, dropped_.size()});
 }
 
 // From here on the metadata are in use, which the device is told.

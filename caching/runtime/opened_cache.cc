@@ -11,6 +11,7 @@
 #include <fmt/format.h>
 
 #include "base/file_device.h"
+#include "caching/runtime/device_guards.h"
 #include "caching/runtime/present_time.h"
 
 namespace dmcache {
@@ -84,10 +85,24 @@ result<opened_cache> opened_cache::open(const cache_paths &paths, access mode, d
 
 result<std::unique_ptr<cache_engine>> opened_cache::activate(device &metadata_used,
                                                              const engine_options &options) const {
+  const sectors fast_size = usable_size(files.fast, granularity);
+  const sectors origin_size = usable_size(files.origin, granularity);
+  auto fast = device_of(files.fast, "the fast device");
+  auto origin = device_of(files.origin, "the origin");
+  for (const auto *each : {&fast, &origin}) {
+    if (!*each) {
+      return std::unexpected{each->error()};
+    }
+  }
+  const guarded_devices guarded{**fast, **origin, files.fast.file.get(), fast_size, origin_size};
   return cache_engine::open({.metadata = metadata_used,
-                             .fast_size = usable_size(files.fast, granularity),
-                             .origin_size = usable_size(files.origin, granularity),
-                             .origin_can_discard = files.origin.can_discard()},
+                             .fast_size = fast_size,
+                             .origin_size = origin_size,
+                             .origin_can_discard = files.origin.can_discard(),
+                             .inspect =
+                                 [&](const found_cache &found) {
+                                   return check_devices(found, guarded, options.accepted);
+                                 }},
                             options, present_time());
 }
 

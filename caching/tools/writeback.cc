@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 
 #include "caching/metadata/cache_contents.h"
+#include "caching/metadata/clean_sample.h"
 #include "caching/tools/block_copier.h"
 #include "caching/tools/damage_report.h"
 
@@ -33,6 +34,50 @@ result<> check_metadata(const metadata_device &metadata, block_usage &usage,
   }
   return fail(damage.has_io_error() ? failure::environment : failure::failed,
               "nothing was copied: the metadata are damaged; see cache_repair");
+}
+
+// Before anything is written.
+result<> check_devices(const cache_contents &contents, device &origin, device &fast,
+                       const writeback_options &options) {
+  const superblock &block = contents.described();
+  const std::uint64_t size = to_bytes(sectors{block.data_block_size}).value();
+  const std::uint64_t begin = to_bytes(options.origin_offset).value();
+  const std::uint64_t end = end_of(origin).value();
+  const auto dirty = contents.dirty_blocks();
+  const auto nr_beyond = std::ranges::count_if(dirty, [&](const cache_contents::location &each) {
+    return each.origin.value() >= divided_up(end - std::min(begin, end), size);
+  });
+  if (nr_beyond != 0 && !options.accepts_smaller) {
+    return fail(
+        failure::failed,
+        fmt::format("nothing was copied: {} of {} dirty blocks lie beyond the end of the origin, "
+                    "which has {} sectors: is it another device? --force smaller copies the "
+                    "others",
+                    nr_beyond, dirty.size(), end / sector_size));
+  }
+  if (options.accepts_differing) {
+    return {};
+  }
+  const sampled_devices sampled{.fast = fast,
+                                .origin = origin,
+                                .fast_begin = to_bytes(options.fast_offset),
+                                .origin_begin = to_bytes(options.origin_offset),
+                                .block_size = bytes{size}};
+  const auto within = [&](cache_block each) -> std::optional<origin_block> {
+    const auto at = contents.clean_at(each);
+    const bool is_within =
+        at && begin + (at->value() + 1) * size <= end &&
+        sampled.fast_begin.value() + (each.value() + 1) * size <= end_of(fast).value();
+    return is_within ? at : std::nullopt;
+  };
+  auto checked = check_sample(sampled, sample_of(block.cache_blocks, within));
+  if (!checked && checked.error().kind == failure::failed) {
+    return fail(failure::failed,
+                fmt::format("nothing was copied: {}; --force differing copies all the "
+                            "same",
+                            checked.error().message));
+  }
+  return {}; // what can't be read is told when it is copied
 }
 
 void tell_failed(std::span<const cache_block> failed, bool list, report &to) {
@@ -182,6 +227,9 @@ result<> write_back(const metadata_device &metadata, device &origin, device &fas
   cache_contents contents{metadata.block};
   block_usage usage{metadata.from->size()};
   if (auto checked = check_metadata(metadata, usage, contents, to); !checked) {
+    return checked;
+  }
+  if (auto checked = check_devices(contents, origin, fast, options); !checked) {
     return checked;
   }
   if (!metadata.block.is_clean()) {

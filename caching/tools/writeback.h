@@ -16,13 +16,16 @@ struct writeback_options {
   std::uint64_t buffer_size = std::uint64_t{64} << 20; // bytes
   std::uint64_t nr_retries = 0;
   bool list_failed = false;
+  bool accepts_differing = false; // clean blocks differ from the origin
+  bool accepts_smaller = false;   // dirty blocks lie beyond the origin's end
   bool update_metadata = true;
   std::chrono::seconds update_interval{10}; // from one update of the metadata to the next
   // Asked after each MiB: should no more be copied?
   std::function<bool()> is_stopped = [] { return false; };
 };
 
-// Copies nothing if the mappings or the dirty bits are damaged. After anything but a clean shutdown
+// Copies nothing if the mappings or the dirty bits are damaged, or if the devices are not the cache's, as
+// far as sizes and a sample of the clean blocks tell. After anything but a clean shutdown
 // every mapped block counts as dirty. A block that can't be copied is reported to `to`, and stays
 // dirty; the others are marked clean once the origin holds them durably: at intervals, so that the
 // next run goes on where this one was interrupted, and at the end. That is also done if it is

@@ -121,7 +121,7 @@ class stepwise_writeback {
     do {
       const auto due = clock::now() + options_.update_interval;
       const auto is_to_pause = [&] {
-        is_stopped = is_stopped || options_.is_stopped();
+        is_stopped = is_stopped || (options_.is_stopped && options_.is_stopped());
         return is_stopped || (is_marking() && clock::now() >= due);
       };
       copier_.copy_on(is_to_pause, watcher);

@@ -20,8 +20,7 @@ struct writeback_options {
   bool accepts_smaller = false;   // dirty blocks lie beyond the origin's end
   bool update_metadata = true;
   std::chrono::seconds update_interval{10}; // from one update of the metadata to the next
-  // Asked after each MiB: should no more be copied?
-  std::function<bool()> is_stopped = [] { return false; };
+  std::function<bool()> is_stopped{};       // asked after each MiB, if set: is that enough?
 };
 
 // Copies nothing if the mappings or the dirty bits are damaged, or if the devices are not the cache's, as

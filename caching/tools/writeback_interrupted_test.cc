@@ -19,7 +19,7 @@
 namespace dmcache {
 namespace {
 
-constexpr std::uint64_t nr_cache_blocks = 16;
+constexpr std::uint64_t nr_cache_blocks = 12;
 constexpr std::uint64_t metadata_blocks = 32;
 constexpr std::uint64_t nowhere = std::numeric_limits<std::uint64_t>::max();
 
@@ -111,11 +111,12 @@ class interrupted_writeback_test
 
   // Writes back, with all devices failing from the change of this number on.
   image after(const image &before, std::uint64_t cut, end how, std::uint64_t seed,
-              writeback_options options = step_by_step()) {
+              const writeback_options &options = step_by_step()) {
     std::uint64_t nr_changes = 0;
     const auto is_over = [&](const io_request *request) {
-      const bool is_change = request == nullptr || is_write(request);
-      return (is_change ? nr_changes++ : nr_changes) >= cut;
+      const bool is_past = nr_changes >= cut;
+      nr_changes += request == nullptr || is_write(request) ? 1U : 0U;
+      return is_past;
     };
     simulated_device metadata{before.metadata, seed};
     simulated_device origin{before.origin, seed};
@@ -150,7 +151,7 @@ TEST_P(interrupted_writeback_test, at_whatever_instant_nothing_is_lost_and_the_n
       expect_true(interrupted);
       left.insert(dirty_in(interrupted).size());
       const bool was_done = done_.has_value();
-      image finished = after(interrupted, nowhere, how, cut);
+      image finished = after(interrupted, nowhere, how, cut, {.buffer_size = 1});
       EXPECT_THAT(done_, succeeds());
       expect_true(finished);
       EXPECT_EQ(dirty_in(finished), block_set{});
@@ -182,7 +183,7 @@ TEST_P(interrupted_writeback_test, once_stopped_it_clears_the_flags_of_what_was_
 
 TEST_P(interrupted_writeback_test, a_block_that_is_stopped_halfway_stays_dirty) {
   make(2 * 4096); // 4 MiB, copied in pieces
-  image stopped = after(made_, nowhere, end::killed, 0, {.is_stopped = [] { return true; }});
+  const image stopped = after(made_, nowhere, end::killed, 0, {.is_stopped = [] { return true; }});
   EXPECT_THAT(done_, fails_with(failure::failed));
   EXPECT_EQ(dirty_in(stopped), dirty_in(made_));
   EXPECT_NE(stopped.origin, made_.origin);

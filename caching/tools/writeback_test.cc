@@ -64,7 +64,7 @@ class writeback_test : public testing::TestWithParam<std::uint32_t> {
   }
 
   // Writes back with a memory device that holds the metadata, and updates metadata_.
-  result<> write_back(device &origin, device &fast, writeback_options options = {}) {
+  result<> write_back(device &origin, device &fast, const writeback_options &options = {}) {
     auto owned = std::make_unique<memory_device>(metadata_);
     memory_device &on = *owned;
     const auto metadata = read_metadata_device(std::move(owned));

@@ -4,6 +4,7 @@ kernel leaves behind checks clean."""
 
 import pathlib
 import shutil
+import subprocess
 import sys
 import tempfile
 import unittest
@@ -11,7 +12,7 @@ import unittest
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
 
 from fixture_data import CRASHED, make_data, unpack_data
-from fixture_images import Image, run, truth_of
+from fixture_images import BIN, Image, run, truth_of
 from guest import Guest
 
 FEATURES = {1: "writeback", 2: "metadata2 writeback"}
@@ -77,6 +78,23 @@ class Case:
         self.dirty = 0
         return self
 
+    def written_back_in_part(self):
+        """By a run that is killed after the first dirty flags were cleared."""
+        before = self.metadata.read_bytes()[:4096]
+        running = subprocess.Popen(
+            [BIN / "cache_writeback", "--metadata-device", self.metadata, "--fast-device",
+             self.fast, "--origin-device", self.origin, "--update-interval", "0",
+             "--buffer-size-meg", "1"], stdout=subprocess.DEVNULL)
+        while running.poll() is None and self.metadata.read_bytes()[:4096] == before:
+            pass
+        running.kill()
+        running.wait()
+        for each in (self.metadata, self.fast, self.origin):
+            subprocess.run(["flock", "--timeout", "300", each, "true"], check=True)
+        self.dirty = run("cache_dump", self.metadata).stdout.count('dirty="true"')
+        assert self.dirty < self.used
+        return self
+
     def without(self, block, *facts):
         """Repaired after the loss of a block."""
         self.image.zero(block)
@@ -112,6 +130,8 @@ class KernelTest(unittest.TestCase):
             "restored-v2": case("restored-v2").shut_down("v2-writeback").restored(),
             "v1-restored-as-v2": case("as-v2").crashed("v1-crash-again").restored(2),
             "written-back": case("written-back").crashed("v2-crash").written_back(),
+            "interrupted-v1": case("interrupted-v1").crashed("v1-crash").written_back_in_part(),
+            "interrupted-v2": case("interrupted-v2").crashed("v2-crash").written_back_in_part(),
         }
         lost = case("lost-root").shut_down("v1-writeback")
         cls.cases["lost-root"] = lost.without(lost.image.field("mapping_root"))

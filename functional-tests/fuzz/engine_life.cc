@@ -333,6 +333,7 @@ void life::read_all_again() {
   require(open(reading), "what the engine leaves can be read");
   options_ = reading;
   std::vector<std::uint64_t> written;
+  written.reserve(written_.size());
   for (const auto &[sector, _] : written_) {
     written.push_back(sector);
   }

@@ -17,9 +17,11 @@
 using input = std::vector<std::uint8_t>;
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t *data, std::size_t size); // NOLINT
+// NOLINTBEGIN(readability-identifier-naming): libFuzzer's
 extern "C" std::size_t LLVMFuzzerCustomMutator(std::uint8_t *data, std::size_t size,
                                                std::size_t max_size, unsigned seed);
 extern "C" std::size_t LLVMFuzzerMutate(std::uint8_t *data, std::size_t size, std::size_t max_size);
+// NOLINTEND(readability-identifier-naming)
 
 namespace {
 

@@ -17,8 +17,8 @@ from nbd_client import READ, WRITE, NbdClient
 from served_cache import ServedCacheTest, end, parent_of
 
 PIECE = 64 << 10
-AGAIN = r"nbdkit was killed by signal {} \({}\), and is started again: all that is cached counts " \
-        "as dirty\n"
+AGAIN = r"nbdkit was killed by signal {} \({}\), and is started again: nothing that was " \
+        "acknowledged is lost\n"
 
 
 class LivingServerTest(ServedCacheTest):
@@ -126,8 +126,8 @@ class StartedAgain(LivingServerTest):
             server.terminate()
             self.assertEqual(server.wait(PATIENCE), 1)
             self.assertEqual(server.stderr.read(),
-                             f"cache_serve: was told to end while {self.fast} was in use: all that "
-                             "is cached counts as dirty\n")
+                             f"cache_serve: was told to end while {self.fast} was in use: nothing "
+                             "that was acknowledged is lost\n")
 
     @contextlib.contextmanager
     def locked_while_server_dies(self, supervisor, device):
@@ -195,8 +195,8 @@ class StartedAgain(LivingServerTest):
         self.assertEqual(server.wait(PATIENCE), 1)
         said = server.stderr.read()
         self.assertEqual(len(re.findall(AGAIN.format(9, "Killed"), said)), 5)
-        self.assertTrue(said.endswith("cache_serve: nbdkit was killed by signal 9 (Killed): all "
-                                      "that is cached counts as dirty\n"), said)
+        self.assertTrue(said.endswith("cache_serve: nbdkit was killed by signal 9 (Killed): "
+                                      "nothing that was acknowledged is lost\n"), said)
 
     def test_not_if_it_cannot_be(self):
         server = self.in_foreground("--create")

@@ -46,11 +46,12 @@ class WritebackTest(unittest.TestCase):
                 "--fast-device", self.fast)
 
     def write_back(self, *options):
-        return run("cache_writeback", *self.devices(), *options)
+        """The devices are made up, and clean blocks differ from the origin."""
+        return run("cache_writeback", *self.devices(), "--force", "differing", *options)
 
     def begin(self):
         """A run that clears dirty flags as often as it can."""
-        return subprocess.Popen([BIN / "cache_writeback", *self.devices(), "--update-interval", "0",
+        return subprocess.Popen([BIN / "cache_writeback", *self.devices(), "--force", "differing", "--update-interval", "0",
                                  "--buffer-size-meg", "1"], stdout=subprocess.PIPE,
                                 stderr=subprocess.PIPE, text=True)
 

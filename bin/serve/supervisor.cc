@@ -62,8 +62,7 @@ result<int> supervisor::run() {
       end_client();
       return outcome(status);
     }
-    log_.tell(fmt::format("{}, and is started again: all that is cached counts as dirty",
-                          death_of_nbdkit(status)));
+    log_.tell(fmt::format("{}, and is started again: {}", death_of_nbdkit(status), consequence()));
     started = start_again();
   }
   end_client();
@@ -135,9 +134,8 @@ result<> supervisor::wait_for_devices() {
     take_signals();
     look_after_client();
     if (is_told_to_end_) {
-      return fail(failure::failed, fmt::format("was told to end while {} was in use: all that is "
-                                               "cached counts as dirty",
-                                               in_use));
+      return fail(failure::failed,
+                  fmt::format("was told to end while {} was in use: {}", in_use, consequence()));
     }
   }
 }
@@ -258,6 +256,13 @@ void supervisor::tell_to_end() {
   }
 }
 
+// Of the death of nbdkit, for the cache.
+std::string_view supervisor::consequence() const {
+  return options_.engine.tracking == dirty_tracking::exact
+             ? "nothing that was acknowledged is lost"
+             : "nothing that was acknowledged is lost, and all that is cached counts as dirty";
+}
+
 result<int> supervisor::outcome(int status) const {
   if (!client_started_) {
     return std::unexpected{client_started_.error()};
@@ -266,8 +271,7 @@ result<int> supervisor::outcome(int status) const {
     return fail(failure::failed, "was told to end before it served the cache");
   }
   if (WIFSIGNALED(status)) {
-    return fail(failure::failed,
-                fmt::format("{}: all that is cached counts as dirty", death_of_nbdkit(status)));
+    return fail(failure::failed, fmt::format("{}: {}", death_of_nbdkit(status), consequence()));
   }
   // If it ended well, it may have served clients before this process saw it answer.
   const bool has_served = WEXITSTATUS(status) == 0 ? was_answering_ : is_answering_;

@@ -8,6 +8,7 @@
 #include <chrono>
 #include <functional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "bin/serve/child_process.h"
@@ -48,6 +49,7 @@ class supervisor {
   void end_client();
   void tell_to_end();
   result<int> outcome(int status) const;
+  std::string_view consequence() const;
 
   serve_options options_;
   server_log &log_;

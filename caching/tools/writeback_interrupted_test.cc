@@ -29,7 +29,9 @@ enum class end : std::uint8_t { killed, power_cut };
 
 // Clears flags after each block.
 writeback_options step_by_step() {
-  return {.buffer_size = std::uint64_t{2} << 20, .update_interval = {}};
+  return {.buffer_size = std::uint64_t{2} << 20,
+          .accepts_differing = true, // what is clean has never been written to the origin
+          .update_interval = {}};
 }
 
 // What survives the end of a process.

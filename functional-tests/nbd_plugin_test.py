@@ -264,7 +264,8 @@ class Life(NbdkitTest):
     def test_a_cache_grows_with_its_fast_device(self):
         self.make_cache()
         os.truncate(self.fast, 2 * FAST_SIZE)
-        self.start()
+        self.assertIn("accept-resize", self.fails())
+        self.start("accept-resize=true")
         self.assertEqual(self.connect().read(0, 8 * BLOCK), b"y" * 8 * BLOCK)
         self.stop()
         self.assertIn(f"{2 * FAST_SIZE // BLOCK} cache blocks, 8 mapped", self.check())

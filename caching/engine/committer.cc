@@ -123,12 +123,19 @@ void committer::unsettle(cache_block block) {
   state_.policy->completed({background_work::kind::write_back, block}, false);
 }
 
-void committer::settle_all(bool is_durable) {
+// If the fast device could not be flushed, it may have lost what was written back, and would hide what
+// the origin has after a power cut.
+void committer::settle_all(outcome &result) {
+  const bool is_durable = !result.origin;
   for (const cache_block block : std::exchange(being_settled_, {})) {
     if (is_durable) {
       state_.mappings->mark_clean(block);
       state_.mappings->mark_recent(block, true);
       ++counts_.settled;
+      if (result.fast) {
+        lost_.push_back(block);
+        result.has_held_back = true;
+      }
     } else {
       state_.mappings->mark_settling(block, false);
       ++counts_.unsettled;
@@ -239,7 +246,7 @@ flow<committer::outcome> committer::commit_once(needs wanted) {
     made = freeze(result);
     co_await flush_data(made, wanted, result);
   }
-  settle_all(!result.origin);
+  settle_all(result);
   if (made) {
     result.metadata = result.metadata && co_await write_superblock(made->superblock);
     if (result.metadata) {

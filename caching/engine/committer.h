@@ -165,7 +165,7 @@ class committer {
   }
   void want_by(instant when);
   void begin_flush(cache_device on, io_group &in, std::error_code &error);
-  void settle_all(bool is_durable);
+  void settle_all(outcome &result);
 
   cache_state &state_;
   std::function<void(const outcome &)> ended_;

@@ -215,12 +215,20 @@ class RepairTest(unittest.TestCase):
         self.assertEqual(repaired.returncode, 1)
         self.assertIn(" 65536 lost\n", repaired.stdout)
 
+    def test_mappings_beyond_what_the_superblock_says_are_no_small_thing(self):
+        image = Image("v2-writeback")
+        image.set_field("cache_blocks", 250)
+        repaired, _ = self.repair(image)
+        self.assertEqual(repaired.returncode, 1)
+        self.assertIn("6 cache blocks that are lost were or may have been dirty: 250-255",
+                      repaired.stderr)
+
     def test_mappings_lost_after_a_crash_may_have_been_dirty(self):
         image = Image("v2-crash")
         image.zero(image.array_blocks("mapping_root")[0])
         repaired, _ = self.repair(image)
         self.assertEqual(repaired.returncode, 1)
-        self.assertIn("256 cache blocks that are lost may have been dirty: 0-255", repaired.stderr)
+        self.assertIn("256 cache blocks that are lost were or may have been dirty: 0-255", repaired.stderr)
 
     def test_version_1_is_told_by_its_dirty_flags(self):
         image = Image("v1-writeback")

@@ -163,15 +163,35 @@ class repair_work {
                             contents.drop(ambiguous)));
   }
 
+  // Adds what the tree maps of cache blocks that there are none of, by what the superblock says.
+  void note_mappings_beyond() {
+    damage_counter told_already;
+    block_usage usage{from_.size()};
+    const walk_context context{from_, usage, told_already, to_.watcher()};
+    array_reader entries{context,
+                         {.root = metadata_block{input_.mapping_root},
+                          .value_size = sizeof(le64),
+                          .nr_entries = {},
+                          .kind = {structure::mappings, true},
+                          .lost_limit = input_.cache_blocks}};
+    while (const auto leaf = entries.next()) {
+      for (std::uint64_t i = 0; i < leaf->count; ++i) {
+        le64 stored;
+        std::memcpy(&stored, leaf->values.data() + i * sizeof stored, sizeof stored);
+        if (leaf->first + i >= input_.cache_blocks && mapping_entry::decode(stored).is_mapped()) {
+          at_stake_.push_back({leaf->first + i, leaf->first + i + 1});
+        }
+      }
+    }
+  }
+
   // Adds the lost blocks that aren't known to have been clean: version 2 tells, after a clean
   // shutdown, for blocks of any mapping.
   void note_what_is_at_stake(std::span<const key_range> lost) {
     if (!input_.is_clean() || !input_.has_dirty_bitset()) {
       at_stake_.insert(at_stake_.end(), lost.begin(), lost.end());
     } else if (!lost.empty()) {
-      class ignored final : public damage_sink {
-        void found(const damage & /*finding*/) override {}
-      } told_already;
+      damage_counter told_already;
       block_usage usage{from_.size()};
       const walk_context context{from_, usage, told_already, to_.watcher()};
       bitset_reader bits{context,
@@ -215,22 +235,18 @@ class repair_work {
     if (at_stake_.size() > max_told) {
       ranges += fmt::format(", and {} more ranges", at_stake_.size() - max_told);
     }
-    to_.problem(
-        fmt::format("{} cache blocks that are lost {} dirty: {}: what they hold is still on "
-                    "the fast device, until the cache is used again",
-                    total(at_stake_),
-                    is_dirty_state_known() ? "were, or may have been," : "may have been", ranges));
+    to_.problem(fmt::format("{} cache blocks that are lost were or may have been dirty: {}: what "
+                            "they hold is still on the fast device, until the cache is used again",
+                            total(at_stake_), ranges));
   }
-
-  bool is_dirty_state_known() const { return input_.is_clean(); }
 
   void summarize(const cache_contents &contents) {
     to_.answer(
         fmt::format("format {}, block size {} sectors, {} cache blocks, {} mapped, {} dirty, "
                     "{} lost",
                     std::uint32_t{output_.version}, std::uint32_t{output_.data_block_size},
-                    std::uint32_t{output_.cache_blocks}, contents.nr_mapped(),
-                    contents.nr_dirty(), total(at_stake_)));
+                    std::uint32_t{output_.cache_blocks}, contents.nr_mapped(), contents.nr_dirty(),
+                    total(at_stake_)));
   }
 
   static std::uint64_t total(std::span<const key_range> ranges) {
@@ -246,6 +262,9 @@ class repair_work {
     for (const key_range &blocks : lost) {
       to_.problem(
           fmt::format("lost: the mappings of cache blocks {}-{}", blocks.begin, blocks.end - 1));
+    }
+    if (damage_.nr_found() != 0) {
+      note_mappings_beyond();
     }
     note_what_is_at_stake(lost);
     tell_what_is_at_stake();

@@ -284,15 +284,16 @@ void root_search::doubt_by_comparing(choice &made) {
     }
     const age compared = compare(best, candidates_[i]);
     if (compared == age::older || compared == age::unknown) {
-      made.doubt.push_back(fmt::format("the tree at block {} says something else, and may be newer",
-                                       candidates_[i].root));
+      made.doubt.emplace_back(fmt::format(
+          "the tree at block {} says something else, and may be newer", candidates_[i].root));
     }
   }
   for (const metadata_block index : unexplained_) {
     if (best.space_maps.empty() || index > best.space_maps.back()) {
-      made.doubt.push_back(fmt::format("the space map at block {} belongs to a mapping tree that "
-                                       "can't be found, and may be newer",
-                                       index));
+      made.doubt.emplace_back(
+          fmt::format("the space map at block {} belongs to a mapping tree that "
+                      "can't be found, and may be newer",
+                      index));
     }
   }
   if (candidates_.size() == max_candidates) {
@@ -318,7 +319,7 @@ std::optional<root_search::choice> root_search::choose(state_search &states) {
     if (in_force != nullptr && (!is_size_known || (in_force->nr_mapped != 0 && is_poor_choice))) {
       return {};
     }
-    made.doubt.push_back(
+    made.doubt.emplace_back(
         in_force == nullptr
             ? "no space map accounts for a whole cache"
             : fmt::format("the tree at block {}, of {} cache blocks, which a space map accounts "

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <ranges>
 #include <utility>
 
 #include <fmt/format.h>
@@ -57,9 +58,9 @@ const metadata_state *state_search::state_at(metadata_block index) const {
 
 std::vector<std::uint64_t> state_search::sizes() const {
   std::vector<std::uint64_t> sizes;
-  for (auto each = states_.rbegin(); each != states_.rend(); ++each) {
-    if (each->cache_blocks != 0 && std::ranges::count(sizes, each->cache_blocks) == 0) {
-      sizes.push_back(each->cache_blocks);
+  for (const metadata_state &each : states_ | std::views::reverse) {
+    if (each.cache_blocks != 0 && std::ranges::count(sizes, each.cache_blocks) == 0) {
+      sizes.push_back(each.cache_blocks);
     }
   }
   return sizes;

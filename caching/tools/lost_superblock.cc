@@ -223,7 +223,7 @@ class superblock_finder {
       return take_mended(*remains, "what is left of the superblock fits what is on the device");
     }
     cache_facts facts = known_;
-    if (is_named) {
+    if (remains && is_named) {
       if (known_.cache_blocks && *known_.cache_blocks != remains->cache_blocks) {
         return agree_with_remains(*remains);
       }

@@ -168,7 +168,7 @@ std::optional<root_candidate> root_search::evaluate(metadata_block root) {
   candidate.nr_lost = total(std::move(sink.lost));
   for (std::uint64_t block = 0; block < usage.nr_blocks(); ++block) {
     if (usage.is_used(block)) {
-      candidate.blocks.push_back(metadata_block{block});
+      candidate.blocks.emplace_back(block);
     }
   }
   return candidate;
@@ -188,12 +188,12 @@ void root_search::find_space_maps() {
       if (std::ranges::all_of(each.blocks, [&](metadata_block block) {
             return block.value() < used->size() && (*used)[block.value()];
           })) {
-        each.space_maps.push_back(metadata_block{index});
+        each.space_maps.emplace_back(index);
         explains = true;
       }
     }
     if (!explains) {
-      unexplained_.push_back(metadata_block{index});
+      unexplained_.emplace_back(index);
     }
   }
 }
@@ -284,8 +284,8 @@ void root_search::doubt_by_comparing(choice &made) {
     }
     const age compared = compare(best, candidates_[i]);
     if (compared == age::older || compared == age::unknown) {
-      made.doubt.emplace_back(fmt::format(
-          "the tree at block {} says something else, and may be newer", candidates_[i].root));
+      made.doubt.push_back(fmt::format("the tree at block {} says something else, and may be newer",
+                                       candidates_[i].root));
     }
   }
   for (const metadata_block index : unexplained_) {

@@ -225,7 +225,7 @@ class superblock_finder {
     cache_facts facts = known_;
     if (remains && is_named) {
       if (known_.cache_blocks && *known_.cache_blocks != remains->cache_blocks) {
-        return agree_with_remains(*remains);
+        return contradicted_by_remains(remains->cache_blocks);
       }
       facts.cache_blocks = remains->cache_blocks;
     }
@@ -250,11 +250,11 @@ class superblock_finder {
     return take(roots, *choice, facts);
   }
 
-  static result<superblocks> agree_with_remains(const superblock &remains) {
+  static std::unexpected<error> contradicted_by_remains(std::uint32_t cache_blocks) {
     return fail(failure::failed,
                 fmt::format("what is left of the superblock says {} cache blocks, and so does the "
                             "mapping tree that it names: --nr-cache-blocks contradicts them",
-                            std::uint32_t{remains.cache_blocks}));
+                            cache_blocks));
   }
 
   // Does it name a whole state by its space map and its mappings, and know their number?

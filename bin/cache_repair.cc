@@ -45,6 +45,19 @@ result<cache_facts> facts_of(const command_line &line) {
   return known;
 }
 
+// LVM looks at nothing but the exit status before it activates a repaired cache.
+result<> judge(const repair_losses &losses, bool are_accepted) {
+  if (are_accepted || (losses.nr_blocks == 0 && !losses.device_failed)) {
+    return {};
+  }
+  return fail(
+      losses.device_failed ? failure::environment : failure::failed,
+      fmt::format("the output is complete, but for {} cache blocks whose data may be lost{}; "
+                  "--accept-loss makes the exit status 0",
+                  losses.nr_blocks,
+                  losses.device_failed ? ", as the input could not be read everywhere" : ""));
+}
+
 result<> run(const command_line &line, report &to) {
   const auto known = facts_of(line);
   if (!known) {
@@ -63,7 +76,8 @@ result<> run(const command_line &line, report &to) {
     return list_roots(**from, *known, to);
   }
   const auto open = [&] { return open_file_device(output, access::read_write); };
-  return repair(**from, *known, line.has("use-stale"), open, to);
+  const auto done = repair(**from, *known, line.has("use-stale"), open, to);
+  return done ? judge(*done, line.has("accept-loss")) : std::unexpected{done.error()};
 }
 
 } // namespace
@@ -80,6 +94,7 @@ int run_cache_repair(std::span<const std::string> arguments) {
   line.add("policy", "NAME", "the policy to name, if the superblock is lost");
   line.add("list-roots", "list the mapping trees on the device; write nothing");
   line.add("use-stale", "take mappings that may be out of date, where there are no others");
+  line.add("accept-loss", "exit with 0 even if dirty blocks are lost");
   line.add("quiet,q", "print nothing; the exit status tells");
   if (const auto done = line.parse_with(arguments, {"input"})) {
     return *done;

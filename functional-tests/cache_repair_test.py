@@ -99,13 +99,136 @@ class RepairTest(unittest.TestCase):
         self.assertEqual({(int(c), int(o), dirty) for c, o, dirty in MAPPING.findall(dump)},
                          {(c, o, "true") for c, o, _ in truth_of("v2-large")["mappings"]})
 
+    def test_a_superblock_with_one_wrong_byte_needs_no_numbers(self):
+        for offset in (5, 44, 193, 233, 241, 4000):
+            image = Image("v2-writeback")
+            image.flip(0, offset)
+            repaired, output = self.repair(image)
+            self.assertEqual(repaired.returncode, 0, repaired.stderr)
+            self.assertIn("one byte of the superblock is wrong", repaired.stderr)
+            dump = run("cache_dump", output).stdout
+            self.assertIn('block_size="128" nr_cache_blocks="256" policy="smq"', dump)
+            self.assertEqual(len(MAPPING.findall(dump)), 256)
+            self.assertNotIn('dirty="false"', dump)  # whether it was clean can't be believed
+
     def test_what_is_left_of_a_superblock_tells_the_tree(self):
-        image = Image("v2-writeback")
+        image = Image("v2-crash")  # no discards confirm the block size
         image.flip(0, 4000)
-        repaired, output = self.repair(image, "--block-size", "128", "--nr-cache-blocks", "256")
+        image.flip(0, 3000)
+        facts = ("--block-size", "128")
+        repaired, output = self.repair(image, *facts)
         self.assertEqual(repaired.returncode, 0, repaired.stderr)
         self.assertIn("what is left of the superblock names it", repaired.stderr)
         self.assertEqual(len(MAPPING.findall(run("cache_dump", output).stdout)), 256)
+        for facts, why in (((), "give --block-size"),
+                           (("--block-size", "64"), "which contradicts --block-size"),
+                           (("--block-size", "128", "--nr-cache-blocks", "255"),
+                            "--nr-cache-blocks contradicts")):
+            repaired, output = self.repair(image, *facts)
+            self.assertEqual(repaired.returncode, 1)
+            self.assertIn(why, repaired.stderr)
+            self.assertEqual(output.read_bytes(), bytes(len(image.data)))
+
+    def test_the_number_of_cache_blocks_must_be_that_of_the_mappings(self):
+        image = Image("v2-grown")
+        image.zero(0)
+        for count in (None, 383, 385, 192, 368, 16):
+            facts = ("--nr-cache-blocks", count) if count else ()
+            repaired, output = self.repair(image, "--block-size", "128", *facts)
+            self.assertEqual(repaired.returncode, 1)
+            self.assertIn("there are mappings of 384, 256 cache blocks on the device",
+                          repaired.stderr)
+            self.assertEqual(output.read_bytes(), bytes(len(image.data)))
+        repaired, output = self.repair(image, "--block-size", "128", "--nr-cache-blocks", "256")
+        self.assertEqual(repaired.returncode, 1)
+        self.assertIn("the tree at block 45, of 384 cache blocks", repaired.stderr)
+
+    def test_a_wrong_magic_number_or_version_is_mended(self):
+        for name, field, value in (("v2-writeback", "magic", 1), ("v2-writeback", "version", 3),
+                                   ("v1-writeback", "version", 0), ("v2-crash", "version", 9)):
+            image = Image(name)
+            right = run("cache_dump", image.write(self.folder)).stdout
+            image.set_field(field, value)
+            repaired, output = self.repair(image)
+            self.assertEqual(repaired.returncode, 0, repaired.stderr)
+            self.assertIn(f"superblock has {field}", repaired.stderr)
+            self.assertEqual(run("cache_check", "-q", output).returncode, 0)
+            self.assertEqual(run("cache_dump", output).stdout, right)
+
+    def test_a_block_size_of_zero_is_mended(self):
+        image = Image("v2-writeback")
+        image.set_field("data_block_size", 0)
+        repaired, output = self.repair(image)
+        self.assertEqual(repaired.returncode, 0, repaired.stderr)
+        self.assertIn("took a block size of 128 sectors, as the discards have it", repaired.stderr)
+        image = Image("v2-crash")
+        image.set_field("data_block_size", 0)
+        self.assertEqual(self.repair(image)[0].returncode, 1)
+        repaired, output = self.repair(image, "--block-size", "64k")
+        self.assertEqual(repaired.returncode, 0, repaired.stderr)
+        self.assertIn('block_size="128"', run("cache_dump", output).stdout)
+
+    def test_discards_that_cannot_be_are_left_out(self):
+        for field, value in (("discard_nr_blocks", 1 << 40), ("discard_nr_blocks", 16386),
+                             ("discard_block_size", 0)):
+            image = Image("v2-discards")
+            before = MAPPING.findall(run("cache_dump", image.write(self.folder)).stdout)
+            image.set_field(field, value)
+            repaired, output = self.repair(image)
+            self.assertEqual(repaired.returncode, 0, repaired.stderr)
+            self.assertIn("the discards are left out, which cost no data", repaired.stderr)
+            self.assertEqual(run("cache_check", "-q", output).returncode, 0)
+            dump = run("cache_dump", output).stdout
+            self.assertEqual(MAPPING.findall(dump), before)
+            self.assertNotIn("<discard ", dump)
+
+    def test_the_exit_status_tells_whether_dirty_blocks_are_lost(self):
+        dirty = [(c, d) for c, _, d in truth_of("v2-large")["mappings"]]
+        parts = {part: sum(d for c, d in dirty if c // 509 == part) for part in range(129)}
+        clean = next(part for part in parts if parts[part] == 0)
+        some = next(part for part in parts if parts[part] != 0)
+        for part in (clean, some):
+            image = Image("v2-large")
+            image.zero(image.array_blocks("mapping_root")[part])
+            repaired, output = self.repair(image)
+            self.assertEqual(repaired.returncode, 1 if parts[part] else 0, repaired.stderr)
+            self.assertIn(f" {parts[part]} lost\n", repaired.stdout)
+            self.assertEqual("still on the fast device" in repaired.stderr, parts[part] != 0)
+            self.assertEqual(run("cache_check", "-q", output).returncode, 0)
+            self.assertEqual(self.repair(image, "--accept-loss")[0].returncode, 0)
+        first = next(c for c, d in dirty if d and c // 509 == some)
+        self.assertIn(f"dirty: {first}", self.repair(image)[0].stderr)
+
+    def test_all_mappings_lost_are_no_success(self):
+        image = Image("v2-large")
+        for block in image.array_blocks("mapping_root"):
+            image.zero(block)
+        repaired, output = self.repair(image)
+        self.assertEqual(repaired.returncode, 1)
+        dirty = sum(d for _, _, d in truth_of("v2-large")["mappings"])
+        self.assertIn(f" 0 mapped, 0 dirty, {dirty} lost\n", repaired.stdout)
+        image = Image("v2-large")
+        output = self.folder / "whole.img"
+        output.write_bytes(bytes(len(image.data)))
+        del image.data[4096:]
+        repaired = run("cache_repair", "-i", image.write(self.folder), "-o", output)
+        self.assertEqual(repaired.returncode, 1)
+        self.assertIn(" 65536 lost\n", repaired.stdout)
+
+    def test_mappings_beyond_what_the_superblock_says_are_no_small_thing(self):
+        image = Image("v2-writeback")
+        image.set_field("cache_blocks", 250)
+        repaired, _ = self.repair(image)
+        self.assertEqual(repaired.returncode, 1)
+        self.assertIn("6 cache blocks that are lost were or may have been dirty: 250-255",
+                      repaired.stderr)
+
+    def test_mappings_lost_after_a_crash_may_have_been_dirty(self):
+        image = Image("v2-crash")
+        image.zero(image.array_blocks("mapping_root")[0])
+        repaired, _ = self.repair(image)
+        self.assertEqual(repaired.returncode, 1)
+        self.assertIn("256 cache blocks that are lost were or may have been dirty: 0-255", repaired.stderr)
 
     def test_version_1_is_told_by_its_dirty_flags(self):
         image = Image("v1-writeback")
@@ -119,14 +242,28 @@ class RepairTest(unittest.TestCase):
     def test_a_tree_in_doubt_is_taken_on_request_only(self):
         image = Image("v2-writeback")
         image.zero(0)
+        image.zero(28)  # the index of the space map that was in force
+        image.zero(20)
         facts = ("--block-size", "128", "--nr-cache-blocks", "256")
         repaired, output = self.repair(image, *facts)
         self.assertEqual(repaired.returncode, 1)
-        self.assertIn("the tree at block 15 says something else", repaired.stderr)
+        self.assertIn("the tree at block 19 says something else", repaired.stderr)
+        self.assertIn("which mapping tree was in force is in doubt", repaired.stderr)
         self.assertEqual(output.read_bytes(), bytes(len(image.data)))
         repaired, output = self.repair(image, *facts, "--use-stale")
         self.assertEqual(repaired.returncode, 0)
         self.assertEqual(len(MAPPING.findall(run("cache_dump", output).stdout)), 256)
+
+    def test_the_order_of_transactions_tells_the_tree(self):
+        for name in NAMES:
+            image = Image(name)
+            facts = ("--block-size", image.field("data_block_size"),
+                     "--nr-cache-blocks", image.field("cache_blocks"))
+            image.zero(0)
+            repaired, output = self.repair(image, *facts)
+            self.assertEqual(repaired.returncode, 0, repaired.stderr)
+            self.assertEqual(len(MAPPING.findall(run("cache_dump", output).stdout)),
+                             len(truth_of(name)["mappings"]))
 
     def test_facts_must_agree_with_a_sound_superblock(self):
         image = Image("v2-writeback")
@@ -142,9 +279,11 @@ class RepairTest(unittest.TestCase):
         image = Image("v2-large")
         image.zero(image.field("mapping_root"))
         repaired, output = self.repair(image)
-        self.assertEqual(repaired.returncode, 0)
+        lost = sum(d for c, _, d in truth_of("v2-large")["mappings"] if 32576 <= c < 35630)
+        self.assertEqual(repaired.returncode, 1 if lost else 0)
         self.assertIn("123 of its 129 array blocks were found", repaired.stderr)
         self.assertIn("lost: the mappings of cache blocks 32576-35629", repaired.stderr)
+        self.assertTrue(repaired.stdout.endswith(f" {lost} lost\n"), repaired.stdout)
         found = {(int(c), int(o), d == "true")
                  for c, o, d in MAPPING.findall(run("cache_dump", output).stdout)}
         self.assertEqual(found, {(c, o, bool(d)) for c, o, d in truth_of("v2-large")["mappings"]

@@ -1,6 +1,7 @@
 #include "caching/metadata/cache_contents.h"
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
 
 #include <fmt/format.h>
@@ -163,6 +164,14 @@ void cache_contents::drop_discards() {
   discard_end_ = 0;
   superblock_.discard_block_size = 0;
   superblock_.discard_nr_blocks = 0;
+}
+
+std::uint64_t cache_contents::nr_dirty() const {
+  std::uint64_t count = 0;
+  for (const std::uint64_t word : dirty_.span()) {
+    count += static_cast<std::uint64_t>(std::popcount(word));
+  }
+  return count;
 }
 
 std::vector<cache_contents::location> cache_contents::dirty_blocks() const {

@@ -42,6 +42,7 @@ class cache_contents final : public metadata_visitor {
   void drop_discards();
 
   std::uint64_t nr_mapped() const { return nr_mapped_; }
+  std::uint64_t nr_dirty() const;
   std::uint64_t origin_end() const { return origin_end_; }   // one past the last origin block
   std::uint64_t discard_end() const { return discard_end_; } // one past the last discarded one
 

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cstring>
-#include <iterator>
 #include <limits>
 
 #include <fmt/format.h>
@@ -96,9 +95,9 @@ superblock superblock_of_tree(metadata_block root, std::uint32_t cache_blocks,
   return block;
 }
 
-root_search::root_search(device &from, std::uint32_t cache_blocks, progress &watcher)
-    : from_{from}, cache_blocks_{cache_blocks}, watcher_{watcher},
-      survey_{survey_blocks(from, watcher)} {
+root_search::root_search(device &from, const block_survey &survey, std::uint32_t cache_blocks,
+                         progress &watcher)
+    : from_{from}, cache_blocks_{cache_blocks}, watcher_{watcher}, survey_{survey} {
   if (cache_blocks != 0 && array_blocks_for(cache_blocks) <= survey_.size()) {
     find_candidates();
     find_space_maps();
@@ -169,7 +168,7 @@ std::optional<root_candidate> root_search::evaluate(metadata_block root) {
   candidate.nr_lost = total(std::move(sink.lost));
   for (std::uint64_t block = 0; block < usage.nr_blocks(); ++block) {
     if (usage.is_used(block)) {
-      candidate.blocks.push_back(metadata_block{block});
+      candidate.blocks.emplace_back(block);
     }
   }
   return candidate;
@@ -189,12 +188,12 @@ void root_search::find_space_maps() {
       if (std::ranges::all_of(each.blocks, [&](metadata_block block) {
             return block.value() < used->size() && (*used)[block.value()];
           })) {
-        each.space_maps.push_back(metadata_block{index});
+        each.space_maps.emplace_back(index);
         explains = true;
       }
     }
     if (!explains) {
-      unexplained_.push_back(metadata_block{index});
+      unexplained_.emplace_back(index);
     }
   }
 }
@@ -235,67 +234,48 @@ root_search::age root_search::compare(const root_candidate &one, const root_cand
   if ((one.nr_mapped == 0) != (other.nr_mapped == 0)) {
     return other.nr_mapped == 0 ? age::newer : age::older;
   }
-  return is_allocated_later(one, other)   ? age::newer
-         : is_allocated_later(other, one) ? age::older
-                                          : age::unknown;
+  return age::unknown;
 }
 
-bool root_search::is_allocated_later(const root_candidate &one, const root_candidate &other) const {
-  std::vector<metadata_block> own;
-  std::vector<metadata_block> its_own;
-  std::vector<metadata_block> common;
-  std::ranges::set_difference(one.blocks, other.blocks, std::back_inserter(own));
-  std::ranges::set_difference(other.blocks, one.blocks, std::back_inserter(its_own));
-  std::ranges::set_intersection(one.blocks, other.blocks, std::back_inserter(common));
-  if (common.empty() || own.empty() || its_own.empty() || own.front() < its_own.back()) {
-    return false;
-  }
-  return std::ranges::any_of(candidates_, [&](const root_candidate &third) {
-    const bool is_between = third.nr_mapped != 0 && std::ranges::includes(third.blocks, common);
-    return !is_between && !third.is_overwritten && third.nr_lost == 0 &&
-           third.blocks.front() < its_own.front() &&
-           !std::ranges::binary_search(common, third.blocks.front());
-  });
-}
-
-// A superblock that isn't valid any more may still say where its tree was.
-std::optional<std::size_t> root_search::named_by_remains() {
-  block_stream first{from_, 1, [](std::size_t) { return superblock_location; }};
-  const auto block = first.next();
-  superblock remains;
-  std::memcpy(&remains, block->data.data(), sizeof remains);
-  if (block->error || remains.magic != superblock::magic_value ||
-      remains.cache_blocks != cache_blocks_) {
-    return {};
-  }
-  const auto named = std::ranges::find_if(candidates_, [&](const root_candidate &each) {
-    return each.root.value() == remains.mapping_root &&
-           std::ranges::count(each.space_maps, metadata_block{remains.space_map.bitmap_root}) != 0;
-  });
-  return named == candidates_.end()
+std::optional<std::size_t> root_search::find(metadata_block root) const {
+  const auto found = std::ranges::find(candidates_, root, &root_candidate::root);
+  return found == candidates_.end()
              ? std::nullopt
-             : std::optional{static_cast<std::size_t>(named - candidates_.begin())};
+             : std::optional{static_cast<std::size_t>(found - candidates_.begin())};
 }
 
-std::optional<root_search::choice> root_search::choose() {
-  if (candidates_.empty()) {
-    return {};
-  }
-  if (const auto named = named_by_remains()) {
-    return choice{
-        *named, "what is left of the superblock names it, and a space map that agrees", {}};
-  }
-  watcher_.begin("comparing", 2 * candidates_.size());
-  choice made{candidates_.size() - 1, "it is the best of those found", {}};
+// Does it map nothing, or can most of it not be read?
+bool root_search::is_poor(const root_candidate &each) const {
+  return each.nr_mapped == 0 || each.nr_lost * 2 > cache_blocks_;
+}
+
+std::size_t root_search::choose_by_comparing() {
+  std::size_t best = candidates_.size() - 1;
   for (std::size_t i = candidates_.size() - 1; i-- > 0;) {
     watcher_.advance(1);
-    const age compared = compare(candidates_[i], candidates_[made.best]);
+    const age compared = compare(candidates_[i], candidates_[best]);
     const bool is_more_complete =
-        compared == age::same && candidates_[i].nr_lost < candidates_[made.best].nr_lost;
-    if (compared == age::newer || is_more_complete) {
-      made.best = i;
+        compared == age::same && candidates_[i].nr_lost < candidates_[best].nr_lost;
+    const bool is_richer = is_poor(candidates_[best]) && !is_poor(candidates_[i]);
+    if (compared == age::newer || is_more_complete || is_richer) {
+      best = i;
     }
   }
+  return best;
+}
+
+// Where space maps are missing, a tree above the last one that isn't is likely to be newer.
+std::size_t root_search::likeliest(std::size_t told, metadata_block last_index) const {
+  for (std::size_t i = candidates_.size(); i-- > 0;) {
+    const root_candidate &each = candidates_[i];
+    if (each.root > last_index && !is_poor(each) && !each.is_overwritten) {
+      return i;
+    }
+  }
+  return told;
+}
+
+void root_search::doubt_by_comparing(choice &made) {
   const root_candidate &best = candidates_[made.best];
   for (std::size_t i = 0; i < candidates_.size(); ++i) {
     watcher_.advance(1);
@@ -310,19 +290,51 @@ std::optional<root_search::choice> root_search::choose() {
   }
   for (const metadata_block index : unexplained_) {
     if (best.space_maps.empty() || index > best.space_maps.back()) {
-      made.doubt.push_back(fmt::format("the space map at block {} belongs to a mapping tree that "
-                                       "can't be found, and may be newer",
-                                       index));
+      made.doubt.emplace_back(
+          fmt::format("the space map at block {} belongs to a mapping tree that "
+                      "can't be found, and may be newer",
+                      index));
     }
   }
   if (candidates_.size() == max_candidates) {
     made.doubt.emplace_back("there are too many trees to compare all of them");
   }
+}
+
+std::optional<root_search::choice> root_search::choose(state_search &states) {
+  if (candidates_.empty()) {
+    return {};
+  }
+  watcher_.begin("comparing", 2 * candidates_.size());
+  const state_search::verdict verdict = states.judge();
+  const metadata_state *in_force = verdict.best ? &states.states()[*verdict.best] : nullptr;
+  const auto told = in_force != nullptr && in_force->cache_blocks == cache_blocks_
+                        ? find(in_force->mapping_root)
+                        : std::nullopt;
+  choice made{told.value_or(0), "", verdict.doubt};
+  if (!told) {
+    made.best = choose_by_comparing();
+    const bool is_size_known = std::ranges::count(states.sizes(), cache_blocks_) != 0;
+    const bool is_poor_choice = is_poor(candidates_[made.best]);
+    if (in_force != nullptr && (!is_size_known || (in_force->nr_mapped != 0 && is_poor_choice))) {
+      return {};
+    }
+    made.doubt.emplace_back(
+        in_force == nullptr
+            ? "no space map accounts for a whole cache"
+            : fmt::format("the tree at block {}, of {} cache blocks, which a space map accounts "
+                          "for, has another size",
+                          in_force->mapping_root, in_force->cache_blocks));
+  }
+  if (!told || !verdict.is_complete) {
+    doubt_by_comparing(made);
+  }
+  if (told && !verdict.is_complete && !made.doubt.empty()) {
+    made.best = likeliest(*told, in_force->index);
+  }
   if (made.doubt.empty()) {
-    made.reason = candidates_.size() == 1
-                      ? "it is the only one"
-                      : fmt::format("each of the {} others says the same or is older",
-                                    candidates_.size() - 1);
+    made.reason = verdict.is_complete ? "the space maps on the device tell that it was the last one"
+                                      : "each of the others says the same or is older";
   }
   return made;
 }

@@ -1,16 +1,13 @@
 // The mapping trees on a metadata device that nothing leads to, for a cache whose superblock is
 // lost: the one that was in force, and earlier ones, which copy on write leaves behind.
 //
-// No block of the format says when it was written, and a device that was used before may hold trees
-// of another cache. So a tree counts as older than another one only
+// Where the states of the metadata are whole (state_search.h), they tell which tree was in force.
+// Otherwise, no block of the format says when it was written, and a device that was used before may
+// hold trees of another cache. So a tree counts as older than another one only
 //  1. if both say the same,
 //  2. or if it has been overwritten in part, and the other one hasn't,
-//  3. or if it maps nothing, and the other one does,
-//  4. or if both have blocks in common, and those that only the other one has stand above those
-//     that only this one has; and if, moreover, a block below these, free in both, still holds what
-//     an even older tree left there. Blocks are allocated upwards, and from the bottom again with
-//     each activation: as the allocation has not come by that block since, the upper blocks are the
-//     later ones.
+//  3. or if it maps nothing, and the other one does.
+// A tree that maps nothing, or mostly can't be read, is never taken while there is another one.
 #pragma once
 
 #include <cstdint>
@@ -20,6 +17,7 @@
 
 #include "base/device.h"
 #include "base/progress.h"
+#include "caching/metadata/state_search.h"
 #include "caching/metadata/superblock.h"
 #include "persistent-data/block_survey.h"
 
@@ -37,19 +35,23 @@ struct root_candidate {
 
 class root_search {
  public:
-  // Scans `from` for mapping trees of `cache_blocks` entries.
-  root_search(device &from, std::uint32_t cache_blocks, progress &watcher);
+  // Looks for mapping trees of `cache_blocks` entries in what `survey` has found on `from`.
+  root_search(device &from, const block_survey &survey, std::uint32_t cache_blocks,
+              progress &watcher);
 
   // What was found, by block.
   const std::vector<root_candidate> &candidates() const { return candidates_; }
+
+  // Which of them has this root.
+  std::optional<std::size_t> find(metadata_block root) const;
 
   struct choice {
     std::size_t best;               // of candidates()
     std::string reason;             // for it, for the user to read
     std::vector<std::string> doubt; // reasons why another one may be right all the same
   };
-  // Chooses the candidate that was in force, or nothing if there are none.
-  std::optional<choice> choose();
+  // Chooses the candidate that was in force, or nothing if there is none that could have been.
+  std::optional<choice> choose(state_search &states);
 
  private:
   enum class age : std::uint8_t { same, newer, older, unknown };
@@ -57,14 +59,16 @@ class root_search {
   void find_candidates();
   std::optional<root_candidate> evaluate(metadata_block root);
   void find_space_maps();
-  std::optional<std::size_t> named_by_remains();
+  bool is_poor(const root_candidate &each) const;
+  std::size_t choose_by_comparing();
+  void doubt_by_comparing(choice &made);
+  std::size_t likeliest(std::size_t told, metadata_block last_index) const;
   age compare(const root_candidate &one, const root_candidate &other);
-  bool is_allocated_later(const root_candidate &one, const root_candidate &other) const;
 
   device &from_;
   std::uint32_t cache_blocks_;
   progress &watcher_;
-  block_survey survey_;
+  const block_survey &survey_;
   std::vector<root_candidate> candidates_;
   std::vector<metadata_block> unexplained_; // space maps that count no candidate as used
 };

@@ -33,6 +33,18 @@ std::string loss(structure in, key_range keys) {
 
 } // namespace
 
+std::vector<key_range> merged(std::vector<key_range> sorted) {
+  std::vector<key_range> merged;
+  for (const key_range &each : sorted) {
+    if (!merged.empty() && each.begin <= merged.back().end) {
+      merged.back().end = std::max(merged.back().end, each.end);
+    } else {
+      merged.push_back(each);
+    }
+  }
+  return merged;
+}
+
 void damage_report::found(const damage &finding) {
   ++nr_found_;
   nr_fatal_ += finding.fatal ? 1 : 0;
@@ -63,15 +75,7 @@ bool damage_report::is_confined_to(structure part) const {
 std::vector<key_range> damage_report::lost_mappings() const {
   std::vector<key_range> sorted = lost_mappings_;
   std::ranges::sort(sorted, {}, &key_range::begin);
-  std::vector<key_range> merged;
-  for (const key_range &each : sorted) {
-    if (!merged.empty() && each.begin <= merged.back().end) {
-      merged.back().end = std::max(merged.back().end, each.end);
-    } else {
-      merged.push_back(each);
-    }
-  }
-  return merged;
+  return merged(std::move(sorted));
 }
 
 void damage_report::explain() {

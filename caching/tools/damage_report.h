@@ -11,6 +11,9 @@
 
 namespace dmcache {
 
+// The same keys as ranges that don't touch each other; `sorted` by where they begin.
+std::vector<key_range> merged(std::vector<key_range> sorted);
+
 class damage_report final : public damage_sink {
  public:
   // `to` must outlive this.

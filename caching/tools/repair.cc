@@ -11,6 +11,7 @@
 #include "caching/metadata/mapping_search.h"
 #include "caching/metadata/root_search.h"
 #include "caching/tools/damage_report.h"
+#include "caching/tools/lost_superblock.h"
 #include "persistent-data/builder.h"
 
 namespace dmcache {
@@ -18,31 +19,7 @@ namespace {
 
 constexpr std::uint64_t per_part = array_max_entries(sizeof(le64));
 
-// Is block 0 unreadable, or something other than a superblock?
-bool is_lost(device &from) {
-  block_stream first{from, 1, [](std::size_t) { return superblock_location; }};
-  const auto block = first.next();
-  return block->error || fault_of(superblock_type, superblock_location, block->data) != nullptr;
-}
-
-result<> agree(const cache_facts &known, const superblock &block) {
-  const auto differ = [](const auto &fact, const auto &found) { return fact && *fact != found; };
-  std::string difference;
-  if (differ(known.data_block_size, block.data_block_size)) {
-    difference = fmt::format("a block size of {} sectors", std::uint32_t{block.data_block_size});
-  } else if (differ(known.cache_blocks, block.cache_blocks)) {
-    difference = fmt::format("{} cache blocks", std::uint32_t{block.cache_blocks});
-  } else if (differ(known.version, block.version)) {
-    difference = fmt::format("metadata version {}", std::uint32_t{block.version});
-  } else if (differ(known.policy, block.policy())) {
-    difference = fmt::format("policy '{}'", block.policy());
-  }
-  return difference.empty()
-             ? result<>{}
-             : fail(failure::failed, fmt::format("the superblock is sound, and says {}: "
-                                                 "what was given contradicts it",
-                                                 difference));
-}
+constexpr std::size_t max_told = 100; // ranges of blocks
 
 // Passes damage on. Damage below a tree that was mended is reported at the root of the original
 // one, as the mended one is in memory only.
@@ -78,9 +55,15 @@ class repair_work {
   repair_work(device &from, const cache_facts &known, bool use_stale, report &to)
       : from_{from}, known_{known}, use_stale_{use_stale}, to_{to} {}
 
-  result<> run(const open_device &open) {
-    if (auto found = find_superblock(); !found) {
-      return found;
+  result<repair_losses> run(const open_device &open) {
+    auto found = find_superblocks(from_, known_, use_stale_, to_);
+    if (!found) {
+      return std::unexpected{found.error()};
+    }
+    input_ = found->input;
+    output_ = found->output;
+    for (const std::string &fault : found->faults) {
+      damage_.found({structure::superblock, true, superblock_location, "", fault, {}});
     }
     cache_contents contents{output_};
     read(contents);
@@ -88,78 +71,14 @@ class repair_work {
     if (!output) {
       return std::unexpected{output.error()};
     }
-    return contents.write(**output);
+    if (auto written = contents.write(**output); !written) {
+      return std::unexpected{written.error()};
+    }
+    summarize(contents);
+    return repair_losses{total(at_stake_), damage_.has_io_error() || found->device_failed};
   }
 
  private:
-  // Sets input_ and output_.
-  result<> find_superblock() {
-    auto found = read_superblock(from_);
-    if (!found && is_lost(from_)) {
-      to_.problem(found.error().message);
-      return replace_superblock();
-    }
-    if (!found) {
-      return std::unexpected{found.error()};
-    }
-    if (auto agrees = agree(known_, *found); !agrees) {
-      return agrees;
-    }
-    for (const std::string &fault : faults_of(*found)) {
-      damage_.found({structure::superblock, true, superblock_location, "", fault, {}});
-    }
-    if (!is_legal_data_block_size(found->data_block_size)) {
-      return fail(failure::failed, "without a block size nothing can be repaired");
-    }
-    input_ = *found;
-    output_ = input_;
-    mend_policy(output_);
-    output_.metadata_block_size = metadata_block_size / sector_size;
-    return {};
-  }
-
-  result<> replace_superblock() {
-    if (!known_.data_block_size || !known_.cache_blocks) {
-      return fail(failure::failed,
-                  "the superblock is lost: cache_repair can search for the mappings if "
-                  "--block-size and --nr-cache-blocks are given");
-    }
-    root_search search{from_, *known_.cache_blocks, to_.watcher()};
-    const auto choice = search.choose();
-    if (!choice) {
-      return fail(failure::failed, fmt::format("the superblock is lost, and no mapping tree of {} "
-                                               "cache blocks can be found",
-                                               *known_.cache_blocks));
-    }
-    const root_candidate &best = search.candidates().at(choice->best);
-    for (const std::string &doubt : choice->doubt) {
-      to_.problem(doubt);
-    }
-    if (!choice->doubt.empty() && !use_stale_) {
-      return fail(failure::failed,
-                  fmt::format("which mapping tree was in force is in doubt: --list-roots shows "
-                              "them, and --use-stale takes the one at block {} all the same",
-                              best.root));
-    }
-    if (best.has_dirty_flags && known_.version == 2) {
-      return fail(failure::failed, fmt::format("the mapping tree at block {} has dirty flags, as "
-                                               "metadata of version 1 have them",
-                                               best.root));
-    }
-    to_.problem(
-        fmt::format("took the mapping tree at block {}, which maps {} of {} cache blocks: {}",
-                    best.root, best.nr_mapped, *known_.cache_blocks, choice->reason));
-    // Version 1 has mappings and dirty flags in one tree, so that nothing else is needed.
-    input_ = superblock_of_tree(best.root, *known_.cache_blocks, 1);
-    input_.data_block_size = *known_.data_block_size;
-    output_ = input_;
-    output_.version = known_.version.value_or(best.has_dirty_flags ? 1 : 2);
-    const std::string policy = known_.policy.value_or("");
-    std::ranges::copy(policy, output_.policy_name.begin());
-    std::ranges::copy(own_version_of_policy(policy), output_.policy_version.begin());
-    return {};
-  }
-
   void read(cache_contents &contents) {
     const bool trusted = input_.is_clean();
     mended_tree_sink sink{damage_, metadata_block{input_.mapping_root}};
@@ -174,9 +93,7 @@ class repair_work {
         {.hints = trusted && output_.policy_hint_size != 0, .discards = trusted}, contents);
     damage_.explain();
     if (ambiguous) {
-      to_.problem(fmt::format("{} mappings to origin blocks that more than one cache block claims "
-                              "were left out: which is right can't be told",
-                              contents.drop(*ambiguous)));
+      drop_ambiguous(contents, *ambiguous);
     }
     tell_losses(contents);
     if (!trusted) {
@@ -234,12 +151,123 @@ class repair_work {
     }
   }
 
+  // What is dropped while it is clean is on the origin as well.
+  void drop_ambiguous(cache_contents &contents, const origin_block_set &ambiguous) {
+    for (const cache_contents::location &each : contents.dirty_blocks()) {
+      if (ambiguous.contains(each.origin)) {
+        at_stake_.push_back({each.cached_in.value(), each.cached_in.value() + 1});
+      }
+    }
+    to_.problem(fmt::format("{} mappings to origin blocks that more than one cache block claims "
+                            "were left out: which is right can't be told",
+                            contents.drop(ambiguous)));
+  }
+
+  // Adds what the tree maps of cache blocks that there are none of, by what the superblock says.
+  void note_mappings_beyond() {
+    damage_counter told_already;
+    block_usage usage{from_.size()};
+    const walk_context context{from_, usage, told_already, to_.watcher()};
+    array_reader entries{context,
+                         {.root = metadata_block{input_.mapping_root},
+                          .value_size = sizeof(le64),
+                          .nr_entries = {},
+                          .kind = {structure::mappings, true},
+                          .lost_limit = input_.cache_blocks}};
+    while (const auto leaf = entries.next()) {
+      for (std::uint64_t i = 0; i < leaf->count; ++i) {
+        le64 stored;
+        std::memcpy(&stored, leaf->values.data() + i * sizeof stored, sizeof stored);
+        if (leaf->first + i >= input_.cache_blocks && mapping_entry::decode(stored).is_mapped()) {
+          at_stake_.push_back({leaf->first + i, leaf->first + i + 1});
+        }
+      }
+    }
+  }
+
+  // Adds the lost blocks that aren't known to have been clean: version 2 tells, after a clean
+  // shutdown, for blocks of any mapping.
+  void note_what_is_at_stake(std::span<const key_range> lost) {
+    if (!input_.is_clean() || !input_.has_dirty_bitset()) {
+      at_stake_.insert(at_stake_.end(), lost.begin(), lost.end());
+    } else if (!lost.empty()) {
+      damage_counter told_already;
+      block_usage usage{from_.size()};
+      const walk_context context{from_, usage, told_already, to_.watcher()};
+      bitset_reader bits{context,
+                         metadata_block{input_.dirty_root},
+                         input_.cache_blocks,
+                         {structure::dirty_bits, true}};
+      while (const auto run = bits.next()) {
+        note_dirty_in(*run, lost);
+      }
+    }
+    std::ranges::sort(at_stake_, {}, &key_range::begin);
+    at_stake_ = merged(at_stake_);
+  }
+
+  void note_dirty_in(const bitset_reader::run &run, std::span<const key_range> lost) {
+    for (const key_range &blocks : lost) {
+      const std::uint64_t end = std::min(blocks.end, run.first + run.count);
+      for (std::uint64_t block = std::max(blocks.begin, run.first); block < end; ++block) {
+        if (run.readable && !run.test(block)) {
+          continue;
+        }
+        if (!at_stake_.empty() && at_stake_.back().end == block) {
+          ++at_stake_.back().end;
+        } else {
+          at_stake_.push_back({block, block + 1});
+        }
+      }
+    }
+  }
+
+  void tell_what_is_at_stake() {
+    if (at_stake_.empty()) {
+      return;
+    }
+    std::string ranges;
+    for (const key_range &each : std::span{at_stake_}.first(std::min(at_stake_.size(), max_told))) {
+      ranges += ranges.empty() ? "" : ", ";
+      ranges += each.end - each.begin == 1 ? fmt::format("{}", each.begin)
+                                           : fmt::format("{}-{}", each.begin, each.end - 1);
+    }
+    if (at_stake_.size() > max_told) {
+      ranges += fmt::format(", and {} more ranges", at_stake_.size() - max_told);
+    }
+    to_.problem(fmt::format("{} cache blocks that are lost were or may have been dirty: {}: what "
+                            "they hold is still on the fast device, until the cache is used again",
+                            total(at_stake_), ranges));
+  }
+
+  void summarize(const cache_contents &contents) {
+    to_.answer(
+        fmt::format("format {}, block size {} sectors, {} cache blocks, {} mapped, {} dirty, "
+                    "{} lost",
+                    std::uint32_t{output_.version}, std::uint32_t{output_.data_block_size},
+                    std::uint32_t{output_.cache_blocks}, contents.nr_mapped(), contents.nr_dirty(),
+                    total(at_stake_)));
+  }
+
+  static std::uint64_t total(std::span<const key_range> ranges) {
+    std::uint64_t sum = 0;
+    for (const key_range &each : ranges) {
+      sum += each.end - each.begin;
+    }
+    return sum;
+  }
+
   void tell_losses(cache_contents &contents) {
     const std::vector<key_range> lost = damage_.lost_mappings();
     for (const key_range &blocks : lost) {
       to_.problem(
           fmt::format("lost: the mappings of cache blocks {}-{}", blocks.begin, blocks.end - 1));
     }
+    if (damage_.nr_found() != 0) {
+      note_mappings_beyond();
+    }
+    note_what_is_at_stake(lost);
+    tell_what_is_at_stake();
     if (lost.empty() || is_replaced()) {
       return;
     }
@@ -291,6 +319,7 @@ class repair_work {
   bool use_stale_;
   report &to_;
   damage_report damage_{to_};
+  std::vector<key_range> at_stake_; // lost cache blocks that may be dirty; ascending in the end
   superblock input_{};
   superblock output_{};
   std::optional<found_mappings> found_;
@@ -298,8 +327,8 @@ class repair_work {
 
 } // namespace
 
-result<> repair(device &from, const cache_facts &known, bool use_stale, const open_device &open,
-                report &to) {
+result<repair_losses> repair(device &from, const cache_facts &known, bool use_stale,
+                             const open_device &open, report &to) {
   return repair_work{from, known, use_stale, to}.run(open);
 }
 
@@ -311,13 +340,14 @@ result<> list_roots(device &from, const cache_facts &known, report &to) {
                             block.error().message));
   }
   if (block) {
-    if (auto agrees = agree(known, *block); !agrees) {
+    if (auto agrees = agree(known, *block, "the superblock is sound"); !agrees) {
       return agrees;
     }
   }
   const std::uint32_t cache_blocks =
       block ? std::uint32_t{block->cache_blocks} : *known.cache_blocks;
-  root_search search{from, cache_blocks, to.watcher()};
+  const block_survey survey = survey_blocks(from, to.watcher());
+  const root_search search{from, survey, cache_blocks, to.watcher()};
   for (const root_candidate &each : search.candidates()) {
     std::string line = fmt::format("block {}: maps {} of {} cache blocks", each.root,
                                    each.nr_mapped, cache_blocks);

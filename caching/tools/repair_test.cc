@@ -4,6 +4,7 @@
 #include <memory>
 #include <vector>
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "base/lent_device.h"
@@ -44,7 +45,7 @@ class repair_test : public testing::TestWithParam<std::uint32_t> {
     EXPECT_THAT(contents.write(input_), succeeds());
   }
 
-  result<> repair(device &from, const cache_facts &known = {}) {
+  result<repair_losses> repair(device &from, const cache_facts &known = {}) {
     report quiet{"test", true};
     return dmcache::repair(
         from, known, false,
@@ -70,6 +71,12 @@ class repair_test : public testing::TestWithParam<std::uint32_t> {
     }
   }
 
+  std::uint64_t nr_dirty_missing(const mapping_map &found) const {
+    return static_cast<std::uint64_t>(std::ranges::count_if(truth_, [&](const auto &each) {
+      return each.second.dirty && !found.contains(each.first);
+    }));
+  }
+
   memory_device input_{bytes{device_blocks * metadata_block_size}};
   memory_device output_{bytes{device_blocks * metadata_block_size}};
   mapping_map truth_;
@@ -92,13 +99,48 @@ TEST_P(repair_test, a_block_that_cannot_be_read_costs_its_own_entries_only) {
     }
     faulty_device from{input_};
     from.fail_reads(bytes{bad * metadata_block_size}, bytes{(bad + 1) * metadata_block_size});
-    ASSERT_THAT(repair(from), succeeds()) << bad;
+    const auto losses = repair(from);
+    ASSERT_THAT(losses, succeeds()) << bad;
     const mapping_map found = repaired();
     expect_true(found);
     EXPECT_GE(found.size() + per_part / 2 + 1, truth_.size()) << bad;
+    EXPECT_TRUE(losses->device_failed || found == truth_) << bad;
+    EXPECT_EQ(losses->nr_blocks != 0, nr_dirty_missing(found) != 0) << bad;
     saw_loss = saw_loss || found.size() < truth_.size();
   }
   EXPECT_TRUE(saw_loss);
+}
+
+TEST_P(repair_test, only_what_may_be_dirty_counts_as_lost) {
+  const std::uint64_t per_part = array_max_entries(sizeof(le64));
+  const std::uint64_t root = read_superblock(input_).value().mapping_root;
+  for (std::uint64_t bad = 1; bad < device_blocks; ++bad) {
+    faulty_device from{input_};
+    from.fail_reads(bytes{bad * metadata_block_size}, bytes{(bad + 1) * metadata_block_size});
+    const auto losses = repair(from);
+    ASSERT_THAT(losses, succeeds()) << bad;
+    const std::uint64_t missing = nr_dirty_missing(repaired());
+    if (GetParam() == 2) {
+      EXPECT_EQ(losses->nr_blocks, missing) << bad;
+    } else if (bad != root && missing != 0) { // whether anything was mapped is lost as well
+      EXPECT_TRUE(losses->nr_blocks == per_part || losses->nr_blocks == cache_blocks % per_part)
+          << bad;
+    }
+  }
+}
+
+TEST_P(repair_test, the_size_given_must_be_that_of_the_mappings) {
+  faulty_device from{input_};
+  from.fail_reads(bytes{0}, bytes{metadata_block_size});
+  for (const std::uint32_t size : {cache_blocks - 1, cache_blocks + 1, cache_blocks / 2, 19U}) {
+    EXPECT_THAT(
+        repair(from, {.data_block_size = min_data_block_size,
+                      .cache_blocks = size,
+                      .version = {},
+                      .policy = {}}),
+        fails_with(failure::environment, testing::HasSubstr("mappings of 1200 cache blocks")));
+    EXPECT_THAT(read_superblock(output_), fails_with(failure::failed));
+  }
 }
 
 TEST_P(repair_test, without_the_root_a_block_is_placed_only_if_there_is_one_way_to) {
@@ -122,7 +164,7 @@ TEST_P(repair_test, without_the_root_a_block_is_placed_only_if_there_is_one_way_
 TEST_P(repair_test, a_superblock_that_cannot_be_read_is_searched_for) {
   faulty_device from{input_};
   from.fail_reads(bytes{0}, bytes{metadata_block_size});
-  EXPECT_THAT(repair(from), fails_with(failure::failed));
+  EXPECT_THAT(repair(from), fails_with(failure::environment));
   EXPECT_THAT(read_superblock(output_), fails_with(failure::failed));
   ASSERT_THAT(repair(from, {.data_block_size = min_data_block_size,
                             .cache_blocks = cache_blocks,

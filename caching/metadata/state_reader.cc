@@ -1,0 +1,289 @@
+#include "caching/metadata/state_reader.h"
+
+#include <algorithm>
+#include <cstring>
+#include <iterator>
+#include <limits>
+#include <span>
+#include <utility>
+
+#include "caching/metadata/mapping_format.h"
+#include "persistent-data/btree_node.h"
+#include "persistent-data/space_map_reader.h"
+
+namespace dmcache {
+namespace {
+
+// Bounds memory.
+constexpr std::size_t max_nodes = 65536;
+
+constexpr std::uint64_t per_block = array_max_entries(sizeof(le64));
+
+bool is_node(const surveyed_block &block) {
+  return block.kind == block_kind::leaf_node || block.kind == block_kind::internal_node;
+}
+
+constexpr std::uint64_t words_of(std::uint64_t bits) {
+  return divided_up(bits, bits_per_word);
+}
+
+} // namespace
+
+state_reader::state_reader(device &from, const block_survey &survey)
+    : from_{from}, survey_{survey} {
+  read_nodes();
+  summarize_array_blocks();
+}
+
+template <typename Wanted, typename Take> void state_reader::read_each(Wanted wanted, Take take) {
+  std::vector<std::uint64_t> blocks;
+  for (std::uint64_t block = 0; block < survey_.size(); ++block) {
+    if (wanted(survey_[block])) {
+      blocks.push_back(block);
+    }
+  }
+  block_stream stream{from_, blocks.size(),
+                      [&](std::size_t i) { return metadata_block{blocks[i]}; }};
+  while (const auto block = stream.next()) {
+    if (!block->error) {
+      take(*block);
+    }
+  }
+}
+
+void state_reader::read_nodes() {
+  std::size_t count = 0;
+  const auto wanted = [&](const surveyed_block &block) {
+    return is_node(block) && block.value_size == sizeof(le64) && ++count <= max_nodes;
+  };
+  read_each(wanted, [&](const block_stream::item &block) {
+    const btree_node content{block.data};
+    if (!content.header_fault(sizeof(le64), true).empty() ||
+        !content.key_fault({0, std::numeric_limits<std::uint64_t>::max()}).empty()) {
+      return;
+    }
+    node &read = nodes_[block.where.value()];
+    read.is_leaf = content.is_leaf();
+    for (std::size_t i = 0; i < content.size(); ++i) {
+      read.keys.push_back(content.key(i));
+      read.values.push_back(content.value(i));
+    }
+  });
+}
+
+void state_reader::summarize_array_blocks() {
+  const auto wanted = [](const surveyed_block &block) {
+    return block.kind == block_kind::array_block && block.value_size == sizeof(le64);
+  };
+  read_each(wanted, [&](const block_stream::item &block) {
+    array_block_summary &summary = summaries_[block.where.value()];
+    for (std::uint64_t i = 0; i < survey_[block.where.value()].nr_entries && i < per_block; ++i) {
+      le64 stored;
+      std::memcpy(&stored, block.data.data() + sizeof(array_block_header) + i * sizeof stored,
+                  sizeof stored);
+      const mapping_entry entry = mapping_entry::decode(stored);
+      const std::uint64_t known = mapping_entry::valid | mapping_entry::dirty;
+      summary.nr_mapped += entry.is_mapped() ? 1U : 0U;
+      summary.is_plausible =
+          summary.is_plausible &&
+          (entry.is_mapped() ? (entry.flags() & ~known) == 0 : entry.encode() == 0);
+    }
+  });
+}
+
+state_reader::finding state_reader::read(metadata_block index, metadata_state &into) {
+  const auto used = read_used_blocks(from_, index);
+  if (!used) { // one of its bitmaps has been overwritten, unless it can't be read
+    return has_unknown_bitmap(index) ? finding::unclear : finding::gone;
+  }
+  if (index.value() >= used->size() || !(*used)[index.value()]) {
+    return finding::gone; // the bitmap is a later one's
+  }
+  into.index = index;
+  into.used.clear();
+  for (std::uint64_t block = 0; block < used->size(); ++block) {
+    if ((*used)[block]) {
+      into.used.push_back(block);
+    }
+  }
+  const std::uint64_t nr_bitmaps = used->size() / space_map_bitmap::entries_per_block;
+  return explain(nr_bitmaps, into) ? finding::whole : finding::unclear;
+}
+
+bool state_reader::is_overwritten(const metadata_state &former, const metadata_state &by) const {
+  return std::ranges::any_of(former.used, [&](std::uint64_t block) {
+    const auto found = nodes_.find(block);
+    return found != nodes_.end() && std::ranges::binary_search(by.used, block) &&
+           std::ranges::any_of(found->second.values, [&](std::uint64_t child) {
+             return !std::ranges::binary_search(former.used, child);
+           });
+  });
+}
+
+bool state_reader::has_unknown_bitmap(metadata_block index) {
+  block_stream one{from_, 1, [&](std::size_t) { return index; }};
+  const auto block = one.next();
+  space_map_index content;
+  std::memcpy(&content, block->data.data(), sizeof content);
+  const std::uint64_t nr_bitmaps = divided_up(survey_.size(), space_map_bitmap::entries_per_block);
+  return block->error ||
+         std::ranges::any_of(std::span{content.entries}.first(
+                                 std::min<std::size_t>(nr_bitmaps, content.entries.size())),
+                             [&](const space_map_index_entry &each) {
+                               return each.bitmap_block < survey_.size() &&
+                                      each.bitmap_block != 0 &&
+                                      survey_[each.bitmap_block].kind == block_kind::unknown;
+                             });
+}
+
+// Do all blocks that are in use make a superblock, a space map, and the trees of one cache?
+bool state_reader::explain(std::uint64_t nr_bitmaps, metadata_state &state) {
+  std::set<std::uint64_t> open{state.used.begin(), state.used.end()}; // not accounted for
+  if (!take_space_map(nr_bitmaps, state, open)) {
+    return false;
+  }
+  std::vector<tree> trees;
+  for (const std::uint64_t root : roots_among(state.used)) {
+    tree found{.root = metadata_block{root}, .value_size = 0, .nr_entries = 0, .parts = {}};
+    if (!follow(root, open, found)) {
+      return false;
+    }
+    trees.push_back(std::move(found));
+  }
+  return open.empty() && choose_mappings(trees, state);
+}
+
+bool state_reader::take_space_map(std::uint64_t nr_bitmaps, const metadata_state &state,
+                                  std::set<std::uint64_t> &open) const {
+  if (state.used.back() >= survey_.size() || open.erase(superblock_location.value()) == 0 ||
+      open.erase(state.index.value()) == 0) {
+    return false;
+  }
+  std::uint64_t bitmaps = 0;
+  std::uint64_t ref_counts = 0;
+  for (const std::uint64_t block : state.used) {
+    const surveyed_block &found = survey_[block];
+    if (found.kind == block_kind::space_map_bitmap) {
+      bitmaps += open.erase(block);
+    } else if (found.kind == block_kind::leaf_node && found.value_size == sizeof(le32)) {
+      ref_counts += open.erase(block);
+    }
+  }
+  return bitmaps == nr_bitmaps && ref_counts <= 1;
+}
+
+// The nodes that no other one leads to.
+std::set<std::uint64_t> state_reader::roots_among(const std::vector<std::uint64_t> &used) const {
+  std::set<std::uint64_t> roots;
+  std::ranges::copy_if(used, std::inserter(roots, roots.end()),
+                       [&](std::uint64_t block) { return nodes_.contains(block); });
+  for (const std::uint64_t block : used) {
+    if (const auto inner = nodes_.find(block); inner != nodes_.end() && !inner->second.is_leaf) {
+      for (const std::uint64_t child : inner->second.values) {
+        roots.erase(child);
+      }
+    }
+  }
+  return roots;
+}
+
+// Takes the blocks of the tree out of those that are not accounted for.
+bool state_reader::follow(std::uint64_t block, std::set<std::uint64_t> &open, tree &into) {
+  const auto found = nodes_.find(block);
+  if (found == nodes_.end() || open.erase(block) == 0) {
+    return false;
+  }
+  const node &at = found->second;
+  if (!at.is_leaf) {
+    return std::ranges::all_of(at.values,
+                               [&](std::uint64_t child) { return follow(child, open, into); });
+  }
+  for (std::size_t i = 0; i < at.values.size(); ++i) {
+    if (at.keys[i] != into.parts.size() || open.erase(at.values[i]) == 0 ||
+        !append(at.values[i], into)) {
+      return false;
+    }
+  }
+  return true;
+}
+
+// All array blocks of a tree are full, but for the last one.
+bool state_reader::append(std::uint64_t block, tree &to) const {
+  const surveyed_block &found = survey_[block];
+  if (found.kind != block_kind::array_block || found.value_size == 0) {
+    return false;
+  }
+  to.value_size = to.parts.empty() ? found.value_size : to.value_size;
+  if (found.value_size != to.value_size ||
+      to.nr_entries != to.parts.size() * array_max_entries(to.value_size)) {
+    return false;
+  }
+  to.nr_entries += found.nr_entries;
+  to.parts.push_back(block);
+  return true;
+}
+
+// Version 1 has trees of mappings and discards, version 2 one of dirty bits besides; both may
+// have one of hints.
+bool state_reader::choose_mappings(const std::vector<tree> &trees, metadata_state &state) const {
+  std::vector<const tree *> bits_or_mappings;
+  const tree *hints = nullptr;
+  for (const tree &each : trees) {
+    if (each.value_size != sizeof(le32)) {
+      bits_or_mappings.push_back(&each);
+    } else if (hints != nullptr) {
+      return false;
+    } else {
+      hints = &each;
+    }
+  }
+  if (bits_or_mappings.size() != 2 && bits_or_mappings.size() != 3) {
+    return false;
+  }
+  const bool has_dirty_bits = bits_or_mappings.size() == 3;
+  std::vector<candidate> candidates;
+  for (const tree *each : bits_or_mappings) {
+    candidate found{each, 0, hints != nullptr && hints->nr_entries == each->nr_entries};
+    const bool has_bits =
+        !has_dirty_bits || std::ranges::any_of(bits_or_mappings, [&](const tree *other) {
+          return other != each && other->nr_entries == words_of(each->nr_entries);
+        });
+    if (has_bits && can_be_mappings(*each, found.nr_mapped)) {
+      candidates.push_back(found);
+    }
+  }
+  return choose_among(candidates, state);
+}
+
+bool state_reader::choose_among(std::vector<candidate> candidates, metadata_state &state) {
+  const auto keep = [&](auto wanted) {
+    if (std::ranges::any_of(candidates, wanted)) {
+      std::erase_if(candidates, [&](const candidate &each) { return !wanted(each); });
+    }
+  };
+  keep([](const candidate &each) { return each.has_hints; });
+  keep([](const candidate &each) { return each.nr_mapped != 0; });
+  if (candidates.empty() || (candidates.size() > 1 && candidates.front().nr_mapped != 0)) {
+    return false;
+  }
+  const candidate &chosen = *std::ranges::max_element(
+      candidates, {}, [](const candidate &each) { return each.of->nr_entries; });
+  state.mapping_root = chosen.of->root;
+  state.cache_blocks = chosen.of->nr_entries;
+  state.nr_mapped = chosen.nr_mapped;
+  state.parts = chosen.of->parts;
+  return true;
+}
+
+bool state_reader::can_be_mappings(const tree &each, std::uint64_t &nr_mapped) const {
+  return std::ranges::all_of(each.parts, [&](std::uint64_t block) {
+    const auto summary = summaries_.find(block);
+    if (summary == summaries_.end()) {
+      return false;
+    }
+    nr_mapped += summary->second.nr_mapped;
+    return summary->second.is_plausible;
+  });
+}
+
+} // namespace dmcache

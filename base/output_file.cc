@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstdlib>
 #include <system_error>
 #include <utility>
 
@@ -22,77 +21,52 @@ std::unexpected<error> cannot(const char *attempt, const std::string &path, int 
                                                 std::generic_category().message(reason)));
 }
 
-// The permissions of the file that is to be replaced, or, if there is none, those of a new one.
-mode_t permissions_for(const std::string &path) {
-  struct stat existing{};
-  if (::stat(path.c_str(), &existing) == 0) {
-    return existing.st_mode & 07777;
-  }
-  const mode_t mask = ::umask(0);
-  ::umask(mask);
-  return 0666 & ~mask;
-}
-
 } // namespace
 
 output_file output_file::standard_output() {
-  return output_file{file_descriptor{::dup(STDOUT_FILENO)}, "standard output", ""};
+  return output_file{{file_descriptor{::dup(STDOUT_FILENO)}, "standard output"}};
 }
 
 result<output_file> output_file::create(const std::string &path) {
+  if (path == "-") {
+    return standard_output();
+  }
   struct stat existing{};
   if (::stat(path.c_str(), &existing) == 0 && !S_ISREG(existing.st_mode)) {
     file_descriptor file{::open(path.c_str(), O_WRONLY | O_CLOEXEC)};
     if (!file.is_open()) {
       return cannot("write to", path, errno);
     }
-    return output_file{std::move(file), path, ""};
+    return output_file{{std::move(file), path}};
   }
-  // If the path is a symbolic link, the file that it names is the one to replace.
-  std::string target = path;
-  if (char *resolved = ::realpath(path.c_str(), nullptr)) {
-    target = resolved;
-    std::free(resolved); // NOLINT(*-no-malloc): realpath's own rule
+  auto file = pending_file::create(path);
+  if (!file) {
+    return std::unexpected{file.error()};
   }
-  std::string temporary = target + ".XXXXXX";
-  file_descriptor file{::mkostemp(temporary.data(), O_CLOEXEC)};
-  if (!file.is_open()) {
-    return cannot("create", path, errno);
-  }
-  output_file output{std::move(file), target, temporary};
+  output_file output{std::move(*file)};
   output.write_directly(true);
-  if (::fchmod(output.file_.get(), permissions_for(target)) != 0) {
-    return cannot("create", path, errno);
-  }
   return output;
 }
 
-output_file::output_file(file_descriptor file, std::string name, std::string temporary)
-    : file_{std::move(file)}, name_{std::move(name)}, temporary_{std::move(temporary)} {}
+output_file::output_file(pending_file file) : file_{std::move(file)} {}
 
 output_file::output_file(output_file &&other) noexcept
-    : file_{std::move(other.file_)}, name_{std::move(other.name_)},
-      temporary_{std::move(other.temporary_)}, buffers_{std::move(other.buffers_)},
-      current_{other.current_}, direct_{std::move(other.direct_)},
-      in_flight_{std::exchange(other.in_flight_, {})}, end_{other.end_} {
-  other.temporary_.clear(); // nothing is left there to remove
-}
+    : file_{std::move(other.file_)}, buffers_{std::move(other.buffers_)}, current_{other.current_},
+      direct_{std::move(other.direct_)}, in_flight_{std::exchange(other.in_flight_, {})},
+      end_{other.end_} {}
 
 output_file::~output_file() {
   if (!in_flight_.empty()) {
     std::array<request_queue::completion, request_queue::depth> ended{};
     direct_->reap(ended);
   }
-  if (!temporary_.empty()) {
-    ::unlink(temporary_.c_str());
-  }
 }
 
 void output_file::write_directly(bool wanted) {
-  const int flags = ::fcntl(file_.get(), F_GETFL);
+  const int flags = ::fcntl(file_.descriptor(), F_GETFL);
   const int changed = wanted ? flags | O_DIRECT : flags & ~O_DIRECT;
   direct_ = nullptr;
-  if (::fcntl(file_.get(), F_SETFL, changed) == 0 && wanted) {
+  if (::fcntl(file_.descriptor(), F_SETFL, changed) == 0 && wanted) {
     if (auto queue = make_request_queue()) {
       direct_ = std::move(*queue);
     }
@@ -111,7 +85,8 @@ result<> output_file::take(std::size_t count) {
   }
   current_ = 1 - current_;
   if (direct_ && count % io_alignment == 0) {
-    direct_->prepare(file_.get(), {io_request::operation::write, bytes{end_}, data, nullptr, 0}, 0);
+    direct_->prepare(file_.descriptor(),
+                     {io_request::operation::write, bytes{end_}, data, nullptr, 0}, 0);
     direct_->submit();
     in_flight_ = data;
     end_ += count;
@@ -119,7 +94,7 @@ result<> output_file::take(std::size_t count) {
   }
   if (direct_) {
     write_directly(false);
-    ::lseek(file_.get(), static_cast<off_t>(end_), SEEK_SET);
+    ::lseek(file_.descriptor(), static_cast<off_t>(end_), SEEK_SET);
   }
   end_ += count;
   return write(data);
@@ -134,7 +109,7 @@ result<> output_file::finish_write() {
   direct_->reap(ended);
   const long outcome = ended.front().transferred;
   if (outcome < 0 && outcome != -EINVAL) {
-    return cannot("write to", name_, static_cast<int>(-outcome));
+    return cannot("write to", file_.name(), static_cast<int>(-outcome));
   }
   const auto written = static_cast<std::size_t>(std::max(outcome, 0L));
   if (written == data.size()) {
@@ -143,36 +118,29 @@ result<> output_file::finish_write() {
   // Either the device is full, which the next write will tell, or the file system demands something
   // for direct I/O that we don't know of.
   write_directly(false);
-  ::lseek(file_.get(), static_cast<off_t>(end_ - data.size() + written), SEEK_SET);
+  ::lseek(file_.descriptor(), static_cast<off_t>(end_ - data.size() + written), SEEK_SET);
   return write(data.subspan(written));
 }
 
 result<> output_file::write(std::span<std::byte> data) {
   while (!data.empty()) {
-    const ssize_t written = ::write(file_.get(), data.data(), data.size());
+    const ssize_t written = ::write(file_.descriptor(), data.data(), data.size());
     if (written >= 0) {
       data = data.subspan(static_cast<std::size_t>(written));
     } else if (errno == EPIPE) {
       return fail(failure::failed, "");
     } else if (errno != EINTR) {
-      return cannot("write to", name_, errno);
+      return cannot("write to", file_.name(), errno);
     }
   }
   return {};
 }
 
 result<> output_file::commit() {
-  if (auto finished = finish_write(); !finished || temporary_.empty()) {
+  if (auto finished = finish_write(); !finished) {
     return finished;
   }
-  if (::fdatasync(file_.get()) != 0) {
-    return cannot("write to", name_, errno);
-  }
-  if (::rename(temporary_.c_str(), name_.c_str()) != 0) {
-    return cannot("create", name_, errno);
-  }
-  temporary_.clear();
-  return {};
+  return file_.commit();
 }
 
 } // namespace dmcache

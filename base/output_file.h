@@ -9,7 +9,7 @@
 #include <string>
 
 #include "base/aligned_buffer.h"
-#include "base/file_descriptor.h"
+#include "base/pending_file.h"
 #include "base/request_queue.h"
 #include "base/result.h"
 
@@ -21,6 +21,7 @@ namespace dmcache {
 class output_file {
  public:
   static output_file standard_output();
+  // The path "-" is standard output.
   static result<output_file> create(const std::string &path);
 
   output_file(output_file &&other) noexcept;
@@ -36,11 +37,11 @@ class output_file {
   // behind the caller's back, for as long as all counts are multiples of io_alignment. A reader
   // that closed the pipe is an error without a text.
   result<> take(std::size_t count);
-  // Makes what was taken stand durably under the file's name.
+  // Makes what was taken stand durably under the file's name, in its folder too.
   result<> commit();
 
  private:
-  output_file(file_descriptor file, std::string name, std::string temporary);
+  explicit output_file(pending_file file);
 
   static constexpr std::size_t buffer_size = std::size_t{1} << 20;
 
@@ -48,9 +49,7 @@ class output_file {
   result<> write(std::span<std::byte> data);
   result<> finish_write();
 
-  file_descriptor file_;
-  std::string name_;
-  std::string temporary_; // empty if the output is written in place
+  pending_file file_;
   std::array<aligned_buffer, 2> buffers_{aligned_buffer{buffer_size}, aligned_buffer{buffer_size}};
   std::size_t current_ = 0;               // the buffer to be filled
   std::unique_ptr<request_queue> direct_; // null if writes go through the page cache

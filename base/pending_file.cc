@@ -1,0 +1,135 @@
+#include "base/pending_file.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdlib>
+#include <filesystem>
+#include <span>
+#include <system_error>
+#include <vector>
+
+#include <fmt/format.h>
+
+namespace dmcache {
+namespace {
+
+std::unexpected<error> cannot(const char *attempt, const std::string &path, int reason) {
+  return fail(failure::environment, fmt::format("cannot {} {}: {}", attempt, path,
+                                                std::generic_category().message(reason)));
+}
+
+// The permissions of the file that is to be replaced, or, if there is none, those of a new one.
+mode_t permissions_for(const std::string &path) {
+  struct stat existing{};
+  if (::stat(path.c_str(), &existing) == 0) {
+    return existing.st_mode & 07777;
+  }
+  const mode_t mask = ::umask(0);
+  ::umask(mask);
+  return 0666 & ~mask;
+}
+
+// Makes durable which names there are in the folder of this file.
+bool sync_folder_of(const std::string &path) {
+  const auto parent = std::filesystem::path{path}.parent_path();
+  const file_descriptor folder{
+      ::open(parent.empty() ? "." : parent.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
+  // Some file systems have nothing to do for a folder, and say so.
+  return folder.is_open() && (::fsync(folder.get()) == 0 || errno == EINVAL);
+}
+
+result<> write_all(int to, const std::string &name, std::span<const char> data) {
+  while (!data.empty()) {
+    const ssize_t written = ::write(to, data.data(), data.size());
+    if (written >= 0) {
+      data = data.subspan(static_cast<std::size_t>(written));
+    } else if (errno == EPIPE) {
+      return fail(failure::failed, "");
+    } else if (errno != EINTR) {
+      return cannot("write to", name, errno);
+    }
+  }
+  return {};
+}
+
+} // namespace
+
+result<pending_file> pending_file::create(const std::string &path) {
+  std::string target = path;
+  if (char *resolved = ::realpath(path.c_str(), nullptr)) {
+    target = resolved;
+    std::free(resolved); // NOLINT(*-no-malloc): realpath's own rule
+  }
+  std::string temporary = target + ".XXXXXX";
+  file_descriptor file{::mkostemp(temporary.data(), O_CLOEXEC)};
+  if (!file.is_open()) {
+    return cannot("create", path, errno);
+  }
+  pending_file made{std::move(file), target};
+  made.temporary_ = temporary;
+  if (::fchmod(made.descriptor(), permissions_for(target)) != 0) {
+    return cannot("create", path, errno);
+  }
+  return made;
+}
+
+pending_file::~pending_file() {
+  if (!temporary_.empty()) {
+    ::unlink(temporary_.c_str());
+  }
+}
+
+result<> pending_file::commit() {
+  if (temporary_.empty()) {
+    return {};
+  }
+  if (::fdatasync(file_.get()) != 0) {
+    return cannot("write to", name_, errno);
+  }
+  if (::rename(temporary_.c_str(), name_.c_str()) != 0) {
+    return cannot("create", name_, errno);
+  }
+  temporary_.clear();
+  return sync_folder_of(name_) ? result<>{} : cannot("make durable the name of", name_, errno);
+}
+
+result<file_descriptor> make_nameless_file() {
+  std::error_code none;
+  const auto found = std::filesystem::temp_directory_path(none);
+  const std::string folder = none ? "/tmp" : found.string();
+  file_descriptor file{::open(folder.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600)};
+  if (!file.is_open()) { // a file system without such files
+    std::string name = folder + "/dmcache.XXXXXX";
+    file = file_descriptor{::mkostemp(name.data(), O_CLOEXEC)};
+    if (!file.is_open()) {
+      return cannot("make a temporary file in", folder, errno);
+    }
+    ::unlink(name.c_str());
+  }
+  return file;
+}
+
+result<> copy_file(int from, const std::string &from_name, int to, const std::string &name) {
+  constexpr std::size_t buffer_size = std::size_t{1} << 18;
+  std::vector<char> buffer(buffer_size);
+  while (true) {
+    const ssize_t count = ::read(from, buffer.data(), buffer.size());
+    if (count == 0) {
+      return {};
+    }
+    if (count < 0 && errno != EINTR) {
+      return cannot("read", from_name, errno);
+    }
+    if (count > 0) {
+      const auto data = std::span{buffer}.first(static_cast<std::size_t>(count));
+      if (auto written = write_all(to, name, data); !written) {
+        return written;
+      }
+    }
+  }
+}
+
+} // namespace dmcache

@@ -1,5 +1,6 @@
 #include "caching/tools/dump.h"
 
+#include <algorithm>
 #include <optional>
 #include <utility>
 #include <vector>
@@ -8,6 +9,7 @@
 
 #include "caching/metadata/metadata_reader.h"
 #include "caching/tools/damage_report.h"
+#include "caching/tools/mended_tree.h"
 #include "caching/tools/xml_writer.h"
 
 namespace dmcache {
@@ -30,6 +32,7 @@ class dumper final : public metadata_visitor {
         continue;
       }
       mark_mapped(each.cached_in);
+      origin_end_ = std::max(origin_end_, each.origin.value() + 1);
       out_.add(each);
     }
   }
@@ -51,6 +54,10 @@ class dumper final : public metadata_visitor {
   void end_of_hints() override { out_.end_hints(); }
 
   void discards(std::uint64_t begin, std::uint64_t end) override {
+    if (!are_discards_plausible()) {
+      has_dropped_discards_ = true;
+      return;
+    }
     if (!has_discards_) {
       out_.begin_discards(superblock_);
       has_discards_ = true;
@@ -64,6 +71,8 @@ class dumper final : public metadata_visitor {
     }
     out_.end_superblock();
   }
+
+  bool has_dropped_discards() const { return has_dropped_discards_; }
 
  private:
   static constexpr std::uint64_t word_bits = 64;
@@ -82,11 +91,19 @@ class dumper final : public metadata_visitor {
     return word < mapped_.size() && (mapped_[word] >> block.value() % word_bits & 1) != 0;
   }
 
+  // Discards that contradict the mappings are the cheaper ones to lose.
+  bool are_discards_plausible() const {
+    return superblock_.discard_block_size != 0 && superblock_.discard_nr_blocks != 0 &&
+           origin_end_ <= superblock_.max_origin_blocks();
+  }
+
   xml_writer &out_;
   const superblock &superblock_;
   const std::optional<origin_block_set> &ambiguous_;
   std::vector<std::uint64_t> mapped_; // a bit per cache block
+  std::uint64_t origin_end_ = 0;      // one past the last origin block
   bool has_discards_ = false;
+  bool has_dropped_discards_ = false;
 };
 
 class dump_run {
@@ -116,6 +133,9 @@ class dump_run {
       damage.found({structure::superblock, true, superblock_location, "", fault, {}});
     }
     const std::uint64_t nr_faults = damage.nr_found();
+    if (options_.repair) {
+      mended_.emplace(*metadata_.from, metadata_.block, to_);
+    }
     metadata_visitor nobody;
     ambiguous_ = read(damage, nobody);
     if (damage.nr_found() == 0) {
@@ -146,6 +166,9 @@ class dump_run {
                                                        : dirty_meaning::true_state,
                          .hints = trusted && metadata_.block.policy_hint_size != 0,
                          .discards = trusted};
+    if (mended_) {
+      return mended_->read(sink, wanted, visitor);
+    }
     block_usage usage{metadata_.from->size()};
     return read_metadata({*metadata_.from, usage, sink, to_.watcher()}, metadata_.block, wanted,
                          visitor);
@@ -161,12 +184,17 @@ class dump_run {
       return fail(failure::environment, "the metadata changed, or its device failed, while it was "
                                         "being dumped");
     }
+    if (visitor.has_dropped_discards()) {
+      to_.problem("discards are left out: what the superblock says of their blocks contradicts the "
+                  "mappings");
+    }
     return out.finish();
   }
 
   const dump_options &options_;
   metadata_device metadata_;
   report &to_;
+  std::optional<mended_tree> mended_; // to repair
   std::optional<origin_block_set> ambiguous_;
   std::uint64_t nr_damaged_ = 0; // as the first pass found it
 };

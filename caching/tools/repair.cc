@@ -5,14 +5,13 @@
 
 #include <fmt/format.h>
 
-#include "base/patched_device.h"
 #include "caching/metadata/cache_contents.h"
 #include "caching/metadata/mapping_format.h"
-#include "caching/metadata/mapping_search.h"
 #include "caching/metadata/root_search.h"
 #include "caching/tools/damage_report.h"
 #include "caching/tools/lost_superblock.h"
-#include "persistent-data/builder.h"
+#include "caching/tools/mended_tree.h"
+#include "persistent-data/block_stream.h"
 
 namespace dmcache {
 namespace {
@@ -20,34 +19,6 @@ namespace {
 constexpr std::uint64_t per_part = array_max_entries(sizeof(le64));
 
 constexpr std::size_t max_told = 100; // ranges of blocks
-
-// Passes damage on. Damage below a tree that was mended is reported at the root of the original
-// one, as the mended one is in memory only.
-class mended_tree_sink final : public damage_sink {
- public:
-  mended_tree_sink(damage_sink &to, metadata_block original) : to_{to}, original_{original} {}
-
-  // The mended tree stands in `size` blocks from `begin` on.
-  void mended(metadata_block begin, std::uint64_t size) {
-    begin_ = begin;
-    end_ = begin + size;
-  }
-
-  void found(const damage &finding) override {
-    damage told = finding;
-    if (told.block >= begin_ && told.block < end_) {
-      told.block = original_;
-      told.path.clear();
-    }
-    to_.found(told);
-  }
-
- private:
-  damage_sink &to_;
-  metadata_block original_;
-  metadata_block begin_;
-  metadata_block end_;
-};
 
 // Reads damaged metadata, and writes what can be read.
 class repair_work {
@@ -81,21 +52,15 @@ class repair_work {
  private:
   void read(cache_contents &contents) {
     const bool trusted = input_.is_clean();
-    mended_tree_sink sink{damage_, metadata_block{input_.mapping_root}};
-    const auto patched = mend_tree();
-    if (patched) {
-      sink.mended(*found_->room, tree_room(nr_parts()));
-    }
-    device &from = patched ? static_cast<device &>(*patched) : from_;
-    block_usage usage{from.size()};
-    const auto ambiguous = read_metadata(
-        {from, usage, sink, to_.watcher()}, input_,
-        {.hints = trusted && output_.policy_hint_size != 0, .discards = trusted}, contents);
+    mended_tree mended{from_, input_, to_};
+    const auto ambiguous = mended.read(
+        damage_, {.hints = trusted && output_.policy_hint_size != 0, .discards = trusted},
+        contents);
     damage_.explain();
     if (ambiguous) {
       drop_ambiguous(contents, *ambiguous);
     }
-    tell_losses(contents);
+    tell_losses(contents, mended);
     if (!trusted) {
       to_.problem(fmt::format("not cleanly shut down: all {} mapped blocks are dirty in the "
                               "output, and hints and discards are left out",
@@ -107,48 +72,6 @@ class repair_work {
       contents.drop_discards();
     }
     contents.described().flags = superblock::clean_shutdown;
-  }
-
-  // If nodes of the mapping tree are broken, returns a device on which a new tree leads to what can
-  // be found without them; input_ names that tree from then on.
-  std::unique_ptr<patched_device> mend_tree() {
-    class told_later final : public damage_sink {
-     public:
-      void found(const damage &finding) override {
-        lost += finding.lost ? describe(finding) + "\n" : "";
-      }
-      std::string lost;
-    };
-    block_usage usage{from_.size()};
-    told_later broken;
-    walk_btree({from_, usage, broken, to_.watcher()}, {.root = metadata_block{input_.mapping_root},
-                                                       .value_size = sizeof(le64),
-                                                       .key_limit = nr_parts(),
-                                                       .kind = {structure::mappings, true},
-                                                       .lost_limit = input_.cache_blocks});
-    if (broken.lost.empty()) {
-      return {};
-    }
-    search();
-    if (found_->nr_found == 0 || !found_->room) {
-      return {};
-    }
-    to_.problem(broken.lost.substr(0, broken.lost.size() - 1));
-    to_.problem(fmt::format("the mapping tree is broken: {} of its {} array blocks were found by "
-                            "what else is on the device",
-                            found_->nr_found, nr_parts()));
-    auto patched = std::make_unique<patched_device>(
-        from_, offset_of(*found_->room), bytes{tree_room(nr_parts()) * metadata_block_size});
-    block_writer out{*patched, *found_->room};
-    input_.mapping_root = build_btree(out, sizeof(le64), found_->in_force).value();
-    out.finish();
-    return patched;
-  }
-
-  void search() {
-    if (!found_) {
-      found_ = search_mappings(from_, input_, to_.watcher());
-    }
   }
 
   // What is dropped while it is clean is on the origin as well.
@@ -257,7 +180,7 @@ class repair_work {
     return sum;
   }
 
-  void tell_losses(cache_contents &contents) {
+  void tell_losses(cache_contents &contents, mended_tree &mended) {
     const std::vector<key_range> lost = damage_.lost_mappings();
     for (const key_range &blocks : lost) {
       to_.problem(
@@ -271,8 +194,7 @@ class repair_work {
     if (lost.empty() || is_replaced()) {
       return;
     }
-    search();
-    for (const auto &[part, block] : found_->older) {
+    for (const auto &[part, block] : mended.search().older) {
       const std::string blocks =
           fmt::format("cache blocks {}-{}", part * per_part,
                       std::min<std::uint64_t>((part + 1) * per_part, input_.cache_blocks) - 1);
@@ -287,8 +209,6 @@ class repair_work {
       }
     }
   }
-
-  std::uint64_t nr_parts() const { return divided_up(input_.cache_blocks, per_part); }
 
   // Was the superblock lost?
   bool is_replaced() const { return input_.space_map.nr_blocks == 0; }
@@ -322,7 +242,6 @@ class repair_work {
   std::vector<key_range> at_stake_; // lost cache blocks that may be dirty; ascending in the end
   superblock input_{};
   superblock output_{};
-  std::optional<found_mappings> found_;
 };
 
 } // namespace

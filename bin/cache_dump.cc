@@ -28,7 +28,7 @@ int run_cache_dump(std::span<const std::string> arguments) {
                     "cache_dump -o cache.xml /dev/mapper/vg-pool_cmeta"};
   line.take_operand("DEVICE");
   line.add("repair,r", "dump what can be read of damaged metadata");
-  line.add("output,o", "FILE", "write to FILE, which appears when it is complete");
+  line.add("output,o", "FILE", "write to FILE, which appears when it is complete; - is stdout");
   line.add("as-stored", "dump the bits on disk, even if the cache was not cleanly shut down");
   if (const auto done = line.parse(arguments)) {
     return *done;

@@ -28,7 +28,7 @@ def document(truth, as_stored):
     """What a dump of metadata with this content says."""
     trusted = truth["clean_shutdown"] or as_stored
     own = [2, 0, 0] if truth["policy"] else [0, 0, 0]
-    extra = ""
+    extra = "" if truth["hint_width"] else ' hint_width="0"'
     if truth["policy_version"] != own:
         extra += ' policy_version="{}.{}.{}"'.format(*truth["policy_version"])
     if any(truth["stats"]):
@@ -36,7 +36,9 @@ def document(truth, as_stored):
             *truth["stats"])
     lines = [f'<superblock uuid="" block_size="{truth["block_size"]}" '
              f'nr_cache_blocks="{truth["cache_blocks"]}" policy="{truth["policy"]}" '
-             f'hint_width="{truth["hint_width"]}"{extra}>', "  <mappings>"]
+             f'hint_width="{truth["hint_width"] or 4}">']
+    lines += [f"  <!-- dmcache: <superblock{extra}/> -->"] if extra else []
+    lines.append("  <mappings>")
     for cache_block, origin, dirty in truth["mappings"]:
         shown = "true" if dirty or not trusted else "false"
         lines.append(f'    <mapping cache_block="{cache_block}" origin_block="{origin}" '
@@ -49,10 +51,11 @@ def document(truth, as_stored):
             lines.append(f'    <hint cache_block="{cache_block}" data="{data}"/>')
     lines.append("  </hints>")
     if trusted and truth["discards"]:
+        lines.append("  <!-- dmcache:")
         lines.append(f'  <discards block_size="{truth["discard_block_size"]}" '
                      f'nr_blocks="{truth["discard_nr_blocks"]}">')
         lines += [f'    <discard dbegin="{b}" dend="{e}"/>' for b, e in runs(truth["discards"])]
-        lines.append("  </discards>")
+        lines += ["  </discards>", "  -->"]
     return "\n".join(lines + ["</superblock>", ""])
 
 
@@ -100,7 +103,8 @@ class Document(DumpTest):
     def test_keeps_another_version_of_the_policy(self):
         image = Image("v1-fresh")
         image.set_field("policy_version_major", 1)
-        self.assertIn('hint_width="4" policy_version="1.0.0">', self.dump(image).stdout)
+        self.assertIn('hint_width="4">\n  <!-- dmcache: <superblock policy_version="1.0.0"/> -->\n',
+                      self.dump(image).stdout)
 
     def test_keeps_the_uuid(self):
         image = Image("v1-fresh")
@@ -111,7 +115,7 @@ class Document(DumpTest):
         image = Image("v2-writeback")
         image.set_field("policy_hint_size", 0)
         done = self.dump(image)
-        self.assertIn('hint_width="0"', done.stdout)
+        self.assertIn('hint_width="4">\n  <!-- dmcache: <superblock hint_width="0" ', done.stdout)
         self.assertNotIn("<hint ", done.stdout)
 
 
@@ -139,6 +143,26 @@ class Damaged(DumpTest):
         self.assertIn("the mapping of cache blocks 1018-1526 is lost", done.stderr)
         self.assertEqual(self.mappings(done.stdout),
                          [m for m in self.truth["mappings"] if not 1018 <= m[0] < 1527])
+
+    def test_repair_searches_as_cache_repair_does(self):
+        image = Image("v2-writeback")
+        image.zero(image.field("mapping_root"))
+        done = self.dump(image, "--repair")
+        self.assertEqual(done.returncode, 0)
+        self.assertIn("1 of its 1 array blocks were found by what else is on the device",
+                      done.stderr)
+        self.assertEqual(self.mappings(done.stdout), truth_of("v2-writeback")["mappings"])
+
+    def test_repair_leaves_out_discards_that_contradict_the_mappings(self):
+        for field, value in (("discard_block_size", 1), ("discard_block_size", 0)):
+            with self.subTest(field, value=value):
+                image = Image("v2-discards")
+                image.set_field(field, value)
+                done = self.dump(image, "--repair")
+                self.assertEqual(done.returncode, 0)
+                self.assertIn("discards are left out", done.stderr)
+                self.assertNotIn("<discard", done.stdout)
+                self.assertEqual(self.mappings(done.stdout), truth_of("v2-discards")["mappings"])
 
     def test_repair_takes_what_lost_its_dirty_bit_for_dirty(self):
         self.image.zero(self.image.array_blocks("dirty_root")[1])
@@ -170,7 +194,8 @@ class Damaged(DumpTest):
     def test_a_name_that_is_no_policy_is_not_dumped(self):
         self.image.set_field("policy_name", b'a"><b')
         done = self.dump(self.image, "--repair")
-        self.assertIn('policy="" hint_width="0"', done.stdout)
+        self.assertIn('policy="" hint_width="4">\n  <!-- dmcache: <superblock hint_width="0" ',
+                      done.stdout)
         self.assertEqual(self.mappings(done.stdout), self.truth["mappings"])
 
 
@@ -184,6 +209,13 @@ class Output(DumpTest):
         done = run("cache_dump", "-o", self.target, self.source)
         self.assertEqual((done.returncode, done.stdout, done.stderr), (0, "", ""))
         self.assertEqual(self.target.read_text(), run("cache_dump", self.source).stdout)
+
+    def test_minus_is_standard_output_and_input(self):
+        self.assertEqual(run("cache_dump", "-o", "-", self.source).stdout,
+                         run("cache_dump", self.source).stdout)
+        with open(self.source) as stdin:
+            self.assertEqual(run("cache_dump", "-", stdin=stdin).stdout,
+                             run("cache_dump", self.source).stdout)
 
     def test_a_failure_leaves_no_file_and_keeps_an_old_one(self):
         image = Image("v2-writeback")

@@ -124,27 +124,34 @@ class attribute_list {
   fault fault_;
 };
 
-std::array<le32, 3> policy_version(attribute_list &attributes, std::string_view policy) {
-  std::array<le32, 3> version{};
-  if (!attributes.has("policy_version")) {
-    std::ranges::copy(own_version_of_policy(policy), version.begin());
-    return version;
-  }
+void read_policy_version(attribute_list &attributes, superblock &into) {
   const std::string_view text = attributes.text("policy_version");
   std::string_view rest = text;
-  bool is_version = true;
-  for (std::size_t i = 0; i < version.size(); ++i) {
-    const auto dot = i + 1 < version.size() ? rest.find('.') : rest.size();
+  for (std::size_t i = 0; i < into.policy_version.size(); ++i) {
+    const auto dot = i + 1 < into.policy_version.size() ? rest.find('.') : rest.size();
     const auto number = whole_number<std::uint64_t>(rest.substr(0, dot));
-    is_version = is_version && dot != std::string_view::npos && number && *number <= max_u32;
-    if (!is_version) {
+    if (dot == std::string_view::npos || !number || *number > max_u32) {
       attributes.refuse(fmt::format("policy_version=\"{}\" is not like 2.0.0", text));
       break;
     }
-    version.at(i) = static_cast<std::uint32_t>(*number);
+    into.policy_version.at(i) = static_cast<std::uint32_t>(*number);
     rest.remove_prefix(std::min(dot + 1, rest.size()));
   }
-  return version;
+}
+
+// Those that the superblock can have itself, or in a comment.
+void read_additions(attribute_list &attributes, superblock &into) {
+  if (attributes.has("policy_version")) {
+    read_policy_version(attributes, into);
+  }
+  for (auto [name, field] : {std::pair{"read_hits", &into.read_hits},
+                             {"read_misses", &into.read_misses},
+                             {"write_hits", &into.write_hits},
+                             {"write_misses", &into.write_misses}}) {
+    if (attributes.has(name)) {
+      *field = attributes.number32(name);
+    }
+  }
 }
 
 void read_uuid(attribute_list &attributes, superblock &into) {
@@ -162,7 +169,7 @@ void read_policy(attribute_list &attributes, superblock &into) {
     return;
   }
   std::ranges::copy(name, into.policy_name.begin());
-  into.policy_version = policy_version(attributes, name);
+  std::ranges::copy(own_version_of_policy(name), into.policy_version.begin());
 }
 
 } // namespace
@@ -210,6 +217,18 @@ fault xml_elements::start(std::string_view element, const char *const *attribute
     return enter(place::discard, start_discard(attributes));
   }
   return fmt::format("<{}> is not expected here", element);
+}
+
+fault xml_elements::start_in_comment(std::string_view element, const char *const *attributes) {
+  if (place_ == place::superblock && last_section_ == place::superblock &&
+      element == "superblock") {
+    place_ = place::addition;
+    return start_addition(attributes);
+  }
+  if (element == "discards" || place_ == place::discards) {
+    return start(element, attributes);
+  }
+  return fmt::format("<{}> is not expected in this comment", element);
 }
 
 fault xml_elements::end() {
@@ -263,17 +282,14 @@ fault xml_elements::start_superblock(const char *const *attributes) {
   block.data_block_size = list.number32("block_size");
   block.cache_blocks = list.number32("nr_cache_blocks");
   block.policy_hint_size = list.number32("hint_width");
-  for (auto [name, field] : {std::pair{"read_hits", &block.read_hits},
-                             {"read_misses", &block.read_misses},
-                             {"write_hits", &block.write_hits},
-                             {"write_misses", &block.write_misses}}) {
-    if (list.has(name)) {
-      *field = list.number32(name);
-    }
-  }
+  read_additions(list, block);
   if (fault wrong = list.finish()) {
     return wrong;
   }
+  return begin_contents(block);
+}
+
+fault xml_elements::begin_contents(const superblock &block) {
   if (const auto faults = faults_of(block); !faults.empty()) {
     return faults.front();
   }
@@ -282,6 +298,17 @@ fault xml_elements::start_superblock(const char *const *attributes) {
   }
   contents_ = std::make_unique<cache_contents>(block);
   return {};
+}
+
+fault xml_elements::start_addition(const char *const *attributes) {
+  attribute_list list{"superblock", attributes};
+  superblock block = contents_->described();
+  read_additions(list, block);
+  if (list.has("hint_width")) { // instead of the one that thin-provisioning-tools need
+    block.policy_hint_size = list.number32("hint_width");
+  }
+  fault wrong = list.finish();
+  return wrong ? wrong : begin_contents(block);
 }
 
 fault xml_elements::start_mapping(const char *const *attributes) {
@@ -314,6 +341,10 @@ fault xml_elements::start_discards(const char *const *attributes) {
     knows_discard_size_ = true;
     if (block.discard_block_size == 0 || block.discard_nr_blocks == 0) {
       list.refuse("discard blocks of no size, or none of them");
+    } else if (contents_->origin_end() > block.max_origin_blocks()) {
+      list.refuse(fmt::format("origin block {} is mapped, and by these discard blocks the origin "
+                              "has just {} blocks",
+                              contents_->origin_end() - 1, block.max_origin_blocks()));
     }
   }
   fault wrong = list.finish();

@@ -30,6 +30,7 @@ class xml_elements {
     hint,
     discards,
     discard,
+    addition, // to the superblock
     end,
   };
 
@@ -38,6 +39,8 @@ class xml_elements {
 
   // `attributes` are names and values in turn, up to a null.
   fault start(std::string_view element, const char *const *attributes);
+  // The same for an element in a comment that begins with the mark of comments for this program.
+  fault start_in_comment(std::string_view element, const char *const *attributes);
   fault end();
   fault text(std::string_view some);
 
@@ -53,6 +56,8 @@ class xml_elements {
 
  private:
   fault start_superblock(const char *const *attributes);
+  fault start_addition(const char *const *attributes);
+  fault begin_contents(const superblock &block);
   fault start_mapping(const char *const *attributes);
   fault start_hint(const char *const *attributes);
   fault start_discards(const char *const *attributes);

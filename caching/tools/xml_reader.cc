@@ -21,7 +21,8 @@ using fault = xml_elements::fault;
 using place = xml_elements::place;
 
 constexpr std::size_t buffer_size = std::size_t{1} << 20;
-constexpr std::size_t longest_line = 128; // of those that are read without expat
+constexpr std::size_t longest_line = 128;             // of those that are read without expat
+constexpr std::string_view mark_of_ours = "dmcache:"; // at the start of a comment
 
 // Reads one line in the canonical form.
 class line_scanner {
@@ -62,13 +63,8 @@ class document_reader {
   document_reader(const read_text &text, const xml_reading &how)
       : text_{text}, only_expat_{how.only_expat}, elements_{how.metadata_version, how.accept},
         parser_{XML_ParserCreate(nullptr)} {
-    if (!parser_) {
-      throw std::bad_alloc{};
-    }
-    XML_SetUserData(parser_.get(), this);
-    XML_SetElementHandler(parser_.get(), on_start, on_end);
-    XML_SetCharacterDataHandler(parser_.get(), on_text);
-    XML_SetStartDoctypeDeclHandler(parser_.get(), on_doctype);
+    prepare(parser_.get(), on_start);
+    XML_SetCommentHandler(parser_.get(), on_comment);
   }
 
   result<std::unique_ptr<cache_contents>> run() {
@@ -90,6 +86,16 @@ class document_reader {
   struct release {
     void operator()(XML_Parser parser) const { XML_ParserFree(parser); }
   };
+
+  void prepare(XML_Parser parser, XML_StartElementHandler at_start) {
+    if (parser == nullptr) {
+      throw std::bad_alloc{};
+    }
+    XML_SetUserData(parser, this);
+    XML_SetElementHandler(parser, at_start, on_end);
+    XML_SetCharacterDataHandler(parser, on_text);
+    XML_SetStartDoctypeDeclHandler(parser, on_doctype);
+  }
 
   // Moves what is left to the front and reads until the buffer is full.
   result<> fill() {
@@ -194,12 +200,37 @@ class document_reader {
     return !error_;
   }
 
+  // Reads the element that a comment holds, by a parser of its own.
+  void read_comment(std::string_view comment) {
+    const auto begin = comment.find_first_not_of(" \t\r\n");
+    if (begin == std::string_view::npos || !comment.substr(begin).starts_with(mark_of_ours)) {
+      return;
+    }
+    // Spaces stand for what precedes the element, so that it is found at the same place.
+    std::string text{"<!--"};
+    text += comment;
+    std::fill_n(text.begin(), text.find(mark_of_ours) + mark_of_ours.size(), ' ');
+    std::ranges::copy(comment.substr(0, begin), text.begin() + 4);
+    const std::unique_ptr<XML_ParserStruct, release> parser{XML_ParserCreate("UTF-8")};
+    prepare(parser.get(), on_start_in_comment);
+    in_comment_ = parser.get();
+    if (XML_Parse(in_comment_, text.data(), static_cast<int>(text.size()), 1) == XML_STATUS_ERROR &&
+        !error_) {
+      stop(XML_ErrorString(XML_GetErrorCode(in_comment_)));
+    }
+    in_comment_ = nullptr;
+  }
+
   // The first fault ends the reading.
   void stop(std::string_view complaint) {
-    error_ = error{failure::failed,
-                   fmt::format("line {}, column {}: {}",
-                               XML_GetCurrentLineNumber(parser_.get()) + skipped_lines_,
-                               XML_GetCurrentColumnNumber(parser_.get()) + 1, complaint)};
+    auto line = XML_GetCurrentLineNumber(parser_.get()) + skipped_lines_;
+    auto column = XML_GetCurrentColumnNumber(parser_.get()) + 1;
+    if (in_comment_ != nullptr) {
+      const auto below = XML_GetCurrentLineNumber(in_comment_) - 1;
+      line += below;
+      column = XML_GetCurrentColumnNumber(in_comment_) + (below == 0 ? column : 1);
+    }
+    error_ = error{failure::failed, fmt::format("line {}, column {}: {}", line, column, complaint)};
   }
 
   template <typename Event> static void handle(void *reader, Event event) {
@@ -215,7 +246,8 @@ class document_reader {
       self.error_ = error{failure::environment, "out of memory"};
     }
     if (self.error_) {
-      XML_StopParser(self.parser_.get(), XML_FALSE);
+      XML_StopParser(self.in_comment_ != nullptr ? self.in_comment_ : self.parser_.get(),
+                     XML_FALSE);
     }
   }
 
@@ -225,6 +257,17 @@ class document_reader {
           static_cast<std::uint64_t>(XML_GetCurrentByteIndex(self.parser_.get())) +
           static_cast<std::uint64_t>(XML_GetCurrentByteCount(self.parser_.get()));
       return self.elements_.start(element, attributes);
+    });
+  }
+  static void on_start_in_comment(void *reader, const char *element, const char **attributes) {
+    handle(reader, [&](document_reader &self) {
+      return self.elements_.start_in_comment(element, attributes);
+    });
+  }
+  static void on_comment(void *reader, const char *text) {
+    handle(reader, [&](document_reader &self) {
+      self.read_comment(text);
+      return fault{};
     });
   }
   static void on_end(void *reader, const char * /*element*/) {
@@ -262,6 +305,7 @@ class document_reader {
   bool only_expat_;
   xml_elements elements_;
   std::unique_ptr<XML_ParserStruct, release> parser_;
+  XML_Parser in_comment_ = nullptr; // that reads a comment now
   std::vector<char> buffer_ = std::vector<char>(buffer_size);
   std::size_t next_ = 0;               // of buffer_, to be looked at
   std::size_t end_ = 0;                // of what was read into it

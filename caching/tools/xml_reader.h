@@ -4,6 +4,8 @@
 // in their numbers only: where expat has just seen a section begin, lines in the canonical form are
 // read without it, up to the first one that is anything else. That gives the same result on every
 // document.
+//
+// Comments that begin with "dmcache:" hold elements, too (xml_writer.h).
 #pragma once
 
 #include <cstdint>

@@ -1,6 +1,7 @@
 #include "caching/tools/xml_reader.h"
 
 #include <algorithm>
+#include <array>
 #include <ostream>
 #include <random>
 #include <string>
@@ -29,6 +30,23 @@ constexpr std::string_view document =
     "    <discard dbegin=\"0\" dend=\"8\"/>\n"
     "    <discard dbegin=\"60\" dend=\"140\"/>\n"
     "  </discards>\n"
+    "</superblock>\n";
+
+// The same, as cache_dump writes it.
+constexpr std::string_view commented =
+    "<superblock uuid=\"\" block_size=\"128\" nr_cache_blocks=\"300\" policy=\"smq\" "
+    "hint_width=\"4\">\n"
+    "  <!-- dmcache: <superblock policy_version=\"1.2.3\" read_hits=\"7\"/> -->\n"
+    "  <mappings>\n"
+    "    <mapping cache_block=\"0\" origin_block=\"17\" dirty=\"false\"/>\n"
+    "  </mappings>\n"
+    "  <hints>\n"
+    "  </hints>\n"
+    "  <!-- dmcache:\n"
+    "  <discards block_size=\"256\" nr_blocks=\"200\">\n"
+    "    <discard dbegin=\"0\" dend=\"8\"/>\n"
+    "  </discards>\n"
+    "  -->\n"
     "</superblock>\n";
 
 constexpr std::size_t output_size = std::size_t{1} << 20;
@@ -60,8 +78,8 @@ std::string outcome_of(std::string_view text, bool only_expat) {
   return {reinterpret_cast<const char *>(image.data()), image.size()}; // NOLINT
 }
 
-std::string replaced(std::string_view old, std::string_view with) {
-  std::string text{document};
+std::string replaced(std::string_view old, std::string_view with, std::string_view in = document) {
+  std::string text{in};
   return text.replace(text.find(old), old.size(), with);
 }
 
@@ -82,6 +100,7 @@ TEST(xml_reader, agrees_with_expat_on_mutated_documents) {
                                          "&",
                                          "<!--",
                                          "-->",
+                                         "<!-- dmcache:",
                                          "<mappings>\n",
                                          "<hints>\n",
                                          "<![CDATA[",
@@ -93,7 +112,7 @@ TEST(xml_reader, agrees_with_expat_on_mutated_documents) {
   std::mt19937 random{seed};
   const auto below = [&](std::size_t limit) { return random() % limit; };
   for (int round = 0; round < 4000; ++round) {
-    std::string text{document};
+    std::string text{round % 2 == 0 ? document : commented};
     for (std::size_t changes = 1 + below(3); changes > 0; --changes) {
       const std::size_t at = below(text.size());
       switch (below(4)) {
@@ -162,9 +181,64 @@ INSTANTIATE_TEST_SUITE_P(
                        "line 1, column 1: superblock has hint size 8 bytes, where a hint has 4"},
         wrong_document{"dend=\"140\"", "dend=\"201\"",
                        "line 13, column 5: discard block 200 is beyond nr_blocks"},
+        wrong_document{"origin_block=\"17\"", "origin_block=\"400\"",
+                       "line 11, column 3: origin block 400 is mapped, and by these discard blocks "
+                       "the origin has just 400 blocks"},
         wrong_document{"  <hints>", "  <mappings/><hints>",
                        "line 7, column 3: <mappings> a second time, or after a later section"},
         wrong_document{"</superblock>\n", "", "line 15, column 1: no element found"}));
+
+TEST(xml_reader, reads_what_comments_say) {
+  const auto contents = read_xml(
+      text_of(commented), {.accept = [](const superblock &) { return xml_elements::fault{}; }});
+  ASSERT_TRUE(contents) << contents.error().message;
+  const superblock &block = (*contents)->described();
+  EXPECT_EQ(block.policy_version, (std::array<le32, 3>{1, 2, 3}));
+  EXPECT_EQ(block.read_hits, 7);
+  EXPECT_EQ(block.discard_nr_blocks, 200);
+  EXPECT_EQ((*contents)->discard_end(), 8);
+}
+
+TEST(xml_reader, takes_the_hint_width_of_a_comment) {
+  const std::string text = replaced("read_hits=\"7\"", "hint_width=\"0\"", commented);
+  const auto contents =
+      read_xml(text_of(text), {.accept = [](const superblock &) { return xml_elements::fault{}; }});
+  ASSERT_TRUE(contents) << contents.error().message;
+  EXPECT_EQ((*contents)->described().policy_hint_size, 0);
+}
+
+TEST(xml_reader, passes_over_the_comments_of_others) {
+  for (const std::string_view comment :
+       {"<!---->", "<!-- <discards/> -->", "<!-- a dmcache: -->"}) {
+    EXPECT_EQ(outcome_of(replaced("  <mappings>", std::string{comment} + "  <mappings>"), false),
+              outcome_of(document, false));
+  }
+}
+
+class xml_reader_comment_errors : public testing::TestWithParam<wrong_document> {};
+
+TEST_P(xml_reader_comment_errors, name_line_and_column) {
+  const wrong_document &wrong = GetParam();
+  EXPECT_EQ(outcome_of(replaced(wrong.what, wrong.with, commented), false), wrong.error);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    each, xml_reader_comment_errors,
+    testing::Values(
+        wrong_document{"1.2.3", "1.2",
+                       "line 2, column 17: policy_version=\"1.2\" is not like 2.0.0"},
+        wrong_document{"policy_version=\"1.2.3\"", "hint_width=\"3\"",
+                       "line 2, column 17: superblock has hint size 3 bytes, where a hint has 4"},
+        wrong_document{"read_hits", "uuid",
+                       "line 2, column 17: <superblock> with unknown attribute uuid"},
+        wrong_document{"7\"/>", "7\">", "line 2, column 67: no element found"},
+        wrong_document{"dend=\"8\"", "dend=\"201\"",
+                       "line 10, column 5: discard block 200 is beyond nr_blocks"},
+        wrong_document{"  <discards block", "  <mappings block",
+                       "line 9, column 3: <mappings> is not expected in this comment"},
+        wrong_document{"nr_blocks=\"200\"", "nr_blocks=\"8\"",
+                       "line 9, column 3: origin block 17 is mapped, and by these discard blocks "
+                       "the origin has just 16 blocks"}));
 
 TEST(xml_reader, refuses_document_types) {
   const std::string text = "<!DOCTYPE superblock [<!ENTITY a \"b\">]>\n" + std::string{document};

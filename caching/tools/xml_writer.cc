@@ -14,6 +14,9 @@ namespace {
 
 constexpr std::size_t longest_piece = 128; // of what is written between two looks for room
 
+// What 0.9 says where there are no hints; it crashes when it is to restore any other width.
+constexpr std::uint32_t classic_hint_width = 4;
+
 constexpr std::string_view base64_digits =
     "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
@@ -44,9 +47,13 @@ std::string uuid_of(const superblock &block) {
   return is_zero ? "" : std::string{as_text(base64(std::span{block.uuid}))};
 }
 
-// The attributes that no other program writes: each only where something would be lost without it.
+// What the classic dialect has no attributes for: each only where something would be lost without
+// it.
 std::string extra_attributes(const superblock &block) {
   std::string extra;
+  if (block.policy_hint_size == 0) {
+    extra += " hint_width=\"0\"";
+  }
   std::array<std::uint32_t, 3> version{};
   std::ranges::copy(block.policy_version, version.begin());
   if (version != own_version_of_policy(block.policy())) {
@@ -73,11 +80,16 @@ void xml_writer::begin_superblock(const superblock &block) {
                    "hint_width=\"{}\"",
                    uuid_of(block), std::uint32_t{block.data_block_size},
                    std::uint32_t{block.cache_blocks}, block.policy(),
-                   std::uint32_t{block.policy_hint_size}));
-  make_room();
-  text(extra_attributes(block));
-  make_room();
+                   block.policy_hint_size == 0 ? classic_hint_width
+                                               : std::uint32_t{block.policy_hint_size}));
   text(">\n");
+  make_room();
+  if (const std::string extra = extra_attributes(block); !extra.empty()) {
+    text("  <!-- dmcache: <superblock");
+    text(extra);
+    text("/> -->\n");
+    make_room();
+  }
 }
 
 void xml_writer::add(const mapping &each) {
@@ -101,7 +113,7 @@ void xml_writer::add_hint(cache_block block, le32 hint) {
 }
 
 void xml_writer::begin_discards(const superblock &block) {
-  text("  <discards block_size=\"");
+  text("  <!-- dmcache:\n  <discards block_size=\"");
   number(block.discard_block_size);
   text("\" nr_blocks=\"");
   number(block.discard_nr_blocks);

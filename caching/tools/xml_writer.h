@@ -1,5 +1,8 @@
 // The XML dialect of cache_dump, as text. xml-schema/cache.rng describes it.
 //
+// What thin-provisioning-tools can't say stands in comments that begin with "dmcache:", which its
+// releases pass over: attributes that the superblock has besides, and the discards.
+//
 // A dump of a large cache is hundreds of megabytes of lines that differ in their numbers only, so
 // that numbers are formatted here, straight into the output buffer.
 #pragma once
@@ -31,7 +34,7 @@ class xml_writer {
   void end_hints() { text("  </hints>\n"); }
   void begin_discards(const superblock &block);
   void add_discard(std::uint64_t begin, std::uint64_t end);
-  void end_discards() { text("  </discards>\n"); }
+  void end_discards() { text("  </discards>\n  -->\n"); }
   void end_superblock() { text("</superblock>\n"); }
 
   // Hands all that was written to the output. Returns the first failure on the way there.

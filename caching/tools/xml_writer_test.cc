@@ -67,7 +67,8 @@ TEST_F(xml_writer_test, writes_the_classic_dialect) {
             "</superblock>\n");
 }
 
-TEST_F(xml_writer_test, extends_it_where_something_would_be_lost) {
+TEST_F(xml_writer_test, puts_into_comments_what_would_be_lost) {
+  block_.policy_hint_size = 0;
   block_.policy_version[1] = 1;
   block_.write_misses = 9;
   block_.discard_block_size = 256;
@@ -78,11 +79,14 @@ TEST_F(xml_writer_test, extends_it_where_something_would_be_lost) {
   writer_.end_discards();
   EXPECT_EQ(written(),
             "<superblock uuid=\"\" block_size=\"128\" nr_cache_blocks=\"1024\" policy=\"smq\" "
-            "hint_width=\"4\" policy_version=\"2.1.0\" read_hits=\"0\" read_misses=\"0\" "
-            "write_hits=\"0\" write_misses=\"9\">\n"
+            "hint_width=\"4\">\n"
+            "  <!-- dmcache: <superblock hint_width=\"0\" policy_version=\"2.1.0\" read_hits=\"0\" "
+            "read_misses=\"0\" write_hits=\"0\" write_misses=\"9\"/> -->\n"
+            "  <!-- dmcache:\n"
             "  <discards block_size=\"256\" nr_blocks=\"64\">\n"
             "    <discard dbegin=\"0\" dend=\"8\"/>\n"
-            "  </discards>\n");
+            "  </discards>\n"
+            "  -->\n");
 }
 
 TEST_F(xml_writer_test, writes_more_than_its_buffer_holds) {

@@ -22,7 +22,9 @@ class report {
   // What went wrong, or needs the user's attention: to standard error.
   void problem(std::string_view text) { print(stderr, fmt::format("{}: {}\n", command_, text)); }
   // What the command was asked for: to standard output.
-  void answer(std::string_view text) { print(stdout, fmt::format("{}\n", text)); }
+  void answer(std::string_view text) { print(answers_to_, fmt::format("{}\n", text)); }
+  // Answers go to standard error from now on: something else goes to standard output.
+  void keep_off_standard_output() { answers_to_ = stderr; }
 
   // That the command failed, and why, if there is a text to it. Returns the exit code.
   int failed(const error &why) {
@@ -44,6 +46,7 @@ class report {
 
   std::string command_;
   bool quiet_;
+  std::FILE *answers_to_ = stdout;
   progress watcher_;
 };
 

@@ -1,6 +1,8 @@
 #include "base/file_device.h"
 #include "bin/command.h"
 #include "bin/document_file.h"
+#include "caching/tools/metadata_device.h"
+#include "caching/tools/metadata_output.h"
 #include "caching/tools/metadata_pack.h"
 
 namespace dmcache {
@@ -11,7 +13,7 @@ result<> pack_device(const std::string &input, const std::string &output,
   if (is_same_file(input, output)) {
     return fail(failure::usage, fmt::format("input and output are the same: {}", output));
   }
-  const auto from = open_file_device(input, access::read_only);
+  const auto from = open_metadata_device(input);
   if (!from) {
     return std::unexpected{from.error()};
   }
@@ -23,19 +25,32 @@ result<> pack_device(const std::string &input, const std::string &output,
   return packed ? file->commit() : packed;
 }
 
-result<> unpack_device(const std::string &input, const std::string &output, report &to) {
+result<> unpack_device(const std::string &input, const std::string &output, bool force,
+                       report &to) {
   if (is_same_file(input, output)) {
     return fail(failure::usage, fmt::format("input and output are the same: {}", output));
   }
-  const auto open = [&] { return open_document(input, to.watcher()); };
-  if (auto there = open(); !there) {
-    return std::unexpected{there.error()};
+  auto target = metadata_output::find(output, force);
+  if (!target) {
+    return std::unexpected{target.error()};
   }
-  const auto device = open_file_device(output, access::read_write);
+  const auto pack = open_to_read_again(input, to.watcher());
+  if (!pack) {
+    return std::unexpected{pack.error()};
+  }
+  const auto size = verify_pack(*pack);
+  if (!size) {
+    return std::unexpected{size.error()};
+  }
+  auto device = target->open(*size);
   if (!device) {
     return std::unexpected{device.error()};
   }
-  return unpack(open, **device);
+  if (auto unpacked = unpack(*pack, *size, **device); !unpacked) {
+    return unpacked;
+  }
+  device->reset();
+  return target->commit();
 }
 
 } // namespace
@@ -60,13 +75,15 @@ int run_cache_metadata_unpack(std::span<const std::string> arguments) {
   command_line line{"cache_metadata_unpack", "[OPTION...] -i FILE -o DEVICE",
                     "cache_metadata_unpack -i cmeta.pack -o cmeta.img"};
   line.add("input,i", "FILE", "what cache_metadata_pack wrote");
-  line.add("output,o", "DEVICE", "a device, or an existing file that is large enough");
+  line.add("output,o", "DEVICE", "a device or file; a file that isn't there is made");
+  line.add("force", "overwrite something else than the metadata of a cache");
   line.add("quiet,q", "print nothing; the exit status tells");
   if (const auto done = line.parse_with(arguments, {"input", "output"})) {
     return *done;
   }
   report to{"cache_metadata_unpack", line.has("quiet")};
-  const auto unpacked = unpack_device(line.text("input"), line.text("output"), to);
+  const auto unpacked =
+      unpack_device(line.text("input"), line.text("output"), line.has("force"), to);
   return unpacked ? 0 : to.failed(unpacked.error());
 }
 

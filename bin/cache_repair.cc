@@ -2,6 +2,7 @@
 #include "base/whole_number.h"
 #include "bin/command.h"
 #include "caching/tools/metadata_device.h"
+#include "caching/tools/metadata_output.h"
 #include "caching/tools/repair.h"
 #include "caching/tools/size_text.h"
 
@@ -75,9 +76,20 @@ result<> run(const command_line &line, report &to) {
   if (line.has("list-roots")) {
     return list_roots(**from, *known, to);
   }
-  const auto open = [&] { return open_file_device(output, access::read_write); };
+  // Whatever stands there: LVM repairs onto a volume that is its spare one for thin pools as well.
+  auto target = metadata_output::find(output, true);
+  if (!target) {
+    return std::unexpected{target.error()};
+  }
+  const auto open = [&] { return target->open((*from)->size()); };
   const auto done = repair(**from, *known, line.has("use-stale"), open, to);
-  return done ? judge(*done, line.has("accept-loss")) : std::unexpected{done.error()};
+  if (!done) {
+    return std::unexpected{done.error()};
+  }
+  if (auto complete = target->commit(); !complete) {
+    return complete;
+  }
+  return judge(*done, line.has("accept-loss"));
 }
 
 } // namespace
@@ -87,7 +99,7 @@ int run_cache_repair(std::span<const std::string> arguments) {
                     "cache_repair -i /dev/mapper/vg-pool_cmeta -o /dev/mapper/vg-new_cmeta"};
   line.ignore_empty_operand();
   line.add("input,i", "DEVICE", "the damaged metadata; never written to");
-  line.add("output,o", "DEVICE", "another device, or an existing file that is large enough");
+  line.add("output,o", "DEVICE", "another device or file; a file that isn't there is made");
   line.add("block-size", "SIZE", "what the cache's block size was, if the superblock is lost");
   line.add("nr-cache-blocks", "N", "how many blocks it had, if the superblock is lost");
   line.add("metadata-version", "1|2", "the version to write, if the superblock is lost");
@@ -104,6 +116,9 @@ int run_cache_repair(std::span<const std::string> arguments) {
                                           : "--output is needed");
   }
   report to{"cache_repair", line.has("quiet")};
+  if (line.text_or("output", "") == "-") {
+    to.keep_off_standard_output();
+  }
   const auto done = run(line, to);
   return done ? 0 : to.failed(done.error());
 }

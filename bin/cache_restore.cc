@@ -2,6 +2,7 @@
 #include "base/whole_number.h"
 #include "bin/command.h"
 #include "bin/document_file.h"
+#include "caching/tools/metadata_output.h"
 #include "caching/tools/restore.h"
 
 namespace dmcache {
@@ -12,6 +13,8 @@ std::optional<std::uint32_t> version_number(const command_line &line, const char
   return whole_number<std::uint32_t>(line.text_or(option, otherwise));
 }
 
+// Nothing is opened for writing before the document has shown that it is a good one: it may come
+// from a dump of what is in the output, which has ended then.
 result<> restore_file(const command_line &line, const restore_options &options, report &to) {
   const std::string input = line.text("input");
   const std::string output = line.text("output");
@@ -22,15 +25,26 @@ result<> restore_file(const command_line &line, const restore_options &options, 
   if (!document) {
     return std::unexpected{document.error()};
   }
-  const auto device = open_file_device(output, access::read_write);
+  auto target = metadata_output::find(output, line.has("force"));
+  if (!target) {
+    return std::unexpected{target.error()};
+  }
+  const auto contents = read_document(*document, target->size(), options);
+  if (!contents) {
+    const error &wrong = contents.error();
+    return fail(wrong.kind, wrong.kind == failure::failed
+                                ? fmt::format("{} ({})", wrong.message, input)
+                                : wrong.message);
+  }
+  auto device = target->open(device_size_for(**contents));
   if (!device) {
     return std::unexpected{device.error()};
   }
-  auto restored = restore(*document, **device, options);
-  if (!restored && restored.error().kind == failure::failed) {
-    restored.error().message += fmt::format(" ({})", input);
+  if (auto restored = restore(**contents, **device, options, to); !restored) {
+    return restored;
   }
-  return restored;
+  device->reset();
+  return target->commit();
 }
 
 } // namespace
@@ -39,7 +53,8 @@ int run_cache_restore(std::span<const std::string> arguments) {
   command_line line{"cache_restore", "[OPTION...] -i FILE -o DEVICE",
                     "cache_restore -i cache.xml -o /dev/mapper/vg-new_cmeta"};
   line.add("input,i", "FILE", "the XML, as cache_dump writes it; - is standard input");
-  line.add("output,o", "DEVICE", "a device, or an existing file that is large enough");
+  line.add("output,o", "DEVICE", "a device or file; a file that isn't there is made");
+  line.add("force", "overwrite something else than the metadata of a cache");
   line.add("quiet,q", "print nothing; the exit status tells");
   line.add("metadata-version", "1|2", "format of the metadata (default: 2)");
   line.add("omit-clean-shutdown", "leave the flag of a clean shutdown out");

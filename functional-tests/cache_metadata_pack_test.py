@@ -1,12 +1,14 @@
 """cache_metadata_pack and cache_metadata_unpack: what is packed comes back, and nothing else is
 believed."""
 
+import os
 import pathlib
 import random
+import subprocess
 import tempfile
 import unittest
 
-from fixture_images import BLOCK, NAMES, Image, run
+from fixture_images import BIN, BLOCK, NAMES, Image, run
 
 
 class PackTest(unittest.TestCase):
@@ -23,7 +25,7 @@ class PackTest(unittest.TestCase):
 
     def unpack(self, size):
         self.output.write_bytes(b"\xff" * size)
-        return run("cache_metadata_unpack", "-i", self.packed, "-o", self.output)
+        return run("cache_metadata_unpack", "-i", self.packed, "-o", self.output, "--force")
 
     def block_of(self, data, block):
         return data[block * BLOCK:(block + 1) * BLOCK]
@@ -96,6 +98,65 @@ class PackTest(unittest.TestCase):
             self.assertEqual(self.output.read_bytes(), b"\xff" * len(image.data))
         self.packed.write_bytes(whole + b"x")
         self.assertIn("something follows its end", self.unpack(len(image.data)).stderr)
+
+    def test_an_output_that_is_not_there_is_made(self):
+        image = Image("v2-writeback")
+        self.pack(image)
+        made = self.folder / "made.img"
+        done = run("cache_metadata_unpack", "-i", self.packed, "-o", made)
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        self.assertEqual(made.stat().st_size, len(image.data))
+        self.assertEqual(run("cache_check", made).returncode, 0)
+        self.packed.write_bytes(self.packed.read_bytes()[:-1])
+        other = self.folder / "other.img"
+        self.assertEqual(run("cache_metadata_unpack", "-i", self.packed, "-o", other).returncode, 1)
+        self.assertFalse(other.exists())
+
+    def test_a_pipe_is_read_once_and_a_bad_one_costs_nothing(self):
+        image = Image("v2-writeback")
+        self.pack(image)
+        whole = self.packed.read_bytes()
+        fifo = self.folder / "fifo"
+        os.mkfifo(fifo)
+        for name in ("-", "/dev/stdin", fifo):
+            for data, status in ((whole[:-1], 1), (whole, 0)):
+                with self.subTest(name, status=status):
+                    self.output.write_bytes(image.data)
+                    command = [BIN / "cache_metadata_unpack", "-i", name, "-o", self.output]
+                    if name == fifo:
+                        with subprocess.Popen(command, stderr=subprocess.PIPE) as unpacking:
+                            fifo.write_bytes(data)
+                            unpacking.communicate(timeout=60)
+                        self.assertEqual(unpacking.returncode, status)
+                    else:
+                        done = subprocess.run(command, input=data, stderr=subprocess.PIPE,
+                                              timeout=60)
+                        self.assertEqual(done.returncode, status)
+                    self.assertEqual(run("cache_check", self.output).returncode, 0)
+                    if status != 0:
+                        self.assertEqual(self.output.read_bytes(), image.data)
+
+    def test_minus_is_standard_output_and_input(self):
+        image = Image("v2-writeback")
+        path = image.write(self.folder)
+        with open(path) as stdin, open(self.packed, "wb") as stdout:
+            subprocess.run([BIN / "cache_metadata_pack", "-i", "-", "-o", "-"], stdin=stdin,
+                           stdout=stdout, check=True)
+        with open(self.packed) as stdin, open(self.output, "wb") as stdout:
+            subprocess.run([BIN / "cache_metadata_unpack", "-i", "-", "-o", "-"], stdin=stdin,
+                           stdout=stdout, check=True)
+        self.assertEqual(self.output.stat().st_size, len(image.data))
+        self.assertEqual(run("cache_check", self.output).returncode, 0)
+
+    def test_what_is_not_metadata_is_not_overwritten_unless_forced(self):
+        image = Image("v2-writeback")
+        self.pack(image)
+        for other in (b"\xff" * len(image.data), b"<superblock>".ljust(len(image.data))):
+            self.output.write_bytes(other)
+            done = run("cache_metadata_unpack", "-i", self.packed, "-o", self.output)
+            self.assertEqual(done.returncode, 1)
+            self.assertIn("nothing was written; --force overwrites it", done.stderr)
+            self.assertEqual(self.output.read_bytes(), other)
 
     def test_a_small_output_is_refused(self):
         self.pack(Image("v2-writeback"))

@@ -3,10 +3,11 @@
 import hashlib
 import pathlib
 import re
+import subprocess
 import tempfile
 import unittest
 
-from fixture_images import NAMES, Image, run, truth_of
+from fixture_images import BIN, NAMES, Image, run, truth_of
 
 MAPPING = re.compile(r'<mapping cache_block="(\d+)" origin_block="(\d+)" dirty="(true|false)"/>')
 
@@ -319,6 +320,19 @@ class RepairTest(unittest.TestCase):
         path = Image("v2-writeback").write(self.folder)
         self.assertEqual(run("cache_repair", "--list-roots", "-i", path, "-o", "x").returncode, 2)
         self.assertEqual(run("cache_repair", "-i", path).returncode, 2)
+
+    def test_an_output_that_is_not_there_is_made_and_minus_is_standard_output_and_input(self):
+        image = Image("v2-writeback")
+        path = image.write(self.folder)
+        made, piped = (self.folder / name for name in ("made.img", "piped.img"))
+        self.assertEqual(run("cache_repair", "-i", path, "-o", made).returncode, 0)
+        with open(path) as stdin, open(piped, "wb") as stdout:
+            done = subprocess.run([BIN / "cache_repair", "-i", "-", "-o", "-"], stdin=stdin,
+                                  stdout=stdout)
+        self.assertEqual(done.returncode, 0)
+        for output in (made, piped):
+            self.assertEqual(output.stat().st_size, len(image.data))
+            self.assertIn("256 mapped", run("cache_check", output).stdout)
 
     def test_input_and_output_must_differ(self):
         path = Image("v2-writeback").write(self.folder)

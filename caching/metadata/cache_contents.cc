@@ -201,15 +201,17 @@ void cache_contents::set_clean(std::uint64_t block) {
   dirty_[block / bits_per_word] &= ~(std::uint64_t{1} << block % bits_per_word);
 }
 
-result<> cache_contents::check_room(const superblock &block, bytes size) {
-  const std::uint64_t blocks = usable_blocks(size);
+std::uint64_t cache_contents::blocks_needed(const superblock &block, bytes size) {
   const std::uint64_t nr = block.cache_blocks;
-  const std::uint64_t needed =
-      1 + blocks_of_mappings(block) +
-      (block.policy_hint_size == 0 ? 0 : blocks_of_array(sizeof(le32), nr)) +
-      blocks_of_array(sizeof(le64), words_for(block.discard_nr_blocks)) +
-      blocks_of_space_map(blocks);
-  if (needed > blocks) {
+  return blocks_of_mappings(block) +
+         (block.policy_hint_size == 0 ? 0 : blocks_of_array(sizeof(le32), nr)) +
+         blocks_of_array(sizeof(le64), words_for(block.discard_nr_blocks)) +
+         blocks_of_space_map(usable_blocks(size));
+}
+
+result<> cache_contents::check_room(const superblock &block, bytes size) {
+  const std::uint64_t needed = 1 + blocks_needed(block, size);
+  if (needed > usable_blocks(size)) {
     return fail(failure::failed,
                 fmt::format("Output file too small: {} KiB are needed at least, "
                             "and it has {}",
@@ -218,20 +220,14 @@ result<> cache_contents::check_room(const superblock &block, bytes size) {
   return {};
 }
 
-result<> cache_contents::write(device &to, std::uint32_t claimed_version) const {
-  if (auto has_room = check_room(superblock_, to.size()); !has_room) {
-    return has_room;
-  }
-  if (auto wiped = wipe_superblock(to); !wiped) {
-    return wiped;
-  }
-  block_writer out{to, superblock_location + 1};
+result<superblock> cache_contents::build(device &to, metadata_block first) const {
+  block_writer out{to, first};
   superblock block = superblock_;
   block.hint_root = 0;
   build_mappings(out, block, {entries_.span(), dirty_.span()});
   if (has_hints_) {
-    const auto copy_hints = [this](std::uint64_t first, std::span<std::byte> values) {
-      std::memcpy(values.data(), hints_.span().data() + first, values.size());
+    const auto copy_hints = [this](std::uint64_t from, std::span<std::byte> values) {
+      std::memcpy(values.data(), hints_.span().data() + from, values.size());
     };
     block.hint_root = build_array(out, sizeof(le32), hints_.size(), copy_hints).value();
   }
@@ -243,16 +239,28 @@ result<> cache_contents::write(device &to, std::uint32_t claimed_version) const 
           .value();
   block.space_map =
       build_space_map(out, usable_blocks(to.size()),
-                      [end = out.next().value()](std::uint64_t at) { return at < end; });
+                      [begin = first.value(), end = out.next().value()](std::uint64_t at) {
+                        return at == superblock_location.value() || (at >= begin && at < end);
+                      });
   if (const auto failed = out.finish()) {
-    return fail(failure::environment, fmt::format("cannot write the metadata: {}: the output holds "
-                                                  "none",
-                                                  failed.message()));
+    return fail(failure::environment,
+                fmt::format("cannot write the metadata: {}", failed.message()));
   }
-  if (claimed_version != 0) {
-    block.version = claimed_version;
+  return block;
+}
+
+result<> cache_contents::write(device &to) const {
+  if (auto has_room = check_room(superblock_, to.size()); !has_room) {
+    return has_room;
   }
-  return commit_superblock(to, block);
+  if (auto wiped = wipe_superblock(to); !wiped) {
+    return wiped;
+  }
+  const auto block = build(to, superblock_location + 1);
+  if (!block) {
+    return fail(block.error().kind, block.error().message + ": the output holds none");
+  }
+  return commit_superblock(to, *block);
 }
 
 namespace {

@@ -61,10 +61,17 @@ class cache_contents final : public metadata_visitor {
   // Fails with failure::failed unless a device of `size` has room for what `block` describes.
   static result<> check_room(const superblock &block, bytes size);
 
+  // How many blocks in a row build() needs at most, besides the superblock, on a device of `size`.
+  static std::uint64_t blocks_needed(const superblock &block, bytes size);
+
+  // Writes all but the superblock, from block `first` on, and returns the superblock that leads to
+  // it, for commit_superblock(). Requires that blocks_needed() are there. Fails with
+  // failure::environment.
+  result<superblock> build(device &to, metadata_block first) const;
+
   // Writes valid metadata to `to`; until all of it stands there durably, `to` holds none.
-  // `claimed_version`, unless 0, is put into the superblock instead of the true one. Fails with
-  // failure::failed if there is no room, with failure::environment on I/O errors.
-  result<> write(device &to, std::uint32_t claimed_version = 0) const;
+  // Fails with failure::failed if there is no room, with failure::environment on I/O errors.
+  result<> write(device &to) const;
 
   // Makes these blocks clean here and on `on`, from which all of this was read, and of which
   // `usage` says what is in use. The cache counts as cleanly shut down from then on; hints and

@@ -37,8 +37,9 @@ bool is_all_zero(std::span<const std::byte> data) {
 constexpr std::string_view incomplete_mark =
     "dmcache: the metadata on this device are incomplete\n";
 
-bool is_incomplete(block_view block) {
-  return std::ranges::equal(std::as_bytes(std::span{incomplete_mark}),
+bool is_incomplete(std::span<const std::byte> block) {
+  return block.size() >= incomplete_mark.size() &&
+         std::ranges::equal(std::as_bytes(std::span{incomplete_mark}),
                             block.first(incomplete_mark.size()));
 }
 
@@ -68,6 +69,18 @@ bool looks_like_xml(std::span<const std::byte> data) {
          tag + 1 < text.size() && text[tag] == '<' &&
          (std::isalpha(static_cast<unsigned char>(text[tag + 1])) != 0 || text[tag + 1] == '?' ||
           text[tag + 1] == '!');
+}
+
+bool is_unused_or_metadata(std::span<const std::byte> first_block) {
+  if (is_all_zero(first_block) || is_incomplete(first_block)) {
+    return true;
+  }
+  superblock found;
+  if (first_block.size() < sizeof found) {
+    return false;
+  }
+  std::memcpy(&found, first_block.data(), sizeof found);
+  return found.magic == superblock::magic_value;
 }
 
 bool superblock::knows_origin_size() const {

@@ -91,6 +91,10 @@ constexpr bool is_legal_data_block_size(std::uint64_t size) {
 // instead, which was meant for cache_restore?
 bool looks_like_xml(std::span<const std::byte> data);
 
+// Is a device that begins with this block, or less than one, not in use for anything but a cache's
+// metadata: is it all zero, or metadata, be they sound, damaged or incomplete?
+bool is_unused_or_metadata(std::span<const std::byte> first_block);
+
 // Can a policy be called so: nothing, or letters, digits, '-' and '_'?
 bool is_policy_name(std::string_view name);
 

@@ -348,17 +348,23 @@ result<> pack(device &from, const pack_options &options, output_file &output, re
   return writer.finish();
 }
 
-result<> unpack(const open_text &open, device &to) {
+result<bytes> verify_pack(const open_text &open) {
   const auto device_blocks =
       read_pack(open, [](metadata_block, std::span<const std::byte>) { return result<>{}; });
   if (!device_blocks) {
     return std::unexpected{device_blocks.error()};
   }
-  if (*device_blocks > to.size().value() / metadata_block_size) {
+  if (*device_blocks > max_metadata_blocks) {
+    return broken("its device is larger than any for metadata");
+  }
+  return bytes{*device_blocks * metadata_block_size};
+}
+
+result<> unpack(const open_text &open, bytes size, device &to) {
+  if (size > to.size()) {
     return fail(failure::failed,
-                fmt::format("Output file too small: {} KiB are needed, and it has "
-                            "{}",
-                            *device_blocks * metadata_block_size / 1024, to.size().value() / 1024));
+                fmt::format("Output file too small: {} KiB are needed, and it has {}",
+                            size.value() / 1024, to.size().value() / 1024));
   }
   if (auto wiped = wipe_superblock(to); !wiped) {
     return wiped;

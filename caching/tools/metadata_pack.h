@@ -48,12 +48,15 @@ struct pack_options {
 // `to` and left out.
 result<> pack(device &from, const pack_options &options, output_file &output, report &to);
 
-// Opens the document anew, from its beginning.
+// Begins to read the pack anew, from its beginning.
 using open_text = std::function<result<read_text>()>;
 
-// Writes the blocks of a pack to where they were, the superblock last; other blocks stay as they
-// are, but for a superblock that the pack doesn't have, which is wiped. The whole pack is verified
-// before anything is written.
-result<> unpack(const open_text &open, device &to);
+// Verifies all of a pack, and returns how large the device was that was packed.
+result<bytes> verify_pack(const open_text &open);
+
+// Writes the blocks of a pack, which was verified to need `size`, to where they were, the superblock
+// last; other blocks stay as they are, but for a superblock that the pack doesn't have, which is
+// wiped. Nothing is written to a device that is too small.
+result<> unpack(const open_text &open, bytes size, device &to);
 
 } // namespace dmcache

@@ -1,32 +1,115 @@
 #include "caching/tools/restore.h"
 
+#include <algorithm>
+
 #include <fmt/format.h>
 
-namespace dmcache {
+#include "caching/tools/damage_report.h"
+#include "caching/tools/metadata_size.h"
 
-result<> restore(const read_text &document, device &to, const restore_options &options) {
+namespace dmcache {
+namespace {
+
+// Where `count` blocks in a row are free beside the metadata that `to` holds; nothing if it holds
+// none, or has no room beside them.
+result<std::optional<metadata_block>> find_room_beside(device &to, std::uint64_t count,
+                                                       progress &watcher) {
+  const auto old = read_superblock(to);
+  if (!old) {
+    return {};
+  }
+  damage_counter ignored;
+  metadata_visitor nobody;
+  block_usage usage{to.size()};
+  read_metadata({to, usage, ignored, watcher}, *old, {.space_map = true}, nobody);
+  const auto room = usage.find_unused(usage.nr_blocks(), count);
+  if (!room) {
+    return {};
+  }
+  // If their writer was stopped before its last flush, a power cut could still bring back older
+  // ones, which may use what is free now.
+  if (auto durable = commit_superblock(to, *old); !durable) {
+    return std::unexpected{durable.error()};
+  }
+  return room;
+}
+
+// What was written is held against what cache_check calls sound.
+result<> check_written(device &on, const superblock &block, report &tells) {
+  damage_report damage{tells};
+  for (const std::string &fault : faults_of(block)) {
+    damage.found({structure::superblock, true, superblock_location, "", fault, {}});
+  }
+  metadata_visitor nobody;
+  block_usage usage{on.size()};
+  read_metadata({on, usage, damage, tells.watcher()}, block, {.space_map = true}, nobody);
+  if (damage.nr_found() == 0) {
+    return {};
+  }
+  return fail(damage.has_io_error() ? failure::environment : failure::failed,
+              "what was written is not sound");
+}
+
+} // namespace
+
+result<std::unique_ptr<cache_contents>> read_document(const read_text &document,
+                                                      std::optional<bytes> output_size,
+                                                      const restore_options &options) {
   result<> has_room;
   const auto accept = [&](const superblock &described) -> xml_elements::fault {
-    has_room = cache_contents::check_room(described, to.size());
+    if (output_size) {
+      has_room = cache_contents::check_room(described, *output_size);
+    }
     return has_room ? xml_elements::fault{} : "what follows doesn't fit the output";
   };
   auto contents =
       read_xml(document, {.metadata_version = options.metadata_version, .accept = accept});
   if (!has_room) {
-    return has_room;
+    return std::unexpected{has_room.error()};
   }
-  if (!contents) {
-    if (contents.error().kind == failure::failed && to.size().value() >= metadata_block_size) {
-      if (auto wiped = wipe_superblock(to); !wiped) {
-        return wiped;
-      }
-    }
-    return std::unexpected{contents.error()};
-  }
-  if (!options.clean_shutdown) {
+  if (contents && !options.clean_shutdown) {
     (*contents)->described().flags = 0;
   }
-  return (*contents)->write(to, options.claimed_version);
+  return contents;
+}
+
+bytes device_size_for(const cache_contents &contents) {
+  const superblock &block = contents.described();
+  const bytes estimated =
+      to_bytes(estimate_metadata_size(block.cache_blocks, block.policy_hint_size));
+  // As large as this, it has room for a second version, and for more than the estimate knows of.
+  const std::uint64_t blocks = 1 + 2 * cache_contents::blocks_needed(
+                                           block, bytes{max_metadata_blocks * metadata_block_size});
+  const std::uint64_t size = std::max(divided_up(estimated.value(), metadata_block_size), blocks);
+  return bytes{std::min(size, max_metadata_blocks) * metadata_block_size};
+}
+
+result<> restore(const cache_contents &contents, device &to, const restore_options &options,
+                 report &tells) {
+  if (auto has_room = cache_contents::check_room(contents.described(), to.size()); !has_room) {
+    return has_room;
+  }
+  const auto beside = find_room_beside(
+      to, cache_contents::blocks_needed(contents.described(), to.size()), tells.watcher());
+  if (!beside) {
+    return std::unexpected{beside.error()};
+  }
+  if (!*beside) {
+    if (auto wiped = wipe_superblock(to); !wiped) {
+      return wiped;
+    }
+  }
+  auto block = contents.build(to, beside->value_or(superblock_location + 1));
+  if (auto sound = block ? check_written(to, *block, tells) : std::unexpected{block.error()};
+      !sound) {
+    return fail(sound.error().kind,
+                sound.error().message + (*beside ? ": the output still holds what it held"
+                                                 : ": the output holds none"));
+  }
+  if (options.claimed_version != 0) {
+    block->version = options.claimed_version;
+  }
+  return commit_superblock(to, *block);
 }
 
 } // namespace dmcache

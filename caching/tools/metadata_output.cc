@@ -1,0 +1,151 @@
+#include "caching/tools/metadata_output.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <filesystem>
+#include <span>
+#include <string_view>
+#include <system_error>
+#include <utility>
+#include <vector>
+
+#include <fmt/format.h>
+
+#include "base/file_device.h"
+#include "caching/metadata/superblock.h"
+#include "caching/tools/metadata_pack.h"
+
+namespace dmcache {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::unexpected<error> cannot(const char *attempt, const std::string &path, int reason) {
+  return fail(failure::environment, fmt::format("cannot {} {}: {}", attempt, path,
+                                                std::generic_category().message(reason)));
+}
+
+// Whoever names a device that isn't there doesn't want a file of that name instead.
+bool is_among_devices(const std::string &path) {
+  std::error_code unknown;
+  const std::string folder =
+      fs::weakly_canonical(fs::absolute(path, unknown).parent_path(), unknown).string() + "/";
+  return folder.starts_with("/dev/") && !folder.starts_with("/dev/shm/");
+}
+
+// The beginning of what can be read of `path`; nothing of it if that is not permitted, which who
+// opens it will tell.
+std::vector<std::byte> beginning_of(const std::string &path, std::size_t size) {
+  std::vector<std::byte> data(size);
+  std::size_t end = 0;
+  const file_descriptor file{::open(path.c_str(), O_RDONLY | O_CLOEXEC)};
+  while (file.is_open() && end < size) {
+    const ssize_t count = ::read(file.get(), data.data() + end, size - end);
+    if (count <= 0) {
+      break;
+    }
+    end += static_cast<std::size_t>(count);
+  }
+  data.resize(end);
+  return data;
+}
+
+// What stands in front of this, if it is anything but metadata. Some file systems leave the first
+// blocks of theirs zero, so that a file has to be all zero for longer than these; but of a logical
+// volume nothing else is zeroed before it is used.
+std::string_view other_contents(std::span<const std::byte> beginning, bool is_file) {
+  const auto first = beginning.first(std::min(beginning.size(), metadata_block_size));
+  const auto magic = std::as_bytes(std::span{pack_header::magic_value});
+  const auto is_zero = [](std::byte each) { return each == std::byte{}; };
+  if (looks_like_xml(first.first(std::min<std::size_t>(first.size(), 512)))) {
+    return "XML";
+  }
+  if (first.size() >= magic.size() && std::ranges::equal(first.first(magic.size()), magic)) {
+    return "a pack of metadata";
+  }
+  if (!is_unused_or_metadata(first) || (is_file && std::ranges::all_of(first, is_zero) &&
+                                        !std::ranges::all_of(beginning, is_zero))) {
+    return "something else than the metadata of a cache";
+  }
+  return {};
+}
+
+} // namespace
+
+result<metadata_output> metadata_output::find(const std::string &path, bool force) {
+  if (path == "-") {
+    return ::isatty(STDOUT_FILENO) != 0
+               ? fail(failure::usage, "metadata are not for a terminal: let standard output go to "
+                                      "a file or a pipe")
+               : result<metadata_output>{metadata_output{kind::standard_output, path}};
+  }
+  struct stat status{};
+  if (::stat(path.c_str(), &status) != 0) {
+    if (errno != ENOENT) {
+      return cannot("open", path, errno);
+    }
+    if (is_among_devices(path)) {
+      return fail(failure::environment,
+                  fmt::format("Couldn't find {}: there is no device of this name", path));
+    }
+    return metadata_output{kind::to_be_made, path};
+  }
+  const bool is_file = S_ISREG(status.st_mode);
+  if (!is_file && !S_ISBLK(status.st_mode)) {
+    return fail(failure::environment, fmt::format("Not a block device or regular file: {}", path));
+  }
+  constexpr std::size_t looked_at = std::size_t{1} << 20;
+  const auto other = other_contents(beginning_of(path, looked_at), is_file);
+  if (!other.empty() && !force) {
+    return fail(
+        failure::failed,
+        fmt::format("{} holds {}: nothing was written; --force overwrites it", path, other));
+  }
+  const file_descriptor file{::open(path.c_str(), O_RDONLY | O_CLOEXEC)};
+  const off_t end = file.is_open() ? ::lseek(file.get(), 0, SEEK_END) : -1;
+  return metadata_output{kind::there, path,
+                         end < 0 ? std::nullopt
+                                 : std::optional{bytes{static_cast<std::uint64_t>(end)}}};
+}
+
+result<std::unique_ptr<device>> metadata_output::open(bytes size) {
+  if (kind_ == kind::there) {
+    return open_file_device(path_, access::read_write);
+  }
+  if (kind_ == kind::standard_output) {
+    auto file = make_nameless_file();
+    if (!file) {
+      return std::unexpected{file.error()};
+    }
+    made_.emplace(std::move(*file), "standard output");
+  } else {
+    auto file = pending_file::create(path_);
+    if (!file) {
+      return std::unexpected{file.error()};
+    }
+    made_.emplace(std::move(*file));
+  }
+  if (::ftruncate(made_->descriptor(), static_cast<off_t>(size.value())) != 0) {
+    return cannot("make", path_, errno);
+  }
+  file_descriptor same{::fcntl(made_->descriptor(), F_DUPFD_CLOEXEC, 0)};
+  return make_file_device({std::move(same), size}, path_);
+}
+
+result<> metadata_output::commit() {
+  if (!made_) {
+    return {};
+  }
+  if (kind_ != kind::standard_output) {
+    return made_->commit();
+  }
+  ::lseek(made_->descriptor(), 0, SEEK_SET);
+  return copy_file(made_->descriptor(), "what was made", STDOUT_FILENO, "standard output");
+}
+
+} // namespace dmcache

@@ -135,7 +135,12 @@ result<> bench_cache::make_metadata() const {
     taken += count;
     return count;
   };
-  if (auto restored = restore(read_some, **device, {}); !restored) {
+  const auto contents = read_document(read_some, (*device)->size(), {});
+  if (!contents) {
+    return std::unexpected{contents.error()};
+  }
+  report quiet{"bench_engine", true};
+  if (auto restored = restore(**contents, **device, {}, quiet); !restored) {
     return restored;
   }
   device->reset();

@@ -204,6 +204,12 @@ void cache_engine::io_done(engine_io &io, std::error_code error) noexcept {
   run();
 }
 
+engine_io *cache_engine::first_of_commit() {
+  commits_.begin();
+  run();
+  return state_.io.take();
+}
+
 // What waits for something to end looks when all else has come as far as it can.
 void cache_engine::run_flows() {
   run_ready();

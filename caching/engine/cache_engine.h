@@ -85,7 +85,10 @@ class cache_engine {
 
   // What should happen next. ----------------------------------------------------------------------
 
-  engine_io *next_io() { return state_.io.take(); }
+  engine_io *next_io() noexcept {
+    engine_io *next = state_.io.take();
+    return next != nullptr || !commits_.has_to_begin() ? next : first_of_commit();
+  }
   request *next_completed() { return state_.completed.pop(); }
   control *next_finished() { return finished_.pop(); }
   // When tick() is due even if nothing happens.
@@ -131,6 +134,7 @@ class cache_engine {
       run_flows();
     }
   }
+  engine_io *first_of_commit();
   void run_flows();
   void run_ready();
   void start(flow<> call);

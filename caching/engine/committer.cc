@@ -43,12 +43,12 @@ void committer::acknowledge(request &asked) {
 
 void committer::wait_for_note(piece &writer) {
   notes_.wait(writer);
-  wake_.happen();
+  is_begin_wanted_ = notes_.is_commit_due();
 }
 
 void committer::wrote_noted() {
   notes_.written_one();
-  wake_.happen();
+  is_begin_wanted_ = notes_.is_commit_due();
 }
 
 void committer::note(cache_block block) {

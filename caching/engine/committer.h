@@ -63,6 +63,13 @@ class committer {
   // One of those goes on to the fast device, and is done there.
   void writes_noted() { notes_.let_go_one(); }
   void wrote_noted();
+  // A commit for those who wait begins when the engine is asked for I/O, and has none: until then
+  // others can join them.
+  bool has_to_begin() const { return is_begin_wanted_; }
+  void begin() {
+    is_begin_wanted_ = false;
+    wake_.happen();
+  }
   // The block, mapped and not committed yet, counts as dirty on disk until it is clean for good.
   void note(cache_block block);
   // All clean blocks are forgotten, on disk as well, or in memory only.
@@ -186,6 +193,7 @@ class committer {
   std::vector<cache_block> lost_;          // by one that failed
   counts counts_;
   std::string settling_failure_;
+  bool is_begin_wanted_ = false;
   bool is_given_up_ = false;
   bool is_committing_ = false;
   flow_set flows_;

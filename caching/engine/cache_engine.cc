@@ -90,7 +90,7 @@ cache_engine::open(const devices &on, const engine_options &options, instant now
                                           .read_only = options.read_only,
                                           .is_passthrough = options.mode == cache_mode::passthrough,
                                           .is_exact = options.tracking == dirty_tracking::exact,
-                                       .inspect = on.inspect});
+                                          .inspect = on.inspect});
   if (!opened) {
     return std::unexpected{opened.error()};
   }

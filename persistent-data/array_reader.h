@@ -27,6 +27,7 @@ class array_reader {
   // Reads the tree; the array blocks follow as they are asked for. Damage goes to the context's
   // sink; the context must outlive this.
   array_reader(const walk_context &context, const array_description &array);
+  array_reader(const walk_context &&context, const array_description &array) = delete;
 
   struct leaf {
     std::uint64_t first; // number of its first entry

@@ -62,7 +62,8 @@ class device_view {
     }
     block_usage usage{from_.size()};
     counter damage;
-    array_reader entries{{from_, usage, damage, to_.watcher()},
+    const walk_context context{from_, usage, damage, to_.watcher()};
+    array_reader entries{context,
                          {.root = root,
                           .value_size = sizeof(le64),
                           .nr_entries = nr_entries,

@@ -312,6 +312,7 @@ std::optional<root_search::choice> root_search::choose(state_search &states) {
                         ? find(in_force->mapping_root)
                         : std::nullopt;
   choice made{told.value_or(0), "", verdict.doubt};
+  const auto first = made.best;
   if (!told) {
     made.best = choose_by_comparing();
     const bool is_size_known = std::ranges::count(states.sizes(), cache_blocks_) != 0;
@@ -330,7 +331,7 @@ std::optional<root_search::choice> root_search::choose(state_search &states) {
     doubt_by_comparing(made);
   }
   if (told && !verdict.is_complete && !made.doubt.empty()) {
-    made.best = likeliest(*told, in_force->index);
+    made.best = likeliest(first, in_force->index);
   }
   if (made.doubt.empty()) {
     made.reason = verdict.is_complete ? "the space maps on the device tell that it was the last one"

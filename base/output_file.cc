@@ -6,22 +6,12 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <system_error>
 #include <utility>
 
-#include <fmt/format.h>
-
 #include "base/device.h"
+#include "base/file_error.h"
 
 namespace dmcache {
-namespace {
-
-std::unexpected<error> cannot(const char *attempt, const std::string &path, int reason) {
-  return fail(failure::environment, fmt::format("cannot {} {}: {}", attempt, path,
-                                                std::generic_category().message(reason)));
-}
-
-} // namespace
 
 output_file output_file::standard_output() {
   return output_file{{file_descriptor{::dup(STDOUT_FILENO)}, "standard output"}};
@@ -122,18 +112,8 @@ result<> output_file::finish_write() {
   return write(data.subspan(written));
 }
 
-result<> output_file::write(std::span<std::byte> data) {
-  while (!data.empty()) {
-    const ssize_t written = ::write(file_.descriptor(), data.data(), data.size());
-    if (written >= 0) {
-      data = data.subspan(static_cast<std::size_t>(written));
-    } else if (errno == EPIPE) {
-      return fail(failure::failed, "");
-    } else if (errno != EINTR) {
-      return cannot("write to", file_.name(), errno);
-    }
-  }
-  return {};
+result<> output_file::write(std::span<const std::byte> data) {
+  return write_all(file_.descriptor(), file_.name(), data);
 }
 
 result<> output_file::commit() {

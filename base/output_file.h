@@ -46,7 +46,7 @@ class output_file {
   static constexpr std::size_t buffer_size = std::size_t{1} << 20;
 
   void write_directly(bool wanted);
-  result<> write(std::span<std::byte> data);
+  result<> write(std::span<const std::byte> data);
   result<> finish_write();
 
   pending_file file_;

@@ -7,19 +7,12 @@
 #include <cerrno>
 #include <cstdlib>
 #include <filesystem>
-#include <span>
-#include <system_error>
 #include <vector>
 
-#include <fmt/format.h>
+#include "base/file_error.h"
 
 namespace dmcache {
 namespace {
-
-std::unexpected<error> cannot(const char *attempt, const std::string &path, int reason) {
-  return fail(failure::environment, fmt::format("cannot {} {}: {}", attempt, path,
-                                                std::generic_category().message(reason)));
-}
 
 // The permissions of the file that is to be replaced, or, if there is none, those of a new one.
 mode_t permissions_for(const std::string &path) {
@@ -41,7 +34,9 @@ bool sync_folder_of(const std::string &path) {
   return folder.is_open() && (::fsync(folder.get()) == 0 || errno == EINVAL);
 }
 
-result<> write_all(int to, const std::string &name, std::span<const char> data) {
+} // namespace
+
+result<> write_all(int to, const std::string &name, std::span<const std::byte> data) {
   while (!data.empty()) {
     const ssize_t written = ::write(to, data.data(), data.size());
     if (written >= 0) {
@@ -54,8 +49,6 @@ result<> write_all(int to, const std::string &name, std::span<const char> data) 
   }
   return {};
 }
-
-} // namespace
 
 result<pending_file> pending_file::create(const std::string &path) {
   std::string target = path;
@@ -114,7 +107,7 @@ result<file_descriptor> make_nameless_file() {
 
 result<> copy_file(int from, const std::string &from_name, int to, const std::string &name) {
   constexpr std::size_t buffer_size = std::size_t{1} << 18;
-  std::vector<char> buffer(buffer_size);
+  std::vector<std::byte> buffer(buffer_size);
   while (true) {
     const ssize_t count = ::read(from, buffer.data(), buffer.size());
     if (count == 0) {

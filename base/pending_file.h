@@ -1,6 +1,8 @@
 // A file that is being made: it appears under its name only when it is complete.
 #pragma once
 
+#include <cstddef>
+#include <span>
 #include <string>
 #include <utility>
 
@@ -43,9 +45,11 @@ class pending_file {
 // folder for temporary files allows.
 result<file_descriptor> make_nameless_file();
 
-// Copies what can still be read of `from` to where `to` stands; `name` is that of `to`, for the
-// text of a failure, and `from_name` the other's. Nothing is said if the reader of a pipe went
-// away: that is failure::failed, without a text.
+// Writes all of it to where `to` stands; `name` is that of `to`, for the text of a failure. Nothing
+// is said if the reader of a pipe went away: that is failure::failed, without a text.
+result<> write_all(int to, const std::string &name, std::span<const std::byte> data);
+
+// Copies what can still be read of `from`, called `from_name`, in the same way.
 result<> copy_file(int from, const std::string &from_name, int to, const std::string &name);
 
 } // namespace dmcache

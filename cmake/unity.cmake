@@ -16,7 +16,7 @@ function(compile_alone target folder)
   endif()
 endfunction()
 
-compile_alone(base base file_requests.cc file_requests_test.cc pending_file.cc)
+compile_alone(base base file_requests.cc file_requests_test.cc)
 compile_alone(persistent-data persistent-data space_map_reader.cc transaction_manager.cc
   btree_test.cc space_map_check_test.cc transaction_manager_test.cc)
 compile_alone(cache-metadata caching/metadata mapping_writer.cc root_search.cc state_reader.cc

@@ -1,9 +1,9 @@
 #include "persistent-data/validator.h"
 
-#include <algorithm>
 #include <cstring>
 
 #include "base/crc32c.h"
+#include "base/zeroes.h"
 
 namespace dmcache {
 namespace {
@@ -18,9 +18,7 @@ const char *fault_of(const block_type &type, metadata_block where, block_view bl
   le32 checksum;
   std::memcpy(&checksum, block.data(), sizeof checksum);
   if (checksum != checksum_of(type, block)) {
-    const bool blank =
-        std::ranges::all_of(block, [](std::byte each) { return each == std::byte{}; });
-    return blank ? "bad checksum: the block is all zeroes" : "bad checksum";
+    return is_all_zero(block) ? "bad checksum: the block is all zeroes" : "bad checksum";
   }
   le64 number;
   std::memcpy(&number, block.data() + type.number_offset, sizeof number);

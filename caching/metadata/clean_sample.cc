@@ -1,12 +1,12 @@
 #include "caching/metadata/clean_sample.h"
 
 #include <algorithm>
-#include <cstring>
 #include <span>
 
 #include <fmt/format.h>
 
 #include "base/aligned_buffer.h"
+#include "base/zeroes.h"
 
 namespace dmcache {
 namespace {
@@ -48,10 +48,6 @@ class parts final : private io_listener {
   std::size_t nr_open_ = 0;
   std::error_code error_;
 };
-
-bool is_zero(std::span<const std::byte> data) {
-  return std::ranges::all_of(data, [](std::byte each) { return each == std::byte{}; });
-}
 
 // Another part of each block, lest all of them are something that all disks have there.
 bytes place_in(const clean_block &block, bytes block_size) {
@@ -102,7 +98,7 @@ result<> check_sample(const sampled_devices &on, const std::vector<clean_block> 
   std::size_t nr_zero = 0; // on the origin alone
   for (std::size_t i = 0; i < sample.size(); ++i) {
     const bool is_same = std::ranges::equal(fast.part(i), origin.part(i));
-    const bool is_gone = !is_same && is_zero(origin.part(i));
+    const bool is_gone = !is_same && is_all_zero(origin.part(i));
     nr_zero += is_gone ? 1U : 0U;
     nr_differing += is_same ? 0U : 1U;
   }

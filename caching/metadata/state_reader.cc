@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "caching/metadata/mapping_format.h"
+#include "caching/metadata/mapping_writer.h"
 #include "persistent-data/btree_node.h"
 #include "persistent-data/space_map_reader.h"
 
@@ -21,10 +22,6 @@ constexpr std::uint64_t per_block = array_max_entries(sizeof(le64));
 
 bool is_node(const surveyed_block &block) {
   return block.kind == block_kind::leaf_node || block.kind == block_kind::internal_node;
-}
-
-constexpr std::uint64_t words_of(std::uint64_t bits) {
-  return divided_up(bits, bits_per_word);
 }
 
 } // namespace
@@ -246,7 +243,7 @@ bool state_reader::choose_mappings(const std::vector<tree> &trees, metadata_stat
     candidate found{each, 0, hints != nullptr && hints->nr_entries == each->nr_entries};
     const bool has_bits =
         !has_dirty_bits || std::ranges::any_of(bits_or_mappings, [&](const tree *other) {
-          return other != each && other->nr_entries == words_of(each->nr_entries);
+          return other != each && other->nr_entries == words_for(each->nr_entries);
         });
     if (has_bits && can_be_mappings(*each, found.nr_mapped)) {
       candidates.push_back(found);

@@ -10,6 +10,7 @@
 #include <fmt/format.h>
 
 #include "base/aligned_buffer.h"
+#include "base/zeroes.h"
 #include "persistent-data/transaction_manager.h"
 
 namespace dmcache {
@@ -26,10 +27,6 @@ result<> read_first_block(device &from, std::span<std::byte> data) {
                 fmt::format("block 0: cannot read the superblock: {}", failed.message()));
   }
   return {};
-}
-
-bool is_all_zero(std::span<const std::byte> data) {
-  return std::ranges::all_of(data, [](std::byte each) { return each == std::byte{}; });
 }
 
 // Stands in block 0 while the rest is being written. All zeroes would tell the kernel to format the

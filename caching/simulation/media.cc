@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include "base/lent_device.h"
+#include "base/zeroes.h"
 #include "caching/tools/check.h"
 #include "persistent-data/walk_context.h"
 
@@ -39,8 +40,7 @@ class damage_text final : public damage_sink {
 
 bool is_blank(const simulated_device &metadata) {
   for (std::uint64_t sector = 0; sector < metadata_block_size / sector_size; ++sector) {
-    if (std::ranges::any_of(metadata.sector(sector),
-                            [](std::byte each) { return each != std::byte{}; })) {
+    if (!is_all_zero(metadata.sector(sector))) {
       return false;
     }
   }

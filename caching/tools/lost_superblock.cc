@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include "caching/metadata/mapping_writer.h"
 #include "caching/metadata/root_search.h"
 #include "caching/metadata/state_search.h"
 #include "caching/metadata/superblock_mend.h"
@@ -189,8 +190,8 @@ class superblock_finder {
     block.magic = superblock::magic_value;
     if (block.version != 1 && block.version != 2) {
       device_view view{from_, to_};
-      const bool has_bitset = view.is_array(metadata_block{block.dirty_root},
-                                            divided_up(block.cache_blocks, bits_per_word));
+      const bool has_bitset =
+          view.is_array(metadata_block{block.dirty_root}, words_for(block.cache_blocks));
       if (!has_bitset && block.dirty_root != 0) {
         block.flags = block.flags & ~superblock::clean_shutdown;
       }

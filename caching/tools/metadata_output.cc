@@ -17,6 +17,8 @@
 #include <fmt/format.h>
 
 #include "base/file_device.h"
+#include "base/file_error.h"
+#include "base/zeroes.h"
 #include "caching/metadata/superblock.h"
 #include "caching/tools/metadata_pack.h"
 
@@ -24,11 +26,6 @@ namespace dmcache {
 namespace {
 
 namespace fs = std::filesystem;
-
-std::unexpected<error> cannot(const char *attempt, const std::string &path, int reason) {
-  return fail(failure::environment, fmt::format("cannot {} {}: {}", attempt, path,
-                                                std::generic_category().message(reason)));
-}
 
 // Whoever names a device that isn't there doesn't want a file of that name instead.
 bool is_among_devices(const std::string &path) {
@@ -61,15 +58,13 @@ std::vector<std::byte> beginning_of(const std::string &path, std::size_t size) {
 std::string_view other_contents(std::span<const std::byte> beginning, bool is_file) {
   const auto first = beginning.first(std::min(beginning.size(), metadata_block_size));
   const auto magic = std::as_bytes(std::span{pack_header::magic_value});
-  const auto is_zero = [](std::byte each) { return each == std::byte{}; };
   if (looks_like_xml(first.first(std::min<std::size_t>(first.size(), 512)))) {
     return "XML";
   }
   if (first.size() >= magic.size() && std::ranges::equal(first.first(magic.size()), magic)) {
     return "a pack of metadata";
   }
-  if (!is_unused_or_metadata(first) || (is_file && std::ranges::all_of(first, is_zero) &&
-                                        !std::ranges::all_of(beginning, is_zero))) {
+  if (!is_unused_or_metadata(first) || (is_file && is_all_zero(first) && !is_all_zero(beginning))) {
     return "something else than the metadata of a cache";
   }
   return {};

@@ -9,6 +9,8 @@
 
 #include <fmt/format.h>
 
+#include "base/zeroes.h"
+
 namespace dmcache {
 namespace {
 
@@ -42,9 +44,7 @@ template <std::size_t Size> std::string_view as_text(const std::array<char, Size
 }
 
 std::string uuid_of(const superblock &block) {
-  const bool is_zero =
-      std::ranges::all_of(block.uuid, [](std::byte b) { return b == std::byte{}; });
-  return is_zero ? "" : std::string{as_text(base64(std::span{block.uuid}))};
+  return is_all_zero(block.uuid) ? "" : std::string{as_text(base64(std::span{block.uuid}))};
 }
 
 // What the classic dialect has no attributes for: each only where something would be lost without

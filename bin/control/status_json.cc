@@ -1,7 +1,6 @@
 #include "bin/control/status_json.h"
 
-#include <algorithm>
-#include <array>
+#include <cstddef>
 #include <utility>
 
 #include <nlohmann/json.hpp>
@@ -53,15 +52,9 @@ json encode(sectors value) {
   return value.value();
 }
 
-json encode(cache_mode value) {
-  return name_of(value);
-}
-
-json encode(metadata_mode value) {
-  return name_of(value);
-}
-
-json encode(dirty_tracking value) {
+template <typename Named>
+  requires requires(Named value) { name_of(value); }
+json encode(const Named &value) {
   return name_of(value);
 }
 
@@ -83,30 +76,25 @@ void decode(const json &from, sectors &to) {
   to = sectors{from.get<std::uint64_t>()};
 }
 
-void decode(const json &from, cache_mode &to) {
-  const auto mode = find_cache_mode(from.get<std::string>());
-  if (!mode) {
-    throw json::other_error::create(501, "no such mode", &from);
+template <typename Value, std::size_t count>
+void decode_name(const json &from, const named_values<Value, count> &list, Value &to) {
+  const auto value = value_in(list, from.get<std::string>());
+  if (!value) {
+    throw json::other_error::create(501, "no such name", &from);
   }
-  to = *mode;
+  to = *value;
+}
+
+void decode(const json &from, cache_mode &to) {
+  decode_name(from, cache_modes, to);
 }
 
 void decode(const json &from, dirty_tracking &to) {
-  const auto tracking = find_dirty_tracking(from.get<std::string>());
-  if (!tracking) {
-    throw json::other_error::create(501, "no such tracking", &from);
-  }
-  to = *tracking;
+  decode_name(from, dirty_trackings, to);
 }
 
 void decode(const json &from, metadata_mode &to) {
-  const auto name = from.get<std::string>();
-  const auto *found =
-      std::ranges::find(metadata_modes, name, [](const auto &each) { return each.second; });
-  if (found == metadata_modes.end()) {
-    throw json::other_error::create(501, "no such mode", &from);
-  }
-  to = found->first;
+  decode_name(from, metadata_modes, to);
 }
 
 void decode(const json &from, std::vector<policy::setting> &to) {

@@ -40,8 +40,8 @@ metric gauge(std::string_view name, std::string_view help, sectors size) {
 // set") and for `info` below ("info"), but readers of the older format, such as the node exporter,
 // know neither.
 template <typename Mode, std::size_t N>
-metric state_set(std::string_view name, std::string_view help,
-                 const std::array<std::pair<Mode, std::string_view>, N> &all, Mode present) {
+metric state_set(std::string_view name, std::string_view help, const named_values<Mode, N> &all,
+                 Mode present) {
   metric made{"gauge", name, help, {}};
   for (const auto &[mode, its_name] : all) {
     made.samples.push_back({fmt::format("{}=\"{}\"", name, its_name), mode == present ? 1U : 0U});

@@ -1,16 +1,15 @@
 // What can be said of a cache when it is opened, and changed of it while it runs.
 #pragma once
 
-#include <array>
 #include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
+#include "base/named_values.h"
 #include "base/result.h"
 #include "base/units.h"
 #include "caching/policy/policy.h"
@@ -19,7 +18,7 @@ namespace dmcache {
 
 enum class cache_mode : std::uint8_t { writeback, writethrough, passthrough };
 
-inline constexpr std::array<std::pair<cache_mode, std::string_view>, 3> cache_modes{{
+inline constexpr named_values<cache_mode, 3> cache_modes{{
     {cache_mode::writeback, "writeback"},
     {cache_mode::writethrough, "writethrough"},
     {cache_mode::passthrough, "passthrough"},
@@ -36,7 +35,7 @@ enum class dirty_tracking : std::uint8_t {
   at_shutdown, // as the kernel's target does: after a crash all counts as dirty
 };
 
-inline constexpr std::array<std::pair<dirty_tracking, std::string_view>, 2> dirty_trackings{{
+inline constexpr named_values<dirty_tracking, 2> dirty_trackings{{
     {dirty_tracking::exact, "exact"},
     {dirty_tracking::at_shutdown, "at-shutdown"},
 }};

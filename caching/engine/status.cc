@@ -1,7 +1,5 @@
 #include "caching/engine/status.h"
 
-#include <algorithm>
-
 #include <fmt/format.h>
 
 #include "persistent-data/format.h"
@@ -27,8 +25,7 @@ std::string features_of(const engine_status &status) {
 } // namespace
 
 std::string_view name_of(metadata_mode mode) {
-  return std::ranges::find(metadata_modes, mode, &std::pair<metadata_mode, std::string_view>::first)
-      ->second;
+  return name_in(metadata_modes, mode);
 }
 
 std::string status_line(const engine_status &status) {

@@ -1,13 +1,12 @@
 // What a cache says of itself.
 #pragma once
 
-#include <array>
 #include <cstdint>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
+#include "base/named_values.h"
 #include "base/units.h"
 #include "caching/engine/options.h"
 #include "caching/online-metadata/online_metadata.h"
@@ -22,7 +21,7 @@ enum class metadata_mode : std::uint8_t {
   fail,      // not even that could be written: nothing is served any more
 };
 
-inline constexpr std::array<std::pair<metadata_mode, std::string_view>, 4> metadata_modes{{
+inline constexpr named_values<metadata_mode, 4> metadata_modes{{
     {metadata_mode::untouched, "untouched"},
     {metadata_mode::write, "write"},
     {metadata_mode::read_only, "read_only"},

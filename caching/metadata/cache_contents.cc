@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
+#include <iterator>
 
 #include <fmt/format.h>
 
@@ -192,8 +193,8 @@ std::optional<origin_block> cache_contents::clean_at(cache_block block) const {
   const origin_block origin = entries_[block.value()].origin();
   const std::uint64_t size = superblock_.discard_block_size;
   const std::uint64_t at = size == 0 ? 0 : origin.value() * superblock_.data_block_size / size;
-  const bool is_discarded = std::ranges::any_of(
-      discards_, [&](const key_range &each) { return each.begin <= at && at < each.end; });
+  const auto after = std::ranges::upper_bound(discards_, at, {}, &key_range::begin);
+  const bool is_discarded = after != discards_.begin() && at < std::prev(after)->end;
   return is_discarded ? std::nullopt : std::optional{origin};
 }
 

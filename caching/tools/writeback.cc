@@ -37,13 +37,13 @@ result<> check_metadata(const metadata_device &metadata, block_usage &usage,
 }
 
 // Before anything is written.
-result<> check_devices(const cache_contents &contents, device &origin, device &fast,
-                       const writeback_options &options) {
+result<> check_devices(const cache_contents &contents,
+                       std::span<const cache_contents::location> dirty, device &origin,
+                       device &fast, const writeback_options &options) {
   const superblock &block = contents.described();
   const std::uint64_t size = to_bytes(sectors{block.data_block_size}).value();
   const std::uint64_t begin = to_bytes(options.origin_offset).value();
   const std::uint64_t end = end_of(origin).value();
-  const auto dirty = contents.dirty_blocks();
   const auto nr_beyond = std::ranges::count_if(dirty, [&](const cache_contents::location &each) {
     return each.origin.value() >= divided_up(end - std::min(begin, end), size);
   });
@@ -98,11 +98,10 @@ class stepwise_writeback {
  public:
   stepwise_writeback(const metadata_device &metadata, device &origin, device &fast,
                      const writeback_options &options, cache_contents &contents,
-                     const block_usage &usage)
+                     const block_usage &usage, std::span<const cache_contents::location> dirty)
       : metadata_{*metadata.from}, origin_{origin}, fast_{fast}, options_{options},
         contents_{contents}, usage_{usage},
-        block_size_{to_bytes(sectors{metadata.block.data_block_size})},
-        dirty_{in_order(contents.dirty_blocks())},
+        block_size_{to_bytes(sectors{metadata.block.data_block_size})}, dirty_{dirty},
         copier_{origin,
                 fast,
                 {.block_size = block_size_,
@@ -150,11 +149,6 @@ class stepwise_writeback {
   using clock = std::chrono::steady_clock;
   using location = cache_contents::location;
 
-  static std::vector<location> in_order(std::vector<location> blocks) {
-    std::ranges::sort(blocks);
-    return blocks;
-  }
-
   // Once it failed it isn't tried again: what a device could not flush may be lost, though the next
   // flush succeeds, and what the superblock says after a write that failed is not known.
   bool is_marking() const { return options_.update_metadata && marked_; }
@@ -170,7 +164,7 @@ class stepwise_writeback {
                               nr_marked_ == 0 ? "" : ", but for what was marked clean before"));
     }
     std::vector<location> copied;
-    std::ranges::copy_if(std::span{dirty_}.first(copier_.nr_done()).subspan(nr_settled_),
+    std::ranges::copy_if(dirty_.first(copier_.nr_done()).subspan(nr_settled_),
                          std::back_inserter(copied), [&](const location &each) {
                            return !std::ranges::binary_search(copier_.failed(), each.cached_in);
                          });
@@ -207,7 +201,7 @@ class stepwise_writeback {
   cache_contents &contents_;
   const block_usage &usage_;
   bytes block_size_;
-  std::vector<location> dirty_;
+  std::span<const location> dirty_; // in order of the origin
   block_copier copier_;
   std::size_t nr_settled_ = 0; // of dirty_, from its front
   std::size_t nr_copied_ = 0;
@@ -229,13 +223,15 @@ result<> write_back(const metadata_device &metadata, device &origin, device &fas
   if (auto checked = check_metadata(metadata, usage, contents, to); !checked) {
     return checked;
   }
-  if (auto checked = check_devices(contents, origin, fast, options); !checked) {
+  std::vector<cache_contents::location> dirty = contents.dirty_blocks();
+  std::ranges::sort(dirty);
+  if (auto checked = check_devices(contents, dirty, origin, fast, options); !checked) {
     return checked;
   }
   if (!metadata.block.is_clean()) {
     to.answer("note: not cleanly shut down: all mapped blocks count as dirty");
   }
-  stepwise_writeback writeback{metadata, origin, fast, options, contents, usage};
+  stepwise_writeback writeback{metadata, origin, fast, options, contents, usage, dirty};
   if (auto done = writeback.run(to.watcher()); !done) {
     return done;
   }

@@ -1,6 +1,7 @@
 """Devices that are not those of the cache, or hold something that somebody needs, are refused before
 anything is written to them."""
 
+import os
 import shutil
 import unittest
 
@@ -53,26 +54,20 @@ class OfACache(WrongDevicesTest):
         self.fast, self.origin = self.origin, self.fast
         self.refuses("the fast device has")
 
-    def test_origin_made_smaller(self):
-        with open(self.origin, "r+b") as origin:
-            origin.truncate(ORIGIN_SIZE // 2)
-        self.refuses("--accept-resize")
+    def serves_on_request(self, device, new_size, told):
+        os.truncate(device, new_size)
+        self.refuses(told)
         self.serves("--accept-resize")
         self.serves()
+
+    def test_origin_made_smaller(self):
+        self.serves_on_request(self.origin, ORIGIN_SIZE // 2, "--accept-resize")
 
     def test_origin_made_larger(self):
-        with open(self.origin, "r+b") as origin:
-            origin.truncate(ORIGIN_SIZE + 4 * BLOCK)
-        self.refuses("the origin has")
-        self.serves("--accept-resize")
-        self.serves()
+        self.serves_on_request(self.origin, ORIGIN_SIZE + 4 * BLOCK, "the origin has")
 
     def test_fast_device_made_larger(self):
-        with open(self.fast, "r+b") as fast:
-            fast.truncate(FAST_SIZE + 4 * BLOCK)
-        self.refuses("cache blocks, and had")
-        self.serves("--accept-resize")
-        self.serves()
+        self.serves_on_request(self.fast, FAST_SIZE + 4 * BLOCK, "cache blocks, and had")
 
     def test_an_image_as_origin(self):
         with open(self.origin, "r+b") as origin:

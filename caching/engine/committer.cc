@@ -65,12 +65,11 @@ void committer::note(cache_block block) {
 flow<> committer::forget_notes() {
   for (std::uint64_t i = 0; i < state_.mappings->nr_cache_blocks(); ++i) {
     const cache_block block{i};
-    while (state_.is_exact && !state_.metadata->has_room_for(block) &&
-           !state_.metadata->is_full()) {
+    const auto is_to_go = [&] { return state_.is_exact && notes_.can_forget(block); };
+    while (is_to_go() && !state_.metadata->has_room_for(block) && !state_.metadata->is_full()) {
       co_await commit(true);
     }
-    if (state_.is_exact && state_.metadata->has_room_for(block) &&
-        state_.mappings->is_noted(block) && !state_.mappings->is_dirty(block)) {
+    if (is_to_go() && state_.metadata->has_room_for(block)) {
       notes_.forget(block);
     }
   }
@@ -346,7 +345,7 @@ flow<> committer::flush_data(std::optional<online_metadata::commit> &made, needs
     result.is_fast_needed = result.is_fast_needed || is_loss;
     state_.flushes.failed(cache_device::fast, is_loss);
     if (made && result.metadata) {
-      state_.metadata->thaw();
+      thaw();
     }
     result.has_held_back = hold_back_what_was_lost();
     if (made && result.metadata) {

@@ -56,7 +56,7 @@ void dirty_notes::give_up() {
 }
 
 bool dirty_notes::is_quiet(cache_block block) const {
-  return !state_.mappings->is_dirty(block) && !state_.mappings->is_recent(block) &&
+  return can_forget(block) && !state_.mappings->is_recent(block) &&
          !state_.locks.has_piece_in_flight(state_.mappings->origin_of(block));
 }
 
@@ -99,8 +99,7 @@ void dirty_notes::forget(cache_block block) {
 
 void dirty_notes::forget_all() {
   for (std::uint64_t i = 0; i < state_.mappings->nr_cache_blocks(); ++i) {
-    if (const cache_block block{i};
-        state_.mappings->is_noted(block) && !state_.mappings->is_dirty(block)) {
+    if (const cache_block block{i}; can_forget(block)) {
       state_.mappings->forget_note(block);
     }
   }

@@ -45,6 +45,10 @@ class dirty_notes {
 
   // Forgets blocks that have been quiet for long enough. True: the metadata are to be committed.
   bool tick();
+  // Is the block noted, though it is clean?
+  bool can_forget(cache_block block) const {
+    return state_.mappings->is_noted(block) && !state_.mappings->is_dirty(block);
+  }
   // Forgets all clean blocks, in memory.
   void forget_all();
   // Forgets a clean block, on disk with the next commit, for which there is room.

@@ -20,17 +20,10 @@ bool migrator::invalidate(cache_block block, piece *waiting) {
   return true;
 }
 
-// Invalidation. Like demotion; but nobody comes into the block until the mapping is gone for good.
+// Invalidation. Nobody comes into the block until the mapping is gone for good.
 flow<> migrator::do_invalidate(cache_block block) {
   const origin_block from = state_.mappings->origin_of(block);
-  co_await state_.locks.exclude(from, exclusion::all);
-  const bool is_removable = co_await make_removable(block);
-  const bool was_stored = state_.mappings->is_stored(block);
-  bool is_gone = is_removable && unmap(block, from);
-  if (is_gone) {
-    is_gone = co_await commit_removal(block, from, was_stored);
-  }
-  counts_.demotions += is_gone ? 1U : 0U;
+  const bool is_gone = co_await remove(block, from, exclusion::all);
   left(block, is_gone);
   co_await release(from);
   changed_.happen();

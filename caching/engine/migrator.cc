@@ -276,24 +276,13 @@ flow<std::error_code> migrator::write_to_origin(const piece &writer) {
   co_return error;
 }
 
-// Demotion. When nothing is in flight in the block, its mapping goes; reads then go to the origin,
-// which holds the same, durably, since the block is clean. Writes wait until the mapping is gone
-// from the metadata for good: until then, a power cut, or the death of the process, would bring it
-// back, and hide what was written. Only then the cache block is free as well. If the mapping can't
-// be removed, memory has it again, as the metadata do.
+// Demotion. Reads go to the origin while the removal is on its way: it holds the same, durably, since
+// the block is clean.
 flow<> migrator::do_demote(background_work job) {
   ++nr_demoting_;
   const cache_block from = job.block;
   const origin_block block = state_.mappings->origin_of(from);
-  co_await state_.locks.exclude(block, exclusion::all);
-  const bool is_removable = co_await make_removable(from);
-  const bool was_stored = state_.mappings->is_stored(from);
-  bool is_gone = is_removable && unmap(from, block);
-  if (is_gone) {
-    state_.locks.weaken(block, exclusion::writes);
-    is_gone = co_await commit_removal(from, block, was_stored);
-  }
-  counts_.demotions += is_gone ? 1U : 0U;
+  const bool is_gone = co_await remove(from, block, exclusion::writes);
   state_.policy->completed(job, is_gone);
   co_await release(block);
   --nr_demoting_;
@@ -313,16 +302,6 @@ flow<bool> migrator::make_room(cache_block block) {
   co_return may_change_metadata();
 }
 
-bool migrator::unmap(cache_block block, origin_block from) {
-  if (!state_.mappings->is_mapped(block) || state_.mappings->origin_of(block) != from ||
-      state_.mappings->is_dirty(block)) {
-    return false;
-  }
-  state_.mappings->unmap(block);
-  commits_.unmapped(block);
-  return true;
-}
-
 // The same, for removing the mapping. A mapping is stored first: while it is on its way to the disk,
 // nobody could tell whether it is there if the removal fails.
 flow<bool> migrator::make_removable(cache_block block) {
@@ -333,15 +312,30 @@ flow<bool> migrator::make_removable(cache_block block) {
   co_return co_await make_room(block);
 }
 
-// If that fails, the metadata can't be changed any more, and what they map is mapped again.
-flow<bool> migrator::commit_removal(cache_block block, origin_block from, bool was_stored) {
+// Removes the mapping, if it is clean, when nothing is in flight in the block, which the caller
+// releases. Writes, or all that `meanwhile` says, wait until it is gone from the metadata for good:
+// until then, a power cut, or the death of the process, would bring it back, and hide what was
+// written. Only then the cache block is free as well. If that fails, the metadata can't be changed any
+// more, and what they map is mapped again.
+flow<bool> migrator::remove(cache_block block, origin_block from, exclusion meanwhile) {
+  co_await state_.locks.exclude(from, exclusion::all);
+  const bool is_removable = co_await make_removable(block);
+  if (!is_removable || !state_.mappings->is_mapped(block) ||
+      state_.mappings->origin_of(block) != from || state_.mappings->is_dirty(block)) {
+    co_return false;
+  }
+  const bool was_stored = state_.mappings->is_stored(block);
+  state_.mappings->unmap(block);
+  commits_.unmapped(block);
+  state_.locks.weaken(from, meanwhile);
   const committer::outcome outcome = co_await commits_.commit();
-  const bool is_there = !outcome.metadata && was_stored;
-  if (is_there) {
+  if (!outcome.metadata && was_stored) {
     state_.mappings->map(block, from);
     state_.mappings->mark_stored(block);
+    co_return false;
   }
-  co_return !is_there;
+  ++counts_.demotions;
+  co_return true;
 }
 
 // Writeback. Writes are kept out of the block while it is copied. Then it settles: it is clean when

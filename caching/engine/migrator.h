@@ -115,9 +115,8 @@ class migrator {
   void left(cache_block block, bool is_gone);
   flow<bool> copy_to_origin(cache_block from, origin_block to);
   flow<bool> make_room(cache_block block);
-  bool unmap(cache_block block, origin_block from);
   flow<bool> make_removable(cache_block block);
-  flow<bool> commit_removal(cache_block block, origin_block from, bool was_stored);
+  flow<bool> remove(cache_block block, origin_block from, exclusion meanwhile);
   void failed();
 
   cache_state &state_;

@@ -97,7 +97,7 @@ void online_metadata::dirty_changed(cache_block block) {
   if (!is_exact_ || is_aborted_) {
     return;
   }
-  (superblock_.has_dirty_bitset() ? dirty_changed_ : changed_).add(mappings_->dirty_part_of(block));
+  (has_dirty_parts() ? dirty_changed_ : changed_).add(mappings_->dirty_part_of(block));
 }
 
 void online_metadata::stop_exact() {
@@ -116,16 +116,14 @@ bool online_metadata::has_room_for(cache_block block) const {
     return true;
   }
   const std::uint64_t nr = changed_.size_with(mapping_writer::part_of(block));
-  const std::uint64_t nr_dirty = is_exact_ && superblock_.has_dirty_bitset()
-                                     ? dirty_changed_.size_with(mappings_->dirty_part_of(block))
-                                     : 0;
+  const std::uint64_t nr_dirty =
+      has_dirty_parts() ? dirty_changed_.size_with(mappings_->dirty_part_of(block)) : 0;
   return blocks_of_changed_parts(nr, nr_dirty) + reserve() <= transactions_->nr_available();
 }
 
 bool online_metadata::is_full() const {
   return !is_aborted_ && !has_changes() && !is_frozen_ &&
-         blocks_of_changed_parts(1, is_exact_ && superblock_.has_dirty_bitset() ? 1 : 0) +
-                 reserve() >
+         blocks_of_changed_parts(1, has_dirty_parts() ? 1 : 0) + reserve() >
              transactions_->nr_available();
 }
 

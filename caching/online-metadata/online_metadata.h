@@ -194,6 +194,8 @@ class online_metadata {
                   const mapping_table &table);
 
   result<> load_trees();
+  // Are dirty bits written as they change, and beside the mappings?
+  bool has_dirty_parts() const { return is_exact_ && superblock_.has_dirty_bitset(); }
   result<> write_changed_parts();
   std::uint64_t blocks_of_changed_parts(std::uint64_t nr_changed, std::uint64_t nr_dirty) const;
   std::uint64_t reserve() const;

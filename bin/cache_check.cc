@@ -1,17 +1,10 @@
+#include <functional>
+#include <utility>
+
 #include "bin/command.h"
 #include "caching/tools/check.h"
 
 namespace dmcache {
-namespace {
-
-// Sound metadata need no mending, so they are checked even on a device that can't be written to.
-result<metadata_device> open_to_mend(const std::string &path) {
-  auto metadata = open_metadata(path, access::read_write);
-  return metadata ? std::move(metadata) : open_metadata(path);
-}
-
-} // namespace
-
 int run_cache_check(std::span<const std::string> arguments) {
   command_line line{"cache_check", "[OPTION...] DEVICE", "cache_check /dev/mapper/vg-pool_cmeta"};
   line.take_operand("DEVICE");
@@ -35,17 +28,18 @@ int run_cache_check(std::span<const std::string> arguments) {
     }
   }
   report to{"cache_check", line.has("quiet")};
-  const auto metadata = mend ? open_to_mend(line.operand()) : open_metadata(line.operand());
+  auto metadata = open_metadata(line.operand());
   if (!metadata) {
     return to.failed(metadata.error());
   }
-  return check(*metadata,
+  const auto open_to_mend = [&] { return open_metadata(line.operand(), access::read_write); };
+  return check(std::move(*metadata),
                {.superblock_only = line.has("super-block-only"),
                 .skip_mappings = line.has("skip-mappings"),
                 .skip_hints = line.has("skip-hints"),
                 .skip_discards = line.has("skip-discards"),
                 .ignore_non_fatal = line.has("ignore-non-fatal-errors"),
-                .mend = mend},
+                .open_to_mend = mend ? std::function{open_to_mend} : nullptr},
                to);
 }
 

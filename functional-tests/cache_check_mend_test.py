@@ -1,5 +1,7 @@
 """cache_check --clear-needs-check-flag and --auto-repair: what they mend, and what they leave."""
 
+import ctypes
+import os
 import pathlib
 import tempfile
 import unittest
@@ -8,6 +10,26 @@ from fixture_images import BITMAP, BLOCK, INDEX, NAMES, Image, run
 
 OPTIONS = ("--clear-needs-check-flag", "--auto-repair")
 NEEDS_CHECK = 2
+IN_CLOSE_WRITE = 8
+
+
+class WritersWatch:
+    """Notices that somebody who had a file open for writing closes it."""
+
+    def __init__(self, path):
+        libc = ctypes.CDLL(None, use_errno=True)
+        self.events = libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
+        if libc.inotify_add_watch(self.events, os.fsencode(path), IN_CLOSE_WRITE) < 0:
+            raise OSError(ctypes.get_errno(), "inotify_add_watch")
+
+    def has_seen_one(self):
+        try:
+            return os.read(self.events, 4096) != b""
+        except BlockingIOError:
+            return False
+
+    def close(self):
+        os.close(self.events)
 
 
 class MendTest(unittest.TestCase):
@@ -93,6 +115,17 @@ class MendTest(unittest.TestCase):
             done, after = self.mend(image)
             self.assertEqual(done.returncode, 1)
             self.assertEqual(after.data, image.data)
+
+    def test_only_what_is_mended_is_opened_for_writing(self):
+        beyond_mending = self.leaky()
+        beyond_mending.zero(beyond_mending.field("mapping_root"))
+        for image, status, is_opened in ((Image("v2-writeback"), 0, False),
+                                         (beyond_mending, 1, False), (self.leaky(), 0, True)):
+            path = image.write(self.folder)
+            watch = WritersWatch(path)
+            self.addCleanup(watch.close)
+            self.assertEqual(run("cache_check", "--auto-repair", path).returncode, status)
+            self.assertEqual(watch.has_seen_one(), is_opened)
 
     def test_unknown_features_forbid_to_write(self):
         image = self.leaky()

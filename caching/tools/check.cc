@@ -1,5 +1,8 @@
 #include "caching/tools/check.h"
 
+#include <cstring>
+#include <utility>
+
 #include <fmt/format.h>
 
 #include "caching/metadata/metadata_reader.h"
@@ -88,35 +91,52 @@ result<space_map_root> rebuild_space_map(device &on, const space_map_root &old,
   return built;
 }
 
+// Opens for writing what was checked. Nobody else had the device open while it was checked, but it
+// is nobody's for a moment here; whoever changes metadata writes the superblock.
+result<metadata_device> open_what_was_checked(metadata_device checked,
+                                              const check_options &options) {
+  checked.from.reset(); // which is in nobody's way then
+  auto opened = options.open_to_mend();
+  if (opened && std::memcmp(&opened->block, &checked.block, sizeof(superblock)) != 0) {
+    return fail(failure::environment,
+                "nothing was mended: the metadata were changed meanwhile: check them again");
+  }
+  return opened;
+}
+
 // Mends what can be without putting anything at stake. Sound metadata are left as they are.
-result<> mend(const metadata_device &metadata, const block_usage &usage,
+result<> mend(metadata_device metadata, const check_options &options, const block_usage &usage,
               const damage_report &damage, report &to) {
-  superblock block = metadata.block;
-  if (damage.nr_found() == 0 && !block.is_needs_check()) {
+  if (damage.nr_found() == 0 && !metadata.block.is_needs_check()) {
     return {};
   }
   if (!damage.is_confined_to(structure::space_map)) {
     return fail(damage.has_io_error() ? failure::environment : failure::failed,
                 "nothing was mended: there is more wrong than leaks; see cache_repair");
   }
-  if (block.compat_ro_flags != 0) {
+  if (metadata.block.compat_ro_flags != 0) {
     return fail(failure::failed, "nothing was mended: unknown features forbid to write");
   }
+  const auto opened = open_what_was_checked(std::move(metadata), options);
+  if (!opened) {
+    return std::unexpected{opened.error()};
+  }
+  superblock block = opened->block;
   if (damage.nr_found() != 0) {
-    const auto rebuilt = rebuild_space_map(*metadata.from, block.space_map, usage);
+    const auto rebuilt = rebuild_space_map(*opened->from, block.space_map, usage);
     if (!rebuilt) {
       return std::unexpected{rebuilt.error()};
     }
     block.space_map = *rebuilt;
   }
   block.flags = block.flags & ~superblock::needs_check;
-  if (auto committed = commit_superblock(*metadata.from, block); !committed) {
+  if (auto committed = commit_superblock(*opened->from, block); !committed) {
     return committed;
   }
   if (damage.nr_found() != 0) {
     to.answer("mended: the space map is rebuilt");
   }
-  if (metadata.block.is_needs_check()) {
+  if (opened->block.is_needs_check()) {
     to.answer("mended: NEEDS_CHECK is cleared");
   }
   return {};
@@ -124,7 +144,7 @@ result<> mend(const metadata_device &metadata, const block_usage &usage,
 
 } // namespace
 
-int check(const metadata_device &metadata, const check_options &options, report &to) {
+int check(metadata_device metadata, const check_options &options, report &to) {
   damage_report damage{to};
   for (const std::string &fault : faults_of(metadata.block)) {
     damage.found({structure::superblock, true, superblock_location, "", fault, {}});
@@ -137,8 +157,8 @@ int check(const metadata_device &metadata, const check_options &options, report 
   damage.explain();
   tell_state(options, metadata.block, totals, to);
   to.answer(summary(options, metadata.block, totals, damage));
-  if (options.mend) {
-    const auto mended = mend(metadata, usage, damage, to);
+  if (options.open_to_mend) {
+    const auto mended = mend(std::move(metadata), options, usage, damage, to);
     return mended ? 0 : to.failed(mended.error());
   }
   if (damage.has_io_error()) {

@@ -1,6 +1,8 @@
 // cache_check: is the metadata of a cache sound?
 #pragma once
 
+#include <functional>
+
 #include "base/report.h"
 #include "caching/tools/metadata_device.h"
 
@@ -12,14 +14,15 @@ struct check_options {
   bool skip_hints = false;
   bool skip_discards = false;
   bool ignore_non_fatal = false;
-  // If nothing is wrong but leaks and derived fields of the space map, mends these, and clears
-  // NEEDS_CHECK. Needs a device that can be written to if there is anything to do, and nothing
+  // Opens the metadata for writing. If set, and nothing is wrong but leaks and derived fields of the
+  // space map, these are mended, and NEEDS_CHECK is cleared. It is called only if there is anything
+  // to do, since udev looks anew at a device that was open for writing. Requires that nothing is
   // skipped.
-  bool mend = false;
+  std::function<result<metadata_device>()> open_to_mend{};
 };
 
 // Tells all damage, what it means, and a summary. Writes nothing unless it is to mend. Returns the
 // exit code.
-int check(const metadata_device &metadata, const check_options &options, report &to);
+int check(metadata_device metadata, const check_options &options, report &to);
 
 } // namespace dmcache

@@ -55,9 +55,9 @@ class repair_test : public testing::TestWithParam<std::uint32_t> {
 
   // What is in the output, which must be sound.
   mapping_map repaired() {
-    const auto metadata = read_metadata_device(std::make_unique<lent_device>(output_));
+    auto metadata = read_metadata_device(std::make_unique<lent_device>(output_));
     report quiet{"test", true};
-    EXPECT_EQ(check(*metadata, {}, quiet), 0);
+    EXPECT_EQ(check(std::move(*metadata), {}, quiet), 0);
     return sound_on(output_).mapped;
   }
 

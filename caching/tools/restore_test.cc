@@ -8,6 +8,7 @@
 
 #include <gtest/gtest.h>
 
+#include "base/lent_device.h"
 #include "base/memory_device.h"
 #include "base/testing/faulty_device.h"
 #include "base/testing/matchers.h"
@@ -51,13 +52,14 @@ result<> restore_document(const read_text &document, device &to) {
 
 // The origin block of cache block 0; nothing if there are no metadata.
 std::optional<std::uint64_t> first_origin_on(std::vector<std::byte> image) {
-  auto metadata = read_metadata_device(std::make_unique<memory_device>(std::move(image)));
+  memory_device on{std::move(image)};
+  auto metadata = read_metadata_device(std::make_unique<lent_device>(on));
   if (!metadata) {
     return {};
   }
   report quiet{"test", true};
-  EXPECT_EQ(check(*metadata, {}, quiet), 0);
-  const mapping_map mapped = sound_on(*metadata->from).mapped;
+  EXPECT_EQ(check(std::move(*metadata), {}, quiet), 0);
+  const mapping_map mapped = sound_on(on).mapped;
   return mapped.empty() ? std::nullopt : std::optional{mapped.begin()->second.origin};
 }
 

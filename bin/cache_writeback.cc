@@ -1,6 +1,12 @@
 #include <array>
 #include <chrono>
 #include <csignal>
+#include <optional>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <boost/algorithm/string.hpp>
 
 #include "base/file_device.h"
 #include "base/storage_layers.h"
@@ -51,6 +57,35 @@ result<sectors> offset(const command_line &line, const char *option) {
   return sectors{size->value() / sector_size};
 }
 
+// "5,7-19": cache blocks, the last of a range included.
+result<std::vector<cache_block_range>> excluded_in(const command_line &line) {
+  std::vector<cache_block_range> ranges;
+  for (const std::string &list : line.texts("exclude")) {
+    std::vector<std::string> parts;
+    boost::algorithm::split(parts, list, [](char each) { return each == ','; });
+    for (const std::string_view part : parts) {
+      const std::size_t dash = part.find('-');
+      const auto first = whole_number<std::uint32_t>(part.substr(0, dash));
+      const auto last = dash == std::string_view::npos
+                            ? first
+                            : whole_number<std::uint32_t>(part.substr(dash + 1));
+      if (!first || !last || *last < *first) {
+        return fail(failure::usage,
+                    fmt::format("--exclude takes cache blocks, such as 5,7-19, not '{}'", list));
+      }
+      ranges.push_back({cache_block{*first}, cache_block{*last} + 1});
+    }
+  }
+  return ranges;
+}
+
+result<std::optional<rescue_map>> map_in(const command_line &line) {
+  if (!line.has("fast-device-map")) {
+    return std::nullopt;
+  }
+  return read_rescue_map(line.text("fast-device-map"));
+}
+
 result<writeback_options> options_of(const command_line &line) {
   constexpr std::uint64_t max_buffer = 65536; // MiB
   constexpr std::uint64_t max_retries = 1000000;
@@ -82,16 +117,31 @@ result<writeback_options> options_of(const command_line &line) {
                   fmt::format("'{}' can't be forced: differing and smaller can", each));
     }
   }
-  return writeback_options{.origin_offset = *origin,
-                           .fast_offset = *fast,
-                           .buffer_size = *buffer << 20,
-                           .nr_retries = *retries,
-                           .list_failed = line.has("list-failed-blocks"),
-                           .accepts_differing = std::ranges::count(forced, "differing") != 0,
-                           .accepts_smaller = std::ranges::count(forced, "smaller") != 0,
-                           .update_metadata = !line.has("no-metadata-update"),
-                           .update_interval = std::chrono::seconds{*interval},
-                           .is_stopped = [] { return stop_is_wanted != 0; }};
+  auto excluded = excluded_in(line);
+  if (!excluded) {
+    return std::unexpected{excluded.error()};
+  }
+  auto map = map_in(line);
+  if (!map) {
+    return std::unexpected{map.error()};
+  }
+  return writeback_options{
+      .origin_offset = *origin,
+      .fast_offset = *fast,
+      .buffer_size = *buffer << 20,
+      .nr_retries = *retries,
+      .list_failed = line.has("list-failed-blocks"),
+      .accepts_differing = std::ranges::count(forced, "differing") != 0,
+      .accepts_smaller = std::ranges::count(forced, "smaller") != 0,
+      .excluded = std::move(*excluded),
+      .fast_map = std::move(*map),
+      .only_plan = line.has("dry-run"),
+      .as_json = line.has("json"),
+      .origin_name = fmt::format("the origin ({})", line.text("origin-device")),
+      .fast_name = fmt::format("the fast device ({})", line.text("fast-device")),
+      .update_metadata = !line.has("no-metadata-update"),
+      .update_interval = std::chrono::seconds{*interval},
+      .is_stopped = [] { return stop_is_wanted != 0; }};
 }
 
 result<> write_back_devices(const command_line &line, const writeback_options &options,
@@ -105,8 +155,9 @@ result<> write_back_devices(const command_line &line, const writeback_options &o
   if (auto checked = check_that_they_differ(devices); !checked) {
     return checked;
   }
-  const auto metadata = open_metadata(metadata_path, options.update_metadata ? access::read_write
-                                                                             : access::read_only);
+  const bool is_updating = options.update_metadata && !options.only_plan;
+  const auto metadata =
+      open_metadata(metadata_path, is_updating ? access::read_write : access::read_only);
   if (!metadata) {
     return std::unexpected{metadata.error()};
   }
@@ -137,6 +188,11 @@ int run_cache_writeback(std::span<const std::string> arguments) {
   line.add("fast-device-offset", "S", "where the cache begins on its device, in sectors");
   line.add("buffer-size-meg", "N", "memory for copying, in MiB (default: 64)");
   line.add("retry-count", "N", "how often to try again when a copy failed (default: 0)");
+  line.add("dry-run", "say what would be copied, and write nothing");
+  line.add_repeatable("exclude", "BLOCKS", "leave these cache blocks dirty: 5,7-19");
+  line.add("fast-device-map", "FILE",
+           "leave dirty what this map file of ddrescue says wasn't read from the fast device");
+  line.add("json", "print the summary as JSON");
   line.add("list-failed-blocks", "print the cache blocks that could not be copied");
   line.add("no-metadata-update", "leave the dirty flags as they are");
   line.add("update-interval", "N",
@@ -148,10 +204,11 @@ int run_cache_writeback(std::span<const std::string> arguments) {
     return *done;
   }
   const auto options = options_of(line);
-  if (!options) {
-    return line.refuse(options.error().message);
-  }
   report to{"cache_writeback", line.has("quiet")};
+  if (!options) {
+    return options.error().kind == failure::usage ? line.refuse(options.error().message)
+                                                  : to.failed(options.error());
+  }
   const auto written = write_back_devices(line, *options, to);
   return written ? 0 : to.failed(written.error());
 }

@@ -2,6 +2,8 @@
 
 import gzip
 import hashlib
+import json
+import os
 import pathlib
 import re
 import signal
@@ -136,10 +138,63 @@ class WritebackTest(unittest.TestCase):
         unreadable = {c for c in self.stored_dirty() if c >= lost}
         done = self.write_back("--list-failed-blocks", "--retry-count", "2")
         self.assertEqual(done.returncode, 1)
-        self.assertIn(f"{len(unreadable)} blocks could not be copied", done.stderr)
+        self.assertIn(f"{len(unreadable)} blocks could not be copied: the fast device "
+                      f"({self.fast}) ends before them (the first is at byte {lost * BYTES})",
+                      done.stderr)
         self.assertEqual(done.stdout.splitlines()[1:], [str(c) for c in sorted(unreadable)])
         self.expect_origin(self.stored_dirty() - unreadable)
         self.assertEqual(self.dirty(), unreadable)
+
+    def test_a_dry_run_writes_nothing(self):
+        self.lay_out("v2-writeback")
+        before = self.metadata.read_bytes(), self.origin.read_bytes()
+        done = self.write_back("--dry-run")
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        nr = len(self.stored_dirty())
+        self.assertIn(f"{nr} of {nr} dirty blocks would be copied, {nr * BYTES} bytes", done.stdout)
+        self.assertEqual((self.metadata.read_bytes(), self.origin.read_bytes()), before)
+
+    def test_what_is_excluded_stays_dirty(self):
+        self.lay_out("v2-writeback")
+        excluded = self.stored_dirty() & {3, *range(7, 120)}
+        done = self.write_back("--exclude", "3,7-19", "--exclude", "20-119")
+        self.assertEqual(done.returncode, 1)
+        self.assertIn(f"{len(excluded)} dirty blocks are excluded, and stay dirty", done.stderr)
+        self.expect_origin(self.stored_dirty() - excluded)
+        self.assertEqual(self.dirty(), excluded)
+        for wrong in ("", "x", "7-3", "1,,2", "-5", "1-2-3"):
+            self.assertEqual(self.write_back("--exclude", wrong).returncode, 2, wrong)
+
+    def test_what_was_not_rescued_does_not_go_over_what_the_origin_has(self):
+        self.lay_out("v2-writeback")
+        first, last = (f(self.stored_dirty()) for f in (min, max))
+        rescued = self.folder / "fast.map"
+        rescued.write_text(f"# made by hand\n0x0 + 1\n0x0 {first * BYTES + 512:#x} +\n"
+                           f"{first * BYTES + 512:#x} 0x200 -\n"
+                           f"{first * BYTES + 1024} {(last - first) * BYTES - 1024} +\n")
+        done = self.write_back("--fast-device-map", rescued)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("2 dirty blocks were not wholly read from the fast device", done.stderr)
+        self.expect_origin(self.stored_dirty() - {first, last})
+        self.assertEqual(self.dirty(), {first, last})
+        self.assertEqual(self.write_back("--fast-device-map", self.fast).returncode, 2)
+        self.assertEqual(self.write_back("--fast-device-map", "/nonexistent").returncode, 3)
+
+    def test_a_summary_as_json(self):
+        self.lay_out("v2-writeback")
+        first, last = (f(self.stored_dirty()) for f in (min, max))
+        os.truncate(self.fast, last * BYTES)
+        done = self.write_back("--json", "--exclude", first)
+        self.assertEqual(done.returncode, 1)
+        told = json.loads(done.stdout)
+        nr = len(self.stored_dirty())
+        self.assertEqual({key: told[key] for key in ("dry_run", "dirty", "copied", "left", "excluded",
+                                                     "discarded", "unreadable", "block_size")},
+                         {"dry_run": False, "dirty": nr, "copied": nr - 2, "left": 0,
+                          "excluded": [first], "discarded": [], "unreadable": [],
+                          "block_size": BYTES})
+        self.assertEqual([each["cache_blocks"] for each in told["failed"]], [[last]])
+        self.assertIn("ends before them", told["failed"][0]["reason"])
 
     def test_metadata_are_left_alone_on_request(self):
         self.lay_out("v2-writeback")

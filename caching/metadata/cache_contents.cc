@@ -185,17 +185,24 @@ std::vector<cache_contents::location> cache_contents::dirty_blocks() const {
   return found;
 }
 
+bool cache_contents::is_discarded(origin_block block) const {
+  const std::uint64_t size = superblock_.discard_block_size;
+  if (size == 0) {
+    return false;
+  }
+  const std::uint64_t begin = block.value() * superblock_.data_block_size;
+  const std::uint64_t last = (begin + superblock_.data_block_size - 1) / size;
+  const auto after = std::ranges::upper_bound(discards_, begin / size, {}, &key_range::begin);
+  return after != discards_.begin() && last < std::prev(after)->end;
+}
+
 std::optional<origin_block> cache_contents::clean_at(cache_block block) const {
   if (block.value() >= entries_.size() || !entries_[block.value()].is_mapped() ||
       is_dirty(block.value())) {
     return {};
   }
   const origin_block origin = entries_[block.value()].origin();
-  const std::uint64_t size = superblock_.discard_block_size;
-  const std::uint64_t at = size == 0 ? 0 : origin.value() * superblock_.data_block_size / size;
-  const auto after = std::ranges::upper_bound(discards_, at, {}, &key_range::begin);
-  const bool is_discarded = after != discards_.begin() && at < std::prev(after)->end;
-  return is_discarded ? std::nullopt : std::optional{origin};
+  return is_discarded(origin) ? std::nullopt : std::optional{origin};
 }
 
 void cache_contents::set_clean(std::uint64_t block) {

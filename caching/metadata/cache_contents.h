@@ -55,6 +55,10 @@ class cache_contents final : public metadata_visitor {
   // Where all dirty blocks are, in order of cache blocks.
   std::vector<location> dirty_blocks() const;
 
+  // Is all of this origin block discarded, if the discards can be believed? They can after a clean
+  // shutdown.
+  bool is_discarded(origin_block block) const;
+
   // The origin block of a cache block that is mapped, clean, and not known to be discarded.
   std::optional<origin_block> clean_at(cache_block block) const;
 

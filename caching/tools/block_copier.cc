@@ -60,9 +60,12 @@ std::vector<block_copier::piece> block_copier::next_pieces() {
     const std::uint64_t begin = geometry_.origin_begin.value() + origin.value() * size;
     const std::uint64_t fast = geometry_.fast_begin.value() + cached_in.value() * size;
     const std::uint64_t origin_end = geometry_.origin_end.value();
-    if (origin.value() >= origin_end / size + 1 || begin >= origin_end ||
-        fast + size > geometry_.fast_end.value()) {
-      failed_.push_back(cached_in);
+    const bool is_on_origin = origin.value() <= origin_end / size && begin < origin_end;
+    if (!is_on_origin || fast + size > geometry_.fast_end.value()) {
+      using step = copy_failure::step;
+      failed_.push_back(is_on_origin
+                            ? copy_failure{cached_in, step::beyond_fast, bytes{fast}, {}}
+                            : copy_failure{cached_in, step::beyond_origin, bytes{begin}, {}});
       blocks_ = blocks_.subspan(1);
       continue;
     }
@@ -129,8 +132,8 @@ void block_copier::copy_on(const std::function<bool()> &is_to_pause, progress &w
       break;
     }
   }
-  std::ranges::sort(failed_);
-  failed_.erase(std::ranges::unique(failed_).begin(), failed_.end());
+  std::ranges::stable_sort(failed_, {}, &copy_failure::block);
+  failed_.erase(std::ranges::unique(failed_, {}, &copy_failure::block).begin(), failed_.end());
 }
 
 // If something went wrong with the whole, its pieces are tried one by one.
@@ -139,19 +142,28 @@ void block_copier::finish(job &done) {
     return;
   }
   for (const piece &each : done.pieces()) {
-    bool copied = false;
-    for (std::uint64_t tries = 0; !copied && tries <= nr_retries_; ++tries) {
-      copied = copy_alone(each, done.memory().first(each.length));
+    auto why = copy_alone(each, done.memory().first(each.length));
+    for (std::uint64_t tries = 0; why && tries < nr_retries_; ++tries) {
+      why = copy_alone(each, done.memory().first(each.length));
     }
-    if (!copied) {
-      failed_.push_back(each.block);
+    if (why) {
+      failed_.push_back(*why);
     }
   }
 }
 
-bool block_copier::copy_alone(const piece &each, std::span<std::byte> memory) {
-  return !transfer_and_wait(fast_, io_request::operation::read, bytes{each.fast}, memory) &&
-         !transfer_and_wait(origin_, io_request::operation::write, bytes{each.origin}, memory);
+// Nothing if it worked.
+std::optional<copy_failure> block_copier::copy_alone(const piece &each,
+                                                     std::span<std::byte> memory) {
+  using operation = io_request::operation;
+  using step = copy_failure::step;
+  if (const auto error = transfer_and_wait(fast_, operation::read, bytes{each.fast}, memory)) {
+    return copy_failure{each.block, step::reading_fast, bytes{each.fast}, error};
+  }
+  if (const auto error = transfer_and_wait(origin_, operation::write, bytes{each.origin}, memory)) {
+    return copy_failure{each.block, step::writing_origin, bytes{each.origin}, error};
+  }
+  return {};
 }
 
 } // namespace dmcache

@@ -5,7 +5,9 @@
 #include <cstdint>
 #include <deque>
 #include <functional>
+#include <optional>
 #include <span>
+#include <system_error>
 #include <vector>
 
 #include "base/aligned_buffer.h"
@@ -14,6 +16,20 @@
 #include "caching/metadata/cache_contents.h"
 
 namespace dmcache {
+
+// Why a block could not be copied.
+struct copy_failure {
+  enum class step { reading_fast, writing_origin, beyond_fast, beyond_origin };
+
+  cache_block block;
+  step failed;
+  bytes at;              // of that device
+  std::error_code error; // of a step that was tried
+
+  bool is_like(const copy_failure &other) const {
+    return failed == other.failed && error == other.error;
+  }
+};
 
 struct copy_geometry {
   bytes block_size;
@@ -40,8 +56,8 @@ class block_copier {
   // Of the blocks, in their order, the first so many are dealt with: copied, or failed.
   std::size_t nr_done() const { return nr_blocks_ - blocks_.size(); }
   bool is_done() const { return blocks_.empty(); }
-  // Those that could not be copied so far, or not wholly, in order of cache blocks.
-  std::span<const cache_block> failed() const { return failed_; }
+  // Those that could not be copied so far, or not wholly, in order of cache blocks; each once.
+  std::span<const copy_failure> failed() const { return failed_; }
 
  private:
   static constexpr std::uint64_t chunk_size = std::uint64_t{1} << 20;
@@ -76,7 +92,7 @@ class block_copier {
 
   std::vector<piece> next_pieces();
   void finish(job &done);
-  bool copy_alone(const piece &each, std::span<std::byte> memory);
+  std::optional<copy_failure> copy_alone(const piece &each, std::span<std::byte> memory);
 
   device &origin_;
   device &fast_;
@@ -86,7 +102,7 @@ class block_copier {
   std::size_t nr_blocks_;
   std::span<const location> blocks_; // still to be cut
   std::uint64_t cut_off_ = 0;        // bytes of blocks_.front() that are cut already
-  std::vector<cache_block> failed_;
+  std::vector<copy_failure> failed_;
 };
 
 } // namespace dmcache

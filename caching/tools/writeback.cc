@@ -11,6 +11,7 @@
 #include "caching/metadata/clean_sample.h"
 #include "caching/tools/block_copier.h"
 #include "caching/tools/damage_report.h"
+#include "caching/tools/writeback_report.h"
 
 namespace dmcache {
 namespace {
@@ -80,19 +81,6 @@ result<> check_devices(const cache_contents &contents,
   return {}; // what can't be read is told when it is copied
 }
 
-void tell_failed(std::span<const cache_block> failed, bool list, report &to) {
-  if (failed.empty()) {
-    return;
-  }
-  to.problem(
-      fmt::format("{} blocks could not be copied: they are on the fast device only, and stay "
-                  "dirty{}",
-                  failed.size(), list ? "" : " (--list-failed-blocks shows them)"));
-  for (const cache_block block : list ? failed : std::span<const cache_block>{}) {
-    to.answer(fmt::format("{}", block));
-  }
-}
-
 // Copies the dirty blocks, and pauses now and then to mark clean what was copied.
 class stepwise_writeback {
  public:
@@ -131,10 +119,9 @@ class stepwise_writeback {
     return {};
   }
 
-  std::size_t nr_dirty() const { return dirty_.size(); }
   std::size_t nr_left() const { return dirty_.size() - copier_.nr_done(); }
   std::size_t nr_copied() const { return nr_copied_; }
-  std::span<const cache_block> failed() const { return copier_.failed(); }
+  std::span<const copy_failure> failed() const { return copier_.failed(); }
   // Could all that was copied be marked clean, if that was wanted?
   result<> marked() const {
     if (marked_) {
@@ -166,7 +153,8 @@ class stepwise_writeback {
     std::vector<location> copied;
     std::ranges::copy_if(dirty_.first(copier_.nr_done()).subspan(nr_settled_),
                          std::back_inserter(copied), [&](const location &each) {
-                           return !std::ranges::binary_search(copier_.failed(), each.cached_in);
+                           return !std::ranges::binary_search(copier_.failed(), each.cached_in, {},
+                                                              &copy_failure::block);
                          });
     nr_settled_ = copier_.nr_done();
     nr_copied_ += copied.size();
@@ -210,34 +198,9 @@ class stepwise_writeback {
   result<> marked_;
 };
 
-} // namespace
-
-result<> write_back(const metadata_device &metadata, device &origin, device &fast,
-                    const writeback_options &options, report &to) {
-  if (options.update_metadata && metadata.block.compat_ro_flags != 0) {
-    return fail(failure::failed, "nothing was copied: unknown features forbid to write the "
-                                 "metadata; --no-metadata-update copies without that");
-  }
-  cache_contents contents{metadata.block};
-  block_usage usage{metadata.from->size()};
-  if (auto checked = check_metadata(metadata, usage, contents, to); !checked) {
-    return checked;
-  }
-  std::vector<cache_contents::location> dirty = contents.dirty_blocks();
-  std::ranges::sort(dirty);
-  if (auto checked = check_devices(contents, dirty, origin, fast, options); !checked) {
-    return checked;
-  }
-  if (!metadata.block.is_clean()) {
-    to.answer("note: not cleanly shut down: all mapped blocks count as dirty");
-  }
-  stepwise_writeback writeback{metadata, origin, fast, options, contents, usage, dirty};
-  if (auto done = writeback.run(to.watcher()); !done) {
-    return done;
-  }
-  to.answer(
-      fmt::format("{} of {} dirty blocks copied", writeback.nr_copied(), writeback.nr_dirty()));
-  tell_failed(writeback.failed(), options.list_failed, to);
+// Nothing is under way, and all is told but what it comes to.
+result<> outcome_of(const stepwise_writeback &writeback, const writeback_plan &plan,
+                    const writeback_options &options) {
   if (auto marked = writeback.marked(); !marked) {
     return marked;
   }
@@ -247,7 +210,48 @@ result<> write_back(const metadata_device &metadata, device &origin, device &fas
                             writeback.nr_left(),
                             options.update_metadata ? "goes on there" : "begins anew"));
   }
-  return writeback.failed().empty() ? result<>{} : fail(failure::failed, "");
+  const bool is_complete = writeback.failed().empty() && plan.nr_left_out() == 0;
+  return is_complete ? result<>{} : fail(failure::failed, "");
+}
+
+} // namespace
+
+result<> write_back(const metadata_device &metadata, device &origin, device &fast,
+                    const writeback_options &options, report &to) {
+  if (options.update_metadata && metadata.block.compat_ro_flags != 0) {
+    return fail(failure::failed, "nothing was copied: unknown features forbid to write the "
+                                 "metadata; --no-metadata-update copies without that");
+  }
+  if (options.as_json) {
+    to.keep_off_standard_output();
+  }
+  cache_contents contents{metadata.block};
+  block_usage usage{metadata.from->size()};
+  if (auto checked = check_metadata(metadata, usage, contents, to); !checked) {
+    return checked;
+  }
+  const writeback_plan plan =
+      plan_writeback(contents, {.excluded = options.excluded,
+                                .fast_map = options.fast_map ? &*options.fast_map : nullptr,
+                                .fast_begin = to_bytes(options.fast_offset)});
+  if (auto checked = check_devices(contents, plan.to_copy, origin, fast, options); !checked) {
+    return checked;
+  }
+  if (!metadata.block.is_clean()) {
+    to.answer("note: not cleanly shut down: all mapped blocks count as dirty");
+  }
+  writeback_report told{plan, options, bytes{to_bytes(sectors{metadata.block.data_block_size})},
+                        to};
+  if (options.only_plan) {
+    told.tell_plan();
+    return {};
+  }
+  stepwise_writeback writeback{metadata, origin, fast, options, contents, usage, plan.to_copy};
+  if (auto done = writeback.run(to.watcher()); !done) {
+    return done;
+  }
+  told.tell_result(writeback.nr_copied(), writeback.nr_left(), writeback.failed());
+  return outcome_of(writeback, plan, options);
 }
 
 } // namespace dmcache

@@ -1,6 +1,4 @@
-#include <array>
 #include <chrono>
-#include <csignal>
 #include <optional>
 #include <string_view>
 #include <utility>
@@ -8,32 +6,15 @@
 
 #include <boost/algorithm/string.hpp>
 
-#include "base/file_device.h"
-#include "base/storage_layers.h"
 #include "base/whole_number.h"
+#include "bin/cache_devices.h"
 #include "bin/command.h"
+#include "bin/stop_signals.h"
 #include "caching/tools/size_text.h"
 #include "caching/tools/writeback.h"
 
 namespace dmcache {
 namespace {
-
-// Static, since a signal handler has no other way to find it.
-volatile std::sig_atomic_t stop_is_wanted = 0;
-
-// From now on the first signal asks for an orderly stop, and the second one ends the process, which
-// costs no more than the time to copy something again. A signal that is ignored, as by nohup, stays so.
-void stop_on_signals() {
-  struct sigaction on_first{};
-  on_first.sa_handler = [](int) { stop_is_wanted = 1; };           // NOLINT: a macro
-  on_first.sa_flags = static_cast<int>(SA_RESTART | SA_RESETHAND); // NOLINT: bits
-  for (const int each : {SIGTERM, SIGINT, SIGHUP}) {
-    struct sigaction before{};
-    if (::sigaction(each, nullptr, &before) == 0 && before.sa_handler == SIG_DFL) { // NOLINT
-      ::sigaction(each, &on_first, nullptr);
-    }
-  }
-}
 
 result<std::uint64_t> number(const command_line &line, const char *option, const char *otherwise,
                              std::uint64_t max) {
@@ -125,52 +106,33 @@ result<writeback_options> options_of(const command_line &line) {
   if (!map) {
     return std::unexpected{map.error()};
   }
-  return writeback_options{
-      .origin_offset = *origin,
-      .fast_offset = *fast,
-      .buffer_size = *buffer << 20,
-      .nr_retries = *retries,
-      .list_failed = line.has("list-failed-blocks"),
-      .accepts_differing = std::ranges::count(forced, "differing") != 0,
-      .accepts_smaller = std::ranges::count(forced, "smaller") != 0,
-      .excluded = std::move(*excluded),
-      .fast_map = std::move(*map),
-      .only_plan = line.has("dry-run"),
-      .as_json = line.has("json"),
-      .origin_name = fmt::format("the origin ({})", line.text("origin-device")),
-      .fast_name = fmt::format("the fast device ({})", line.text("fast-device")),
-      .update_metadata = !line.has("no-metadata-update"),
-      .update_interval = std::chrono::seconds{*interval},
-      .is_stopped = [] { return stop_is_wanted != 0; }};
+  return writeback_options{.origin_offset = *origin,
+                           .fast_offset = *fast,
+                           .buffer_size = *buffer << 20,
+                           .nr_retries = *retries,
+                           .list_failed = line.has("list-failed-blocks"),
+                           .accepts_differing = std::ranges::count(forced, "differing") != 0,
+                           .accepts_smaller = std::ranges::count(forced, "smaller") != 0,
+                           .excluded = std::move(*excluded),
+                           .fast_map = std::move(*map),
+                           .only_plan = line.has("dry-run"),
+                           .as_json = line.has("json"),
+                           .names = names_of_devices(line),
+                           .update_metadata = !line.has("no-metadata-update"),
+                           .update_interval = std::chrono::seconds{*interval},
+                           .is_stopped = is_stop_wanted};
 }
 
 result<> write_back_devices(const command_line &line, const writeback_options &options,
                             report &to) {
-  const std::string metadata_path = line.text("metadata-device");
-  const std::string origin_path = line.text("origin-device");
-  const std::string fast_path = line.text("fast-device");
-  const std::array devices{device_in_role{"metadata device", metadata_path},
-                           device_in_role{"fast device", fast_path},
-                           device_in_role{"origin", origin_path}};
-  if (auto checked = check_that_they_differ(devices); !checked) {
-    return checked;
-  }
   const bool is_updating = options.update_metadata && !options.only_plan;
-  const auto metadata =
-      open_metadata(metadata_path, is_updating ? access::read_write : access::read_only);
-  if (!metadata) {
-    return std::unexpected{metadata.error()};
-  }
-  const auto origin = open_file_device(origin_path, access::read_write);
-  if (!origin) {
-    return std::unexpected{origin.error()};
-  }
-  const auto fast = open_file_device(fast_path, access::read_only);
-  if (!fast) {
-    return std::unexpected{fast.error()};
+  const auto devices = open_cache_devices(
+      line, is_updating ? access::read_write : access::read_only, access::read_write);
+  if (!devices) {
+    return std::unexpected{devices.error()};
   }
   stop_on_signals();
-  return write_back(*metadata, **origin, **fast, options, to);
+  return write_back(devices->metadata, *devices->origin, *devices->fast, options, to);
 }
 
 } // namespace
@@ -181,9 +143,7 @@ int run_cache_writeback(std::span<const std::string> arguments) {
       "[OPTION...] --metadata-device DEVICE --origin-device DEVICE "
       "--fast-device DEVICE",
       "cache_writeback --metadata-device meta --origin-device slow --fast-device ssd"};
-  line.add("metadata-device", "DEVICE", "the cache's metadata device");
-  line.add("origin-device", "DEVICE", "the origin, which dirty blocks are copied to");
-  line.add("fast-device", "DEVICE", "the fast (cache) device, which they are copied from");
+  add_device_options(line);
   line.add("origin-device-offset", "S", "where the origin begins on its device, in sectors");
   line.add("fast-device-offset", "S", "where the cache begins on its device, in sectors");
   line.add("buffer-size-meg", "N", "memory for copying, in MiB (default: 64)");
@@ -199,8 +159,7 @@ int run_cache_writeback(std::span<const std::string> arguments) {
            "seconds from clearing dirty flags to the next time (default: 10)");
   line.add_repeatable("force", "CHECK", "copy though devices look wrong: differing or smaller");
   line.add("quiet,q", "print nothing; the exit status tells");
-  if (const auto done =
-          line.parse_with(arguments, {"metadata-device", "origin-device", "fast-device"})) {
+  if (const auto done = line.parse_with(arguments, device_options)) {
     return *done;
   }
   const auto options = options_of(line);

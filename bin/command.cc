@@ -26,6 +26,7 @@ constexpr std::array all_commands{
             run_cache_repair},
     command{"cache_restore", "write metadata from XML", run_cache_restore},
     command{"cache_serve", "serve a cache over NBD", run_cache_serve},
+    command{"cache_verify", "compare what is cached with the origin", run_cache_verify},
     command{"cache_writeback", "copy what is dirty to the origin", run_cache_writeback},
 };
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
+#include <functional>
 #include <iterator>
 
 #include <fmt/format.h>
@@ -152,7 +153,7 @@ std::uint64_t cache_contents::drop(const origin_block_set &unwanted) {
     const mapping_entry entry = entries_[block];
     if (entry.is_mapped() && unwanted.contains(entry.origin())) {
       entries_[block] = {};
-      set_clean(block);
+      set_clean(cache_block{block});
       ++dropped;
     }
   }
@@ -175,13 +176,20 @@ std::uint64_t cache_contents::nr_dirty() const {
   return count;
 }
 
-std::vector<cache_contents::location> cache_contents::dirty_blocks() const {
+std::vector<cache_contents::location> cache_contents::mapped_blocks() const {
   std::vector<location> found;
+  found.reserve(nr_mapped_);
   for (std::uint64_t block = 0; block < entries_.size(); ++block) {
-    if (entries_[block].is_mapped() && is_dirty(block)) {
+    if (entries_[block].is_mapped()) {
       found.push_back({entries_[block].origin(), cache_block{block}});
     }
   }
+  return found;
+}
+
+std::vector<cache_contents::location> cache_contents::dirty_blocks() const {
+  std::vector<location> found = mapped_blocks();
+  std::erase_if(found, [&](const location &each) { return !is_dirty(each.cached_in); });
   return found;
 }
 
@@ -197,16 +205,15 @@ bool cache_contents::is_discarded(origin_block block) const {
 }
 
 std::optional<origin_block> cache_contents::clean_at(cache_block block) const {
-  if (block.value() >= entries_.size() || !entries_[block.value()].is_mapped() ||
-      is_dirty(block.value())) {
+  if (block.value() >= entries_.size() || !entries_[block.value()].is_mapped() || is_dirty(block)) {
     return {};
   }
   const origin_block origin = entries_[block.value()].origin();
   return is_discarded(origin) ? std::nullopt : std::optional{origin};
 }
 
-void cache_contents::set_clean(std::uint64_t block) {
-  dirty_[block / bits_per_word] &= ~(std::uint64_t{1} << block % bits_per_word);
+void cache_contents::set_clean(cache_block block) {
+  dirty_[block.value() / bits_per_word] &= ~(std::uint64_t{1} << block.value() % bits_per_word);
 }
 
 std::uint64_t cache_contents::blocks_needed(const superblock &block, bytes size) {
@@ -281,8 +288,7 @@ std::uint64_t blocks_of_change(std::uint64_t nr_blocks) {
 
 } // namespace
 
-result<> cache_contents::mark_clean(device &on, const block_usage &usage,
-                                    std::span<const location> cleaned) {
+result<> cache_contents::change(device &on, const block_usage &usage, const changes &wanted) {
   superblock block = superblock_;
   auto opened = begin_changes(on, block);
   if (!opened) {
@@ -300,29 +306,41 @@ result<> cache_contents::mark_clean(device &on, const block_usage &usage,
   mapping_writer writer{transactions, block, [this](cache_block at) {
                           const mapping_entry entry = entries_[at.value()];
                           return mapping_writer::entry{entry.is_mapped(), entry.origin(),
-                                                       is_dirty(at.value())};
+                                                       is_dirty(at)};
                         }};
   // Without a clean shutdown, what the device has of the dirty state means nothing.
   std::vector<bool> is_outdated(writer.nr_dirty_parts(), !block.is_clean());
-  for (const location &each : cleaned) {
-    set_clean(each.cached_in.value());
+  for (const location &each : wanted.cleaned) {
+    set_clean(each.cached_in);
     is_outdated[writer.dirty_part_of(each.cached_in)] = true;
   }
+  std::vector<bool> is_remapped(writer.nr_parts(), false);
+  for (const location &each : wanted.unmapped) {
+    entries_[each.cached_in.value()] = {};
+    is_remapped[mapping_writer::part_of(each.cached_in)] = true;
+  }
+  nr_mapped_ -= wanted.unmapped.size();
+  // Each part is right on its own, so that any number of transactions will do.
   bool is_pending = false;
-  for (std::uint64_t part = 0; part < is_outdated.size(); ++part) {
-    if (!is_outdated[part]) {
-      continue;
-    }
-    // A block is clean as soon as that is committed, so that any number of transactions will do.
-    if (is_pending && transactions.nr_available() < blocks_of_change(transactions.nr_blocks())) {
-      if (auto done = commit(); !done) {
+  const auto write_parts = [&](const std::vector<bool> &changed, auto step) -> result<> {
+    for (std::uint64_t part = 0; part < changed.size(); ++part) {
+      if (!changed[part]) {
+        continue;
+      }
+      const bool is_full = transactions.nr_available() < blocks_of_change(transactions.nr_blocks());
+      auto done = is_pending && is_full ? commit() : result<>{};
+      done = done ? std::invoke(step, writer, part) : done;
+      if (!done) {
         return done;
       }
+      is_pending = true;
     }
-    if (auto written = writer.write_dirty_part(part); !written) {
-      return written;
-    }
-    is_pending = true;
+    return {};
+  };
+  auto written = write_parts(is_outdated, &mapping_writer::write_dirty_part);
+  written = written ? write_parts(is_remapped, &mapping_writer::write_part) : written;
+  if (!written) {
+    return written;
   }
   if (!block.is_clean()) {
     if (auto replaced = replace_untrusted(transactions, block, usage); !replaced) {

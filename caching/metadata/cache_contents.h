@@ -52,8 +52,15 @@ class cache_contents final : public metadata_visitor {
 
     auto operator<=>(const location &) const = default;
   };
-  // Where all dirty blocks are, in order of cache blocks.
+  // Where all blocks are that are mapped, or dirty, in order of cache blocks.
+  std::vector<location> mapped_blocks() const;
   std::vector<location> dirty_blocks() const;
+
+  // Requires that there is such a block.
+  bool is_dirty(cache_block block) const {
+    const std::uint64_t word = dirty_[block.value() / bits_per_word];
+    return (word >> block.value() % bits_per_word & 1) != 0;
+  }
 
   // Is all of this origin block discarded, if the discards can be believed? They can after a clean
   // shutdown.
@@ -77,21 +84,21 @@ class cache_contents final : public metadata_visitor {
   // Fails with failure::failed if there is no room, with failure::environment on I/O errors.
   result<> write(device &to) const;
 
-  // Makes these blocks clean here and on `on`, from which all of this was read, and of which
-  // `usage` says what is in use. The cache counts as cleanly shut down from then on; hints and
-  // discards go if they couldn't be trusted. More blocks can be made clean later, unless this
-  // fails; some of these may be clean on the device then.
-  result<> mark_clean(device &on, const block_usage &usage, std::span<const location> cleaned);
+  struct changes {
+    std::span<const location> cleaned{};
+    std::span<const location> unmapped{}; // of clean blocks
+  };
+  // Makes changes here and on `on`, from which all of this was read, and of which `usage` says what is
+  // in use. The cache counts as cleanly shut down from then on; hints and discards go if they couldn't
+  // be trusted. More can be changed later, unless this fails; some of it may be changed on the device
+  // then.
+  result<> change(device &on, const block_usage &usage, const changes &wanted);
 
  private:
-  void set_clean(std::uint64_t block);
+  void set_clean(cache_block block);
   result<> replace_untrusted(transaction_manager &in, superblock &block,
                              const block_usage &usage) const;
   void index_origins();
-  bool is_dirty(std::uint64_t block) const {
-    return (dirty_[block / bits_per_word] >> block % bits_per_word & 1) != 0;
-  }
-
   superblock superblock_;
   lazy_array<mapping_entry> entries_; // without dirty flags
   lazy_array<std::uint64_t> dirty_;   // a bit per cache block

@@ -5,23 +5,10 @@
 
 namespace dmcache {
 
-void block_copier::job::start(device &fast, std::vector<piece> pieces) {
+void block_copier::job::start(device &fast, std::vector<block_piece> pieces) {
   pieces_ = std::move(pieces);
   failed_ = false;
-  std::vector<io_request> reads;
-  std::size_t at = 0;
-  std::uint64_t end = 0; // on the fast device, of the last read
-  for (const piece &each : pieces_) {
-    if (!reads.empty() && end == each.fast) {
-      std::span<std::byte> &last = reads.back().data;
-      last = {last.data(), last.size() + each.length};
-    } else {
-      reads.push_back({io_request::operation::read, bytes{each.fast},
-                       buffer_.span().subspan(at, each.length), this, 0});
-    }
-    at += each.length;
-    end = each.fast + each.length;
-  }
+  const auto reads = fast_reads(pieces_, buffer_.span(), *this);
   in_flight_ = reads.size();
   fast.submit(reads);
 }
@@ -39,56 +26,24 @@ void block_copier::job::io_done(std::uint64_t /*tag*/, std::error_code error) {
 }
 
 std::uint64_t block_copier::job::length() const {
-  return pieces_.back().origin + pieces_.back().length - pieces_.front().origin;
+  return pieces_.back().origin_end() - pieces_.front().origin;
 }
 
-block_copier::block_copier(device &origin, device &fast, const copy_geometry &geometry,
+block_copier::block_copier(device &origin, device &fast, const block_geometry &geometry,
                            std::span<const location> blocks, std::uint64_t buffer_size,
                            std::uint64_t nr_retries)
-    : origin_{origin}, fast_{fast}, geometry_{geometry}, nr_retries_{nr_retries},
-      jobs_(std::max<std::uint64_t>(buffer_size / chunk_size, 1)), nr_blocks_{blocks.size()},
-      blocks_{blocks} {}
-
-// A job's worth of pieces that follow one another on the origin; none at the end. Blocks that lie
-// beyond a device's end fail here.
-std::vector<block_copier::piece> block_copier::next_pieces() {
-  std::vector<piece> pieces;
-  std::uint64_t room = chunk_size;
-  while (!blocks_.empty() && room > 0) {
-    const auto &[origin, cached_in] = blocks_.front();
-    const std::uint64_t size = geometry_.block_size.value();
-    const std::uint64_t begin = geometry_.origin_begin.value() + origin.value() * size;
-    const std::uint64_t fast = geometry_.fast_begin.value() + cached_in.value() * size;
-    const std::uint64_t origin_end = geometry_.origin_end.value();
-    const bool is_on_origin = origin.value() <= origin_end / size && begin < origin_end;
-    if (!is_on_origin || fast + size > geometry_.fast_end.value()) {
-      using step = copy_failure::step;
-      failed_.push_back(is_on_origin
-                            ? copy_failure{cached_in, step::beyond_fast, bytes{fast}, {}}
-                            : copy_failure{cached_in, step::beyond_origin, bytes{begin}, {}});
-      blocks_ = blocks_.subspan(1);
-      continue;
-    }
-    const std::uint64_t whole = std::min(size, origin_end - begin);
-    const std::uint64_t length = std::min(whole - cut_off_, room);
-    const piece next{cached_in, begin + cut_off_, fast + cut_off_, length};
-    if (!pieces.empty() && pieces.back().origin + pieces.back().length != next.origin) {
-      break;
-    }
-    pieces.push_back(next);
-    room -= length;
-    cut_off_ += length;
-    if (cut_off_ == whole) {
-      blocks_ = blocks_.subspan(1);
-      cut_off_ = 0;
-    }
-  }
-  return pieces;
-}
+    : origin_{origin}, fast_{fast}, nr_retries_{nr_retries},
+      jobs_(std::max<std::uint64_t>(buffer_size / chunk_size, 1)), blocks_{blocks},
+      pieces_{geometry, blocks} {}
 
 void block_copier::copy_on(const std::function<bool()> &is_to_pause, progress &watcher) {
   // A ring of jobs: the oldest is waited for, then written, and its write is waited for when its
   // turn comes again.
+  const auto beyond = [&](std::size_t block, bool is_on_origin, bytes at) {
+    using enum block_failure::step;
+    failed_.push_back(
+        {blocks_[block].cached_in, is_on_origin ? beyond_fast : beyond_origin, at, {}});
+  };
   std::deque<job *> reading;
   std::deque<job *> writing;
   std::deque<job *> idle;
@@ -98,7 +53,7 @@ void block_copier::copy_on(const std::function<bool()> &is_to_pause, progress &w
   bool is_pausing = false;
   while (true) {
     while (!idle.empty() && !is_pausing) {
-      auto pieces = next_pieces();
+      auto pieces = pieces_.next(chunk_size, beyond);
       if (pieces.empty()) {
         break;
       }
@@ -132,8 +87,8 @@ void block_copier::copy_on(const std::function<bool()> &is_to_pause, progress &w
       break;
     }
   }
-  std::ranges::stable_sort(failed_, {}, &copy_failure::block);
-  failed_.erase(std::ranges::unique(failed_, {}, &copy_failure::block).begin(), failed_.end());
+  std::ranges::stable_sort(failed_, {}, &block_failure::block);
+  failed_.erase(std::ranges::unique(failed_, {}, &block_failure::block).begin(), failed_.end());
 }
 
 // If something went wrong with the whole, its pieces are tried one by one.
@@ -141,7 +96,7 @@ void block_copier::finish(job &done) {
   if (!done.has_failed()) {
     return;
   }
-  for (const piece &each : done.pieces()) {
+  for (const block_piece &each : done.pieces()) {
     auto why = copy_alone(each, done.memory().first(each.length));
     for (std::uint64_t tries = 0; why && tries < nr_retries_; ++tries) {
       why = copy_alone(each, done.memory().first(each.length));
@@ -153,15 +108,17 @@ void block_copier::finish(job &done) {
 }
 
 // Nothing if it worked.
-std::optional<copy_failure> block_copier::copy_alone(const piece &each,
-                                                     std::span<std::byte> memory) {
+std::optional<block_failure> block_copier::copy_alone(const block_piece &each,
+                                                      std::span<std::byte> memory) {
   using operation = io_request::operation;
-  using step = copy_failure::step;
+  using step = block_failure::step;
   if (const auto error = transfer_and_wait(fast_, operation::read, bytes{each.fast}, memory)) {
-    return copy_failure{each.block, step::reading_fast, bytes{each.fast}, error};
+    return block_failure{blocks_[each.block].cached_in, step::reading_fast, bytes{each.fast},
+                         error};
   }
   if (const auto error = transfer_and_wait(origin_, operation::write, bytes{each.origin}, memory)) {
-    return copy_failure{each.block, step::writing_origin, bytes{each.origin}, error};
+    return block_failure{blocks_[each.block].cached_in, step::writing_origin, bytes{each.origin},
+                         error};
   }
   return {};
 }

@@ -7,37 +7,15 @@
 #include <functional>
 #include <optional>
 #include <span>
-#include <system_error>
 #include <vector>
 
 #include "base/aligned_buffer.h"
 #include "base/device.h"
 #include "base/progress.h"
-#include "caching/metadata/cache_contents.h"
+#include "caching/tools/block_failure.h"
+#include "caching/tools/block_pieces.h"
 
 namespace dmcache {
-
-// Why a block could not be copied.
-struct copy_failure {
-  enum class step { reading_fast, writing_origin, beyond_fast, beyond_origin };
-
-  cache_block block;
-  step failed;
-  bytes at;              // of that device
-  std::error_code error; // of a step that was tried
-
-  bool is_like(const copy_failure &other) const {
-    return failed == other.failed && error == other.error;
-  }
-};
-
-struct copy_geometry {
-  bytes block_size;
-  bytes origin_begin; // on its device
-  bytes origin_end;   // blocks that reach beyond are copied up to here
-  bytes fast_begin;
-  bytes fast_end;
-};
 
 class block_copier {
  public:
@@ -45,7 +23,7 @@ class block_copier {
 
   // Uses about `buffer_size` bytes of memory to copy `blocks`, which must ascend by origin block.
   // They and the devices must outlive this.
-  block_copier(device &origin, device &fast, const copy_geometry &geometry,
+  block_copier(device &origin, device &fast, const block_geometry &geometry,
                std::span<const location> blocks, std::uint64_t buffer_size,
                std::uint64_t nr_retries);
 
@@ -54,30 +32,22 @@ class block_copier {
   void copy_on(const std::function<bool()> &is_to_pause, progress &watcher);
 
   // Of the blocks, in their order, the first so many are dealt with: copied, or failed.
-  std::size_t nr_done() const { return nr_blocks_ - blocks_.size(); }
-  bool is_done() const { return blocks_.empty(); }
+  std::size_t nr_done() const { return pieces_.nr_cut(); }
+  bool is_done() const { return pieces_.is_done(); }
   // Those that could not be copied so far, or not wholly, in order of cache blocks; each once.
-  std::span<const copy_failure> failed() const { return failed_; }
+  std::span<const block_failure> failed() const { return failed_; }
 
  private:
   static constexpr std::uint64_t chunk_size = std::uint64_t{1} << 20;
 
-  // Part of a block, or all of it.
-  struct piece {
-    cache_block block;
-    std::uint64_t origin; // byte of the device
-    std::uint64_t fast;
-    std::uint64_t length;
-  };
-
   // Pieces that follow one another on the origin: read from wherever they are, written together.
   class job final : public io_listener {
    public:
-    void start(device &fast, std::vector<piece> pieces);
+    void start(device &fast, std::vector<block_piece> pieces);
     void start_write(device &origin);
     void io_done(std::uint64_t tag, std::error_code error) override;
 
-    std::span<const piece> pieces() const { return pieces_; }
+    std::span<const block_piece> pieces() const { return pieces_; }
     std::span<std::byte> memory() { return buffer_.span(); }
     std::uint64_t length() const;
     bool is_idle() const { return in_flight_ == 0; }
@@ -85,24 +55,21 @@ class block_copier {
 
    private:
     aligned_buffer buffer_{chunk_size};
-    std::vector<piece> pieces_;
+    std::vector<block_piece> pieces_;
     std::size_t in_flight_ = 0;
     bool failed_ = false;
   };
 
-  std::vector<piece> next_pieces();
   void finish(job &done);
-  std::optional<copy_failure> copy_alone(const piece &each, std::span<std::byte> memory);
+  std::optional<block_failure> copy_alone(const block_piece &each, std::span<std::byte> memory);
 
   device &origin_;
   device &fast_;
-  copy_geometry geometry_;
   std::uint64_t nr_retries_;
   std::deque<job> jobs_; // never moved
-  std::size_t nr_blocks_;
-  std::span<const location> blocks_; // still to be cut
-  std::uint64_t cut_off_ = 0;        // bytes of blocks_.front() that are cut already
-  std::vector<copy_failure> failed_;
+  std::span<const location> blocks_;
+  block_pieces pieces_; // of these
+  std::vector<block_failure> failed_;
 };
 
 } // namespace dmcache

@@ -10,32 +10,11 @@
 #include "caching/metadata/cache_contents.h"
 #include "caching/metadata/clean_sample.h"
 #include "caching/tools/block_copier.h"
-#include "caching/tools/damage_report.h"
+#include "caching/tools/sound_contents.h"
 #include "caching/tools/writeback_report.h"
 
 namespace dmcache {
 namespace {
-
-// The end of a device, counted in whole sectors.
-bytes end_of(const device &of) {
-  return bytes{of.size().value() / sector_size * sector_size};
-}
-
-result<> check_metadata(const metadata_device &metadata, block_usage &usage,
-                        cache_contents &contents, report &to) {
-  damage_report damage{to};
-  for (const std::string &fault : faults_of(metadata.block)) {
-    damage.found({structure::superblock, true, superblock_location, "", fault, {}});
-  }
-  const walk_context context{*metadata.from, usage, damage, to.watcher()};
-  const auto ambiguous = read_metadata(context, metadata.block, {.space_map = true}, contents);
-  damage.explain();
-  if (damage.nr_fatal() == 0 && !damage.has_io_error() && !ambiguous) {
-    return {};
-  }
-  return fail(damage.has_io_error() ? failure::environment : failure::failed,
-              "nothing was copied: the metadata are damaged; see cache_repair");
-}
 
 // Before anything is written.
 result<> check_devices(const cache_contents &contents,
@@ -121,7 +100,7 @@ class stepwise_writeback {
 
   std::size_t nr_left() const { return dirty_.size() - copier_.nr_done(); }
   std::size_t nr_copied() const { return nr_copied_; }
-  std::span<const copy_failure> failed() const { return copier_.failed(); }
+  std::span<const block_failure> failed() const { return copier_.failed(); }
   // Could all that was copied be marked clean, if that was wanted?
   result<> marked() const {
     if (marked_) {
@@ -154,7 +133,7 @@ class stepwise_writeback {
     std::ranges::copy_if(dirty_.first(copier_.nr_done()).subspan(nr_settled_),
                          std::back_inserter(copied), [&](const location &each) {
                            return !std::ranges::binary_search(copier_.failed(), each.cached_in, {},
-                                                              &copy_failure::block);
+                                                              &block_failure::block);
                          });
     nr_settled_ = copier_.nr_done();
     nr_copied_ += copied.size();
@@ -179,7 +158,7 @@ class stepwise_writeback {
       }
       is_fast_flushed_ = true;
     }
-    return contents_.mark_clean(metadata_, usage_, copied);
+    return contents_.change(metadata_, usage_, {.cleaned = copied});
   }
 
   device &metadata_;
@@ -227,7 +206,8 @@ result<> write_back(const metadata_device &metadata, device &origin, device &fas
   }
   cache_contents contents{metadata.block};
   block_usage usage{metadata.from->size()};
-  if (auto checked = check_metadata(metadata, usage, contents, to); !checked) {
+  if (auto checked = read_sound_contents(metadata, "nothing was copied", usage, contents, to);
+      !checked) {
     return checked;
   }
   const writeback_plan plan =

@@ -5,10 +5,10 @@
 #include <cstdint>
 #include <functional>
 #include <optional>
-#include <string>
 #include <vector>
 
 #include "base/report.h"
+#include "caching/tools/block_failure.h"
 #include "caching/tools/metadata_device.h"
 #include "caching/tools/rescue_map.h"
 #include "caching/tools/writeback_plan.h"
@@ -21,14 +21,13 @@ struct writeback_options {
   std::uint64_t buffer_size = std::uint64_t{64} << 20; // bytes
   std::uint64_t nr_retries = 0;
   bool list_failed = false;
-  bool accepts_differing = false;          // clean blocks differ from the origin
-  bool accepts_smaller = false;            // dirty blocks lie beyond the origin's end
+  bool accepts_differing = false;            // clean blocks differ from the origin
+  bool accepts_smaller = false;              // dirty blocks lie beyond the origin's end
   std::vector<cache_block_range> excluded{}; // stay dirty
-  std::optional<rescue_map> fast_map{};    // what it doesn't call rescued stays dirty
-  bool only_plan = false;                  // says what it would do, and writes nothing
-  bool as_json = false;                    // the answer is a JSON object
-  std::string origin_name = "the origin";  // for messages
-  std::string fast_name = "the fast device";
+  std::optional<rescue_map> fast_map{};      // what it doesn't call rescued stays dirty
+  bool only_plan = false;                    // says what it would do, and writes nothing
+  bool as_json = false;                      // the answer is a JSON object
+  device_names names{};
   bool update_metadata = true;
   std::chrono::seconds update_interval{10}; // from one update of the metadata to the next
   std::function<bool()> is_stopped{};       // asked after each MiB, if set: is that enough?

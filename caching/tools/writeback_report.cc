@@ -12,23 +12,6 @@
 namespace dmcache {
 namespace {
 
-using failures = std::vector<copy_failure>;
-
-// Those with the same reason together, by the first of each kind.
-std::vector<failures> by_reason(std::span<const copy_failure> failed) {
-  std::vector<failures> kinds;
-  for (const copy_failure &each : failed) {
-    const auto kind = std::ranges::find_if(
-        kinds, [&](const failures &some) { return some.front().is_like(each); });
-    if (kind == kinds.end()) {
-      kinds.push_back({each});
-    } else {
-      kind->push_back(each);
-    }
-  }
-  return kinds;
-}
-
 std::vector<std::uint64_t> numbers(std::span<const cache_block> blocks) {
   std::vector<std::uint64_t> all;
   std::ranges::transform(blocks, std::back_inserter(all), &cache_block::value);
@@ -49,7 +32,7 @@ void writeback_report::tell_plan() {
 }
 
 void writeback_report::tell_result(std::size_t nr_copied, std::size_t nr_left,
-                                   std::span<const copy_failure> failed) {
+                                   std::span<const block_failure> failed) {
   if (options_.as_json) {
     tell_json(nr_copied, nr_left, failed);
   } else {
@@ -75,10 +58,10 @@ void writeback_report::tell_left_out() {
   }
 }
 
-void writeback_report::tell_failed(std::span<const copy_failure> failed) {
-  for (const failures &kind : by_reason(failed)) {
-    to_.problem(
-        fmt::format("{} blocks could not be copied: {}", kind.size(), reason(kind.front())));
+void writeback_report::tell_failed(std::span<const block_failure> failed) {
+  for (const auto &kind : by_reason(failed)) {
+    to_.problem(fmt::format("{} blocks could not be copied: {}", kind.size(),
+                            reason_of(kind.front(), options_.names)));
   }
   if (!failed.empty()) {
     to_.problem(fmt::format("what could not be copied is on the fast device only, and stays "
@@ -86,40 +69,21 @@ void writeback_report::tell_failed(std::span<const copy_failure> failed) {
                             options_.list_failed ? "" : " (--list-failed-blocks shows it)"));
   }
   if (options_.list_failed && !options_.as_json) {
-    for (const copy_failure &each : failed) {
+    for (const block_failure &each : failed) {
       to_.answer(fmt::format("{}", each.block));
     }
   }
 }
 
-std::string writeback_report::reason(const copy_failure &why) const {
-  using enum copy_failure::step;
-  const auto read_or_write = [&](const char *operation, const std::string &name) {
-    return fmt::format("cannot {} {}: {} (first at byte {})", operation, name, why.error.message(),
-                       why.at);
-  };
-  switch (why.failed) {
-  case reading_fast:
-    return read_or_write("read", options_.fast_name);
-  case writing_origin:
-    return read_or_write("write", options_.origin_name);
-  case beyond_fast:
-    return fmt::format("{} ends before them (the first is at byte {})", options_.fast_name, why.at);
-  case beyond_origin:
-    return fmt::format("{} ends before them (the first is at byte {})", options_.origin_name,
-                       why.at);
-  }
-  std::unreachable();
-}
-
 void writeback_report::tell_json(std::size_t nr_copied, std::size_t nr_left,
-                                 std::span<const copy_failure> failed) {
+                                 std::span<const block_failure> failed) {
   auto reasons = nlohmann::json::array();
-  for (const failures &kind : by_reason(failed)) {
+  for (const auto &kind : by_reason(failed)) {
     std::vector<std::uint64_t> blocks;
     std::ranges::transform(kind, std::back_inserter(blocks),
-                           [](const copy_failure &each) { return each.block.value(); });
-    reasons.push_back({{"reason", reason(kind.front())}, {"cache_blocks", blocks}});
+                           [](const block_failure &each) { return each.block.value(); });
+    reasons.push_back(
+        {{"reason", reason_of(kind.front(), options_.names)}, {"cache_blocks", blocks}});
   }
   const nlohmann::json summary{{"dry_run", options_.only_plan},
                                {"block_size", block_size_.value()},

@@ -23,13 +23,12 @@ class writeback_report {
   void tell_plan();
   // Of what was to be copied, so many blocks were copied and so many are left, as it was stopped.
   void tell_result(std::size_t nr_copied, std::size_t nr_left,
-                   std::span<const copy_failure> failed);
+                   std::span<const block_failure> failed);
 
  private:
   void tell_left_out();
-  void tell_failed(std::span<const copy_failure> failed);
-  std::string reason(const copy_failure &why) const;
-  void tell_json(std::size_t nr_copied, std::size_t nr_left, std::span<const copy_failure> failed);
+  void tell_failed(std::span<const block_failure> failed);
+  void tell_json(std::size_t nr_copied, std::size_t nr_left, std::span<const block_failure> failed);
 
   const writeback_plan &plan_;
   const writeback_options &options_;

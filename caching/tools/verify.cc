@@ -1,0 +1,262 @@
+#include "caching/tools/verify.h"
+
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include "base/output_file.h"
+#include "caching/metadata/cache_contents.h"
+#include "caching/tools/block_comparer.h"
+#include "caching/tools/rescue_map.h"
+#include "caching/tools/sound_contents.h"
+
+namespace dmcache {
+namespace {
+
+using location = cache_contents::location;
+
+// What there is of the blocks, each in order of the origin.
+struct findings {
+  std::vector<location> stale; // clean, but not the same
+  std::vector<location> equal; // dirty, but the same
+  std::uint64_t nr_clean = 0;
+  std::uint64_t nr_dirty = 0;
+  std::uint64_t nr_discarded = 0; // clean and not the same, which says nothing
+  std::uint64_t nr_unreadable = 0;
+  std::uint64_t nr_untried = 0;
+
+  std::uint64_t nr_compared() const { return nr_clean + nr_dirty; }
+};
+
+findings findings_of(const cache_contents &contents, std::span<const location> blocks,
+                     std::span<const comparison> compared) {
+  findings found;
+  for (std::size_t i = 0; i < blocks.size(); ++i) {
+    const location &each = blocks[i];
+    const bool is_equal = compared[i] == comparison::equal;
+    if (compared[i] == comparison::untried) {
+      ++found.nr_untried;
+    } else if (compared[i] == comparison::unreadable) {
+      ++found.nr_unreadable;
+    } else if (contents.is_dirty(each.cached_in)) {
+      ++found.nr_dirty;
+      if (is_equal) {
+        found.equal.push_back(each);
+      }
+    } else {
+      ++found.nr_clean;
+      if (!is_equal && contents.is_discarded(each.origin)) {
+        ++found.nr_discarded;
+      } else if (!is_equal) {
+        found.stale.push_back(each);
+      }
+    }
+  }
+  return found;
+}
+
+rescue_map map_of(std::span<const location> blocks, std::span<const comparison> compared,
+                  const block_geometry &geometry) {
+  rescue_map map;
+  for (std::size_t i = 0; i < blocks.size(); ++i) {
+    if (compared[i] == comparison::equal || compared[i] == comparison::differs) {
+      const std::uint64_t size = geometry.block_size.value();
+      const std::uint64_t begin = geometry.origin_begin.value() + blocks[i].origin.value() * size;
+      map.add(bytes{begin}, bytes{std::min(begin + size, geometry.origin_end.value())},
+              compared[i] == comparison::equal);
+    }
+  }
+  return map;
+}
+
+result<> write_text(const std::string &text, const std::string &path) {
+  auto file = output_file::create(path);
+  if (!file) {
+    return std::unexpected{file.error()};
+  }
+  for (std::string_view rest = text; !rest.empty();) {
+    const std::span<char> room = file->buffer();
+    const std::size_t count = rest.copy(room.data(), room.size());
+    if (auto taken = file->take(count); !taken) {
+      return taken;
+    }
+    rest.remove_prefix(count);
+  }
+  return file->commit();
+}
+
+nlohmann::json listed(std::span<const location> blocks) {
+  auto list = nlohmann::json::array();
+  for (const location &each : blocks) {
+    list.push_back(
+        {{"cache_block", each.cached_in.value()}, {"origin_block", each.origin.value()}});
+  }
+  return list;
+}
+
+void tell_json(const findings &found, bytes block_size, std::span<const block_failure> failures,
+               const device_names &names) {
+  auto reasons = nlohmann::json::array();
+  for (const auto &kind : by_reason(failures)) {
+    reasons.push_back(reason_of(kind.front(), names));
+  }
+  const nlohmann::json summary{{"block_size", block_size.value()},
+                               {"clean", found.nr_clean},
+                               {"clean_discarded", found.nr_discarded},
+                               {"clean_differing", listed(found.stale)},
+                               {"dirty", found.nr_dirty},
+                               {"dirty_equal", listed(found.equal)},
+                               {"unreadable", found.nr_unreadable},
+                               {"unreadable_because", reasons},
+                               {"left", found.nr_untried}};
+  fmt::print("{}\n", summary.dump(2));
+}
+
+void tell_text(const findings &found, bool list, report &to) {
+  to.answer(fmt::format("{} clean blocks: {} differ from the origin", found.nr_clean,
+                        found.stale.size()));
+  if (found.nr_discarded != 0) {
+    to.answer(fmt::format("  {} more do that the origin has discarded, which says nothing",
+                          found.nr_discarded));
+  }
+  to.answer(fmt::format("{} dirty blocks: {} are the same on the origin", found.nr_dirty,
+                        found.equal.size()));
+  if (list) {
+    for (const location &each : found.stale) {
+      to.answer(fmt::format("clean and differs: cache block {}, origin block {}", each.cached_in,
+                            each.origin));
+    }
+    for (const location &each : found.equal) {
+      to.answer(fmt::format("dirty and the same: cache block {}, origin block {}", each.cached_in,
+                            each.origin));
+    }
+  }
+}
+
+void tell_failures(std::span<const block_failure> failures, const device_names &names, report &to) {
+  for (const auto &kind : by_reason(failures)) {
+    to.problem(fmt::format("{} times blocks could not be compared: {}", kind.size(),
+                           reason_of(kind.front(), names)));
+  }
+}
+
+// What is the same may still be on its way to the device.
+result<> flush(device &each, const std::string &name) {
+  if (const auto error = each.flush()) {
+    return fail(failure::environment,
+                fmt::format("cannot flush {}: {}: nothing was changed", name, error.message()));
+  }
+  return {};
+}
+
+struct cache_devices {
+  const metadata_device &metadata;
+  device &origin;
+  device &fast;
+};
+
+result<> change(const cache_devices &on, cache_contents &contents, const block_usage &usage,
+                const findings &found, const verify_options &options, report &to) {
+  const cache_contents::changes wanted{
+      .cleaned = options.clear_equal ? std::span{found.equal} : std::span<const location>{},
+      .unmapped = options.drop_stale ? std::span{found.stale} : std::span<const location>{}};
+  if (wanted.cleaned.empty() && wanted.unmapped.empty()) {
+    return {};
+  }
+  const std::uint64_t nr_telling = found.nr_clean - found.nr_discarded;
+  if (found.stale.size() > nr_telling / 2 && !options.accepts_differing) {
+    return fail(failure::failed,
+                fmt::format("nothing was changed: {} of {} clean blocks differ: are these the "
+                            "devices of one cache? --force differing changes it all the same",
+                            found.stale.size(), nr_telling));
+  }
+  auto done = flush(on.origin, options.names.origin);
+  done = done ? flush(on.fast, options.names.fast) : done;
+  done = done ? contents.change(*on.metadata.from, usage, wanted) : done;
+  if (!done) {
+    return done;
+  }
+  if (!wanted.cleaned.empty()) {
+    to.answer(fmt::format("{} dirty blocks are clean now", wanted.cleaned.size()));
+  }
+  if (!wanted.unmapped.empty()) {
+    to.answer(fmt::format("{} clean blocks are out of the cache now: the origin's data count",
+                          wanted.unmapped.size()));
+  }
+  return {};
+}
+
+result<> outcome_of(const findings &found, const verify_options &options) {
+  if (found.nr_untried != 0) {
+    return fail(failure::failed,
+                fmt::format("stopped: {} blocks were not compared, and nothing was "
+                            "changed",
+                            found.nr_untried));
+  }
+  if (found.nr_unreadable != 0) {
+    return fail(failure::environment,
+                fmt::format("{} blocks could not be compared", found.nr_unreadable));
+  }
+  if (!found.stale.empty() && !options.drop_stale) {
+    return fail(failure::failed,
+                fmt::format("{} clean blocks differ: the origin was written to without the cache, "
+                            "or a device doesn't keep what it was given; or these aren't the "
+                            "devices of one cache{}",
+                            found.stale.size(),
+                            options.list || options.as_json ? "" : " (--list shows the blocks)"));
+  }
+  return {};
+}
+
+} // namespace
+
+result<> verify(const metadata_device &metadata, device &origin, device &fast,
+                const verify_options &options, report &to) {
+  if (options.as_json) {
+    to.keep_off_standard_output();
+  }
+  cache_contents contents{metadata.block};
+  block_usage usage{metadata.from->size()};
+  if (auto read = read_sound_contents(metadata, "nothing was compared", usage, contents, to);
+      !read) {
+    return read;
+  }
+  if (!metadata.block.is_clean()) {
+    to.answer("note: not cleanly shut down: all mapped blocks count as dirty");
+  }
+  std::vector<location> blocks = contents.mapped_blocks();
+  std::ranges::sort(blocks);
+  const block_geometry geometry{.block_size = to_bytes(sectors{metadata.block.data_block_size}),
+                                .origin_begin = {},
+                                .origin_end = end_of(origin),
+                                .fast_begin = {},
+                                .fast_end = end_of(fast)};
+  block_comparer comparer{origin, fast, geometry, blocks, options.buffer_size};
+  to.watcher().begin_transfer("comparing", blocks.size() * geometry.block_size.value());
+  comparer.run(options.is_stopped ? options.is_stopped : [] { return false; }, to.watcher());
+  const findings found = findings_of(contents, blocks, comparer.found());
+  if (options.as_json) {
+    tell_json(found, geometry.block_size, comparer.failures(), options.names);
+  } else {
+    tell_text(found, options.list, to);
+  }
+  tell_failures(comparer.failures(), options.names, to);
+  if (options.map_path) {
+    const std::string map = map_of(blocks, comparer.found(), geometry).text();
+    if (auto written = write_text(map, *options.map_path); !written) {
+      return written;
+    }
+  }
+  if (found.nr_untried == 0) {
+    if (auto changed = change({metadata, origin, fast}, contents, usage, found, options, to);
+        !changed) {
+      return changed;
+    }
+  }
+  return outcome_of(found, options);
+}
+
+} // namespace dmcache

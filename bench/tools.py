@@ -3,7 +3,8 @@
 hints set. Prints medians, ratios and peak memory beside their bars; exits with 1 if one is missed.
 
 The commands take turns, so that both see the same machine. Then cache_writeback of 1 GiB, all of it
-dirty and in order, is timed against dd without the page cache, which is the faster one of dd's ways.
+dirty and in order, is timed against dd without the page cache, which is the faster one of dd's ways;
+and cache_verify of the same against two of dd that read both devices at once.
 """
 
 import base64
@@ -25,7 +26,7 @@ THEIRS = pathlib.Path("/usr/sbin")
 RUNS = int(sys.argv[2]) if len(sys.argv) > 2 else 5
 CHECK_BAR, DUMP_BAR, RESTORE_BAR, REPAIR_BAR = 120, 12, 25, 60  # times faster
 READING_MEMORY_BAR, WRITING_MEMORY_BAR = 32, 64  # MiB
-WRITEBACK_BAR = 0.9  # of dd's rate
+WRITEBACK_BAR = VERIFY_BAR = 0.9  # of dd's rate
 NR_DIRTY_BLOCKS = 16384  # of 64 KiB
 
 
@@ -105,7 +106,7 @@ def compare(what, ours, theirs, bar, memory_bar, before=lambda: None):
     return other / mine >= bar and memory <= memory_bar
 
 
-def compare_writeback(folder):
+def compare_data_tools(folder):
     metadata, fast, origin, xml = (os.path.join(folder, name)
                                    for name in ("cmeta", "fast", "origin", "dirty.xml"))
     with open(xml, "w") as out:
@@ -124,6 +125,19 @@ def compare_writeback(folder):
                  "--fast-device", fast, "--no-metadata-update"),
         "dd": ("dd", f"if={fast}", f"of={origin}", "bs=1M", "iflag=direct", "oflag=direct",
                "conv=notrunc,fsync")}
+    is_good = compare_rates("cache_writeback", "dd:", commands, WRITEBACK_BAR)
+    if not filecmp.cmp(fast, origin, shallow=False):
+        sys.exit("the origin differs from what was dirty")
+    reading = " & ".join(f"dd if={each} of=/dev/null bs=1M iflag=direct" for each in (fast, origin))
+    commands = {
+        "ours": (OURS / "cache_verify", "--metadata-device", metadata, "--origin-device", origin,
+                 "--fast-device", fast),
+        "two dd": ("sh", "-c", f"{reading} & wait")}
+    return compare_rates("cache_verify", "2 dd:", commands, VERIFY_BAR) and is_good
+
+
+def compare_rates(what, others_name, commands, bar):
+    """Both commands do the same I/O; the first of them is ours."""
     results = {name: [] for name in commands}
     for run in range(RUNS + 1):  # the first warms up
         for name, command in commands.items():
@@ -132,11 +146,9 @@ def compare_writeback(folder):
             if run > 0:
                 results[name].append(seconds)
     mine, other = (min(each) for each in results.values())  # others use the disk, too
-    print(f"cache_writeback {mine:6.3f} s  dd:  {other:7.3f} s  {other / mine:6.2f} of its rate "
-          f"(bar {WRITEBACK_BAR})")
-    if not filecmp.cmp(fast, origin, shallow=False):
-        sys.exit("the origin differs from what was dirty")
-    return other / mine >= WRITEBACK_BAR
+    print(f"{what:15} {mine:6.3f} s  {others_name:5} {other:6.3f} s  {other / mine:6.2f} of its "
+          f"rate (bar {bar})")
+    return other / mine >= bar
 
 
 def main():
@@ -169,7 +181,7 @@ def main():
         if not filecmp.cmp(out, xml, shallow=False):
             sys.exit("the dump differs from what the metadata were made of")
         print("the dump equals the document that the metadata were made of")
-        fine &= compare_writeback(folder)
+        fine &= compare_data_tools(folder)
         sys.exit(0 if fine else 1)
 
 

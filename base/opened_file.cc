@@ -29,8 +29,14 @@ std::unexpected<error> cannot_open(const std::string &path, access mode, int rea
                    : fmt::format("Couldn't find {}: it must exist, as a device or a large enough "
                                  "file",
                                  path));
+  case EROFS:
+    return say(fmt::format("{} can't be written to: it is on a read-only file system", path));
   case EACCES:
   case EPERM:
+    // Nothing is denied to root, but a device that is read-only, or a file that is immutable.
+    if (mode == access::read_write && ::geteuid() == 0) {
+      return say(fmt::format("{} is read-only, or immutable: it can't be written to", path));
+    }
     return say(fmt::format("Permission denied: {}: run this as root, or as its owner", path));
   case EBUSY:
   case EWOULDBLOCK:

@@ -4,6 +4,7 @@ import fcntl
 import hashlib
 import os
 import pathlib
+import struct
 import tempfile
 import unittest
 
@@ -342,7 +343,30 @@ class NoMetadata(CheckTest):
             self.expect(1, text, self.write(b'<superblock uuid="">' + b" " * size))
 
     def test_zeroed_device(self):
-        self.expect(1, "block 0: superblock is all zeroes", self.write(bytes(1 << 20)))
+        self.expect(1, "block 0: superblock is all zeroes: this device holds no cache metadata yet",
+                    self.write(bytes(1 << 20)))
+
+    def test_zeroed_superblock_of_a_cache(self):
+        image = Image("v2-writeback")
+        image.zero(0)
+        self.expect(1, "holds metadata: don't activate the cache, the kernel would make it a new "
+                       "one; cache_repair", image.write(self.folder))
+
+    def test_what_else_may_stand_there(self):
+        pack = self.folder / "pack"
+        run("cache_metadata_pack", "-i", Image("v2-writeback").write(self.folder), "-o", pack)
+        with open(pack, "r+b") as short:
+            short.truncate(8192)
+        self.expect(1, "holds a pack of metadata: cache_metadata_unpack makes it", pack)
+        swap = bytearray(1 << 20)
+        swap[4086:4096] = b"SWAPSPACE2"
+        swap[1024:1032] = struct.pack("<II", 1, 255)
+        self.expect(1, "holds a swap signature", self.write(swap))
+        thin = Image("v2-writeback")
+        thin.set_field("magic", 27022010)
+        thin.data[0] ^= 1  # what is folded into the checksum of another target differs
+        self.expect(1, "this is the metadata of a thin pool, not of a cache: see thin_check",
+                    thin.write(self.folder))
 
     def test_file_in_use(self):
         path = Image("v1-fresh").write(self.folder)

@@ -1,9 +1,11 @@
 #include "caching/metadata/superblock.h"
 
 #include <algorithm>
+#include <array>
 #include <cctype>
 #include <cstring>
 #include <limits>
+#include <optional>
 #include <span>
 #include <string_view>
 
@@ -38,6 +40,57 @@ bool is_incomplete(std::span<const std::byte> block) {
   return block.size() >= incomplete_mark.size() &&
          std::ranges::equal(std::as_bytes(std::span{incomplete_mark}),
                             block.first(incomplete_mark.size()));
+}
+
+// Metadata of other targets, whose superblocks have the magic number in the same place.
+// drivers/md/dm-thin-metadata.c, dm-era-target.c: SUPERBLOCK_MAGIC.
+struct other_target {
+  std::uint64_t magic;
+  const char *owner;
+  const char *tool;
+};
+constexpr std::array other_targets{other_target{27022010, "a thin pool", "thin_check"},
+                                   other_target{2126579579, "an era device", "era_check"}};
+
+std::unexpected<error> no_superblock(const superblock &found) {
+  const auto *other = std::ranges::find(other_targets, std::uint64_t{found.magic}, &other_target::magic);
+  return damaged(other == other_targets.end()
+                     ? "block 0: bad checksum in superblock, and no magic number: is this the "
+                       "metadata device of a cache?"
+                     : fmt::format("block 0: this is the metadata of {}, not of a cache: see {}",
+                                   other->owner, other->tool));
+}
+
+// A superblock of zeroes invites the kernel to make a new cache, where the old one's blocks may still
+// stand. Of these, the first one that is known to be metadata.
+std::optional<metadata_block> first_left_over(device &from) {
+  constexpr std::uint64_t looked_at = 64; // blocks; those that are made first are never far away
+  aligned_buffer buffer{metadata_block_size};
+  const std::uint64_t end = std::min(from.size().value() / metadata_block_size, looked_at);
+  for (metadata_block at = superblock_location + 1; at.value() < end; ++at) {
+    if (transfer_and_wait(from, io_request::operation::read, offset_of(at), buffer.span())) {
+      continue;
+    }
+    const block_view block{buffer.span()};
+    for (const block_type &type :
+         {btree_node_type, array_block_type, space_map_index_type, space_map_bitmap_type}) {
+      if (fault_of(type, at, block) == nullptr) {
+        return at;
+      }
+    }
+  }
+  return {};
+}
+
+std::unexpected<error> superblock_of_zeroes(device &from) {
+  const auto left_over = first_left_over(from);
+  return damaged(
+      left_over
+          ? fmt::format("block 0: superblock is all zeroes, but block {} holds metadata: don't "
+                        "activate the cache, the kernel would make it a new one; "
+                        "cache_repair finds what is left",
+                        *left_over)
+          : "block 0: superblock is all zeroes: this device holds no cache metadata yet");
 }
 
 result<> write_first_block(device &to, std::span<std::byte> data) {
@@ -118,19 +171,18 @@ result<superblock> read_superblock(device &from) {
   }
   const block_view block{buffer.span()};
   if (is_all_zero(block)) {
-    return damaged("block 0: superblock is all zeroes: this device holds no cache metadata yet");
+    return superblock_of_zeroes(from);
   }
   superblock found;
   std::memcpy(&found, block.data(), sizeof found);
   if (is_incomplete(block)) {
-    return damaged("block 0: bad checksum in superblock: a command that writes metadata to this "
-                   "device failed or was interrupted: run it again");
+    return damaged("block 0: bad checksum in superblock: cache_restore, cache_repair or "
+                   "cache_metadata_unpack to this device failed or was interrupted: run it again");
   }
   if (const char *fault = fault_of(superblock_type, superblock_location, block)) {
-    return damaged(found.magic == superblock::magic_value
-                       ? fmt::format("block 0: {} in superblock", fault)
-                       : "block 0: bad checksum in superblock, and no magic number: is this the "
-                         "metadata device of a cache?");
+    return found.magic == superblock::magic_value
+               ? damaged(fmt::format("block 0: {} in superblock", fault))
+               : no_superblock(found);
   }
   if (found.magic != superblock::magic_value) {
     return damaged(fmt::format("block 0: superblock has magic number {:#x}, not {:#x} of a cache",

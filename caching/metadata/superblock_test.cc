@@ -70,8 +70,8 @@ TEST_F(superblock_test, that_was_wiped_is_refused_and_not_taken_for_an_unused_de
       read_superblock(cache_.image.device),
       fails_with(
           failure::failed,
-          "block 0: bad checksum in superblock: a command that writes metadata to this device "
-          "failed or was interrupted: run it again"));
+          "block 0: bad checksum in superblock: cache_restore, cache_repair or "
+          "cache_metadata_unpack to this device failed or was interrupted: run it again"));
   EXPECT_FALSE(std::ranges::all_of(cache_.image.block(0),
                                    [](std::byte each) { return each == std::byte{}; }));
 }

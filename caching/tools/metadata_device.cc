@@ -1,16 +1,20 @@
 #include "caching/tools/metadata_device.h"
 
+#include <fcntl.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <fstream>
+#include <optional>
 #include <string_view>
 #include <utility>
 
 #include <fmt/format.h>
 
 #include "base/pending_file.h"
+#include "base/signature.h"
+#include "caching/tools/metadata_pack.h"
 
 namespace dmcache {
 namespace {
@@ -50,6 +54,20 @@ result<std::unique_ptr<device>> copy_of_standard_input() {
                           "standard input");
 }
 
+// What stands there instead of metadata, if that is known.
+std::optional<std::string> other_contents(const std::string &path) {
+  const file_descriptor file{::open(path.c_str(), O_RDONLY | O_CLOEXEC)};
+  std::array<char, pack_header::magic_value.size()> start{};
+  if (!file.is_open()) {
+    return {};
+  }
+  if (::pread(file.get(), start.data(), start.size(), 0) == static_cast<ssize_t>(start.size()) &&
+      start == pack_header::magic_value) {
+    return "a pack of metadata: cache_metadata_unpack makes it metadata again";
+  }
+  return signature_on(file.get());
+}
+
 } // namespace
 
 result<metadata_device> read_metadata_device(std::unique_ptr<device> from) {
@@ -78,7 +96,11 @@ result<metadata_device> open_metadata(const std::string &path, access mode) {
   }
   auto metadata = read_metadata_device(std::move(*from));
   if (!metadata) {
-    return fail(metadata.error().kind, fmt::format("{} ({})", metadata.error().message, path));
+    const auto other =
+        metadata.error().kind == failure::failed ? other_contents(path) : std::nullopt;
+    return fail(metadata.error().kind,
+                other ? fmt::format("{} holds {}", path, *other)
+                      : fmt::format("{} ({})", metadata.error().message, path));
   }
   return metadata;
 }

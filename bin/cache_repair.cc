@@ -1,10 +1,10 @@
 #include "base/file_device.h"
+#include "base/size_text.h"
 #include "base/whole_number.h"
 #include "bin/command.h"
 #include "caching/tools/metadata_device.h"
 #include "caching/tools/metadata_output.h"
 #include "caching/tools/repair.h"
-#include "caching/tools/size_text.h"
 
 namespace dmcache {
 namespace {
@@ -12,17 +12,17 @@ namespace {
 result<cache_facts> facts_of(const command_line &line) {
   cache_facts known;
   if (line.has("block-size")) {
-    const auto size = parse_size(line.text("block-size"));
+    const auto size =
+        parse_sectors("--block-size", line.text("block-size"), bare_number::is_in_sectors);
     if (!size) {
       return std::unexpected{size.error()};
     }
-    const std::uint64_t sectors = size->value() / sector_size;
-    if (size->value() % sector_size != 0 || !is_legal_data_block_size(sectors)) {
+    if (!is_legal_data_block_size(size->value())) {
       return fail(failure::usage,
                   fmt::format("'{}' is no block size: it is a multiple of 32k up to 1g",
                               line.text("block-size")));
     }
-    known.data_block_size = static_cast<std::uint32_t>(sectors);
+    known.data_block_size = static_cast<std::uint32_t>(size->value());
   }
   if (line.has("nr-cache-blocks")) {
     known.cache_blocks = whole_number<std::uint32_t>(line.text("nr-cache-blocks"));

@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <limits>
 
+#include "base/size_text.h"
 #include "base/whole_number.h"
 #include "bin/command.h"
 #include "bin/control/unix_socket.h"
@@ -11,7 +12,6 @@
 #include "bin/serve/nbdkit_server.h"
 #include "bin/serve/serve_check.h"
 #include "caching/engine/cache_engine.h"
-#include "caching/tools/size_text.h"
 
 namespace dmcache {
 namespace {
@@ -20,15 +20,10 @@ std::unexpected<error> wrong(std::string why) {
   return fail(failure::usage, std::move(why));
 }
 
+// Who serves a cache may know the plugin's parameters, or those of other servers, to which a bare
+// number is in bytes.
 result<sectors> size_in_sectors(const command_line &line, const char *option) {
-  const auto size = parse_size(line.text(option));
-  if (!size) {
-    return std::unexpected{size.error()};
-  }
-  if (size->value() % sector_size != 0) {
-    return wrong(fmt::format("--{} is no whole number of sectors", option));
-  }
-  return sectors{size->value() / sector_size};
+  return parse_sectors(fmt::format("--{}", option), line.text(option), bare_number::is_refused);
 }
 
 result<std::vector<policy::setting>> policy_settings(const command_line &line) {

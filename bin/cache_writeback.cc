@@ -3,10 +3,10 @@
 #include <csignal>
 
 #include "base/file_device.h"
+#include "base/size_text.h"
 #include "base/storage_layers.h"
 #include "base/whole_number.h"
 #include "bin/command.h"
-#include "caching/tools/size_text.h"
 #include "caching/tools/writeback.h"
 
 namespace dmcache {
@@ -41,14 +41,8 @@ result<std::uint64_t> number(const command_line &line, const char *option, const
 }
 
 result<sectors> offset(const command_line &line, const char *option) {
-  const auto size = parse_size(line.text_or(option, "0"));
-  if (!size) {
-    return std::unexpected{size.error()};
-  }
-  if (size->value() % sector_size != 0) {
-    return fail(failure::usage, fmt::format("--{} is no whole number of sectors", option));
-  }
-  return sectors{size->value() / sector_size};
+  return parse_sectors(fmt::format("--{}", option), line.text_or(option, "0"),
+                       bare_number::is_in_sectors);
 }
 
 result<writeback_options> options_of(const command_line &line) {

@@ -9,6 +9,8 @@
 #include <string_view>
 #include <utility>
 
+#include "base/size_text.h"
+
 namespace dmcache {
 namespace {
 
@@ -33,16 +35,12 @@ int take_bool(bool &into, const char *value) {
 }
 
 int take_sectors(sectors &into, const char *key, const char *value) {
-  const std::int64_t parsed = nbdkit_parse_size(value);
-  if (parsed == -1) {
+  const auto size = parse_sectors(key, value, bare_number::is_refused);
+  if (!size) {
+    nbdkit_error("%s", size.error().message.c_str());
     return -1;
   }
-  const auto size = static_cast<std::uint64_t>(parsed);
-  if (size % sector_size != 0) {
-    nbdkit_error("%s must be a multiple of 512 bytes, not %s", key, value);
-    return -1;
-  }
-  into = sectors{size / sector_size};
+  into = *size;
   return 0;
 }
 

@@ -52,8 +52,8 @@ std::string_view yes_or_no(bool value) {
   return value ? "true" : "false";
 }
 
-std::uint64_t in_bytes(sectors size) {
-  return to_bytes(size).value();
+std::string size_text(sectors size) {
+  return fmt::format("{}s", size);
 }
 
 void add_plugin_parameters(std::vector<std::string> &command, const serve_options &options) {
@@ -78,10 +78,10 @@ void add_plugin_parameters(std::vector<std::string> &command, const serve_option
     add("policy-" + key, value);
   }
   add("metadata-version", engine.metadata_version);
-  add("migration-threshold", in_bytes(engine.migration_threshold));
+  add("migration-threshold", size_text(engine.migration_threshold));
   add("discard-passdown", yes_or_no(engine.discard_passdown));
   if (engine.block_size != sectors{}) {
-    add("block-size", in_bytes(engine.block_size));
+    add("block-size", size_text(engine.block_size));
   }
   if (!options.control.empty()) {
     add("control", options.control);

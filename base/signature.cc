@@ -46,10 +46,12 @@ std::string_view value_of(blkid_probe probe, const char *name) {
 
 } // namespace
 
-std::optional<std::string> signature_on(int file) {
+std::optional<std::string> signature_on(const opened_file &file) {
   const std::unique_ptr<std::remove_pointer_t<blkid_probe>, void (*)(blkid_probe)> probe{
       ::blkid_new_probe(), ::blkid_free_probe};
-  if (!probe || ::blkid_probe_set_device(probe.get(), file, 0, 0) != 0) {
+  if (!probe || ::blkid_probe_set_device(probe.get(), file.file.get(),
+                                         static_cast<blkid_loff_t>(file.begin.value()),
+                                         static_cast<blkid_loff_t>(file.size.value())) != 0) {
     return {};
   }
   ::blkid_probe_enable_superblocks(probe.get(), 1);

@@ -4,10 +4,18 @@
 namespace dmcache {
 namespace {
 
-// Sound metadata need no mending, so they are checked even on a device that can't be written to.
-result<metadata_device> open_to_mend(const std::string &path) {
-  auto metadata = open_metadata(path, access::read_write);
-  return metadata ? std::move(metadata) : open_metadata(path);
+result<metadata_device> open_device(const command_line &line, bool to_mend) {
+  const auto part = line.part("");
+  if (!part) {
+    return std::unexpected{part.error()};
+  }
+  if (to_mend) {
+    if (auto metadata = open_metadata(*part, access::read_write)) {
+      return metadata;
+    }
+    // Sound metadata need no mending, so they are checked even on a device that can't be written to.
+  }
+  return open_metadata(*part);
 }
 
 } // namespace
@@ -23,6 +31,7 @@ int run_cache_check(std::span<const std::string> arguments) {
   line.add("ignore-non-fatal-errors", "exit with 0 unless data or metadata are at stake");
   line.add("clear-needs-check-flag", "clear NEEDS_CHECK and mend leaks, if all else is sound");
   line.add("auto-repair", "the same");
+  line.add_parts_of({""});
   if (const auto done = line.parse(arguments)) {
     return *done;
   }
@@ -35,7 +44,7 @@ int run_cache_check(std::span<const std::string> arguments) {
     }
   }
   report to{"cache_check", line.has("quiet")};
-  const auto metadata = mend ? open_to_mend(line.operand()) : open_metadata(line.operand());
+  const auto metadata = open_device(line, mend);
   if (!metadata) {
     return to.failed(metadata.error());
   }

@@ -129,6 +129,21 @@ std::string absolute(const std::string &path) {
   return failed || path.empty() ? path : whole.string();
 }
 
+result<cache_paths> take_devices(const command_line &line) {
+  cache_paths paths;
+  for (const auto &[option, part] :
+       {std::pair{"metadata-device", &paths.metadata}, std::pair{"fast-device", &paths.fast},
+        std::pair{"origin-device", &paths.origin}}) {
+    auto named = line.part(option);
+    if (!named) {
+      return std::unexpected{named.error()};
+    }
+    *part = std::move(*named);
+    part->path = absolute(part->path);
+  }
+  return paths;
+}
+
 // The path of a socket for which no option gives one. It is named after the metadata, and is in the
 // user's own folder.
 std::string default_socket(const std::string &metadata, std::string_view suffix) {
@@ -141,7 +156,7 @@ std::string default_socket(const std::string &metadata, std::string_view suffix)
 // The control socket of a server in the background, which could hardly be stopped without one. It
 // is beside the NBD socket.
 std::string default_control(const serve_options &options) {
-  return options.socket.empty() ? default_socket(options.paths.metadata, "ctl")
+  return options.socket.empty() ? default_socket(options.paths.metadata.path, "ctl")
                                 : options.socket + ".ctl";
 }
 
@@ -183,7 +198,7 @@ result<> take_addresses(const command_line &line, serve_options &options) {
     options.control = default_control(options);
   }
   if (!options.port && options.socket.empty() && options.run.empty()) {
-    options.socket = default_socket(options.paths.metadata, "sock");
+    options.socket = default_socket(options.paths.metadata.path, "sock");
   }
   if (!options.control.empty() && is_same_path(options.socket, options.control)) {
     return wrong(fmt::format("{} can't be both sockets: choose another --control", options.socket));
@@ -199,9 +214,11 @@ result<serve_options> take_options(const command_line &line) {
   if (!engine) {
     return std::unexpected{engine.error()};
   }
-  serve_options options{.paths = {.metadata = absolute(line.text("metadata-device")),
-                                  .fast = absolute(line.text("fast-device")),
-                                  .origin = absolute(line.text("origin-device"))},
+  const auto paths = take_devices(line);
+  if (!paths) {
+    return std::unexpected{paths.error()};
+  }
+  serve_options options{.paths = *paths,
                         .engine = *engine,
                         .socket = {},
                         .port = {},
@@ -270,6 +287,7 @@ int run_cache_serve(std::span<const std::string> arguments) {
   line.add("control", "PATH", "make this socket for cache_ctl");
   line.add("foreground", "stay until the cache is shut down");
   line.add("run", "COMMAND", "serve while the shell runs this, with $uri in its environment");
+  line.add_parts_of({"metadata-device", "fast-device", "origin-device"});
   if (const auto done =
           line.parse_with(arguments, {"metadata-device", "fast-device", "origin-device"})) {
     return *done;

@@ -3,7 +3,6 @@
 #include <csignal>
 
 #include "base/file_device.h"
-#include "base/size_text.h"
 #include "base/storage_layers.h"
 #include "base/whole_number.h"
 #include "bin/command.h"
@@ -40,23 +39,10 @@ result<std::uint64_t> number(const command_line &line, const char *option, const
   return *value;
 }
 
-result<sectors> offset(const command_line &line, const char *option) {
-  return parse_sectors(fmt::format("--{}", option), line.text_or(option, "0"),
-                       bare_number::is_in_sectors);
-}
-
 result<writeback_options> options_of(const command_line &line) {
   constexpr std::uint64_t max_buffer = 65536; // MiB
   constexpr std::uint64_t max_retries = 1000000;
   constexpr std::uint64_t max_interval = 86400; // seconds
-  const auto origin = offset(line, "origin-device-offset");
-  if (!origin) {
-    return std::unexpected{origin.error()};
-  }
-  const auto fast = offset(line, "fast-device-offset");
-  if (!fast) {
-    return std::unexpected{fast.error()};
-  }
   const auto buffer = number(line, "buffer-size-meg", "64", max_buffer);
   if (!buffer) {
     return std::unexpected{buffer.error()};
@@ -76,9 +62,7 @@ result<writeback_options> options_of(const command_line &line) {
                   fmt::format("'{}' can't be forced: differing and smaller can", each));
     }
   }
-  return writeback_options{.origin_offset = *origin,
-                           .fast_offset = *fast,
-                           .buffer_size = *buffer << 20,
+  return writeback_options{.buffer_size = *buffer << 20,
                            .nr_retries = *retries,
                            .list_failed = line.has("list-failed-blocks"),
                            .accepts_differing = std::ranges::count(forced, "differing") != 0,
@@ -90,25 +74,37 @@ result<writeback_options> options_of(const command_line &line) {
 
 result<> write_back_devices(const command_line &line, const writeback_options &options,
                             report &to) {
-  const std::string metadata_path = line.text("metadata-device");
-  const std::string origin_path = line.text("origin-device");
-  const std::string fast_path = line.text("fast-device");
-  const std::array devices{device_in_role{"metadata device", metadata_path},
-                           device_in_role{"fast device", fast_path},
-                           device_in_role{"origin", origin_path}};
+  std::array devices{device_in_role{"metadata device", {}}, device_in_role{"fast device", {}},
+                     device_in_role{"origin", {}}};
+  for (std::size_t i = 0; i < devices.size(); ++i) {
+    constexpr std::array named_by{"metadata-device", "fast-device", "origin-device"};
+    auto part = line.part(named_by.at(i));
+    if (!part) {
+      return std::unexpected{part.error()};
+    }
+    devices.at(i).part = std::move(*part);
+  }
   if (auto checked = check_that_they_differ(devices); !checked) {
     return checked;
   }
-  const auto metadata = open_metadata(metadata_path, options.update_metadata ? access::read_write
-                                                                             : access::read_only);
+  const auto &[on_metadata, on_fast, on_origin] = devices;
+  auto opened = open_files(
+      std::array{part_to_open{on_metadata.part,
+                              options.update_metadata ? access::read_write : access::read_only},
+                 part_to_open{on_fast.part, access::read_only},
+                 part_to_open{on_origin.part, access::read_write}});
+  if (!opened) {
+    return std::unexpected{opened.error()};
+  }
+  const auto metadata = open_metadata(std::move((*opened)[0]), on_metadata.part.path);
   if (!metadata) {
     return std::unexpected{metadata.error()};
   }
-  const auto origin = open_file_device(origin_path, access::read_write);
+  const auto fast = make_file_device(std::move((*opened)[1]), on_fast.part.path);
+  const auto origin = make_file_device(std::move((*opened)[2]), on_origin.part.path);
   if (!origin) {
     return std::unexpected{origin.error()};
   }
-  const auto fast = open_file_device(fast_path, access::read_only);
   if (!fast) {
     return std::unexpected{fast.error()};
   }
@@ -127,8 +123,6 @@ int run_cache_writeback(std::span<const std::string> arguments) {
   line.add("metadata-device", "DEVICE", "the cache's metadata device");
   line.add("origin-device", "DEVICE", "the origin, which dirty blocks are copied to");
   line.add("fast-device", "DEVICE", "the fast (cache) device, which they are copied from");
-  line.add("origin-device-offset", "S", "where the origin begins on its device, in sectors");
-  line.add("fast-device-offset", "S", "where the cache begins on its device, in sectors");
   line.add("buffer-size-meg", "N", "memory for copying, in MiB (default: 64)");
   line.add("retry-count", "N", "how often to try again when a copy failed (default: 0)");
   line.add("list-failed-blocks", "print the cache blocks that could not be copied");
@@ -137,6 +131,7 @@ int run_cache_writeback(std::span<const std::string> arguments) {
            "seconds from clearing dirty flags to the next time (default: 10)");
   line.add_repeatable("force", "CHECK", "copy though devices look wrong: differing or smaller");
   line.add("quiet,q", "print nothing; the exit status tells");
+  line.add_parts_of({"metadata-device", "fast-device", "origin-device"});
   if (const auto done =
           line.parse_with(arguments, {"metadata-device", "origin-device", "fast-device"})) {
     return *done;

@@ -39,7 +39,7 @@ class BlockDevicesTest(ServedCacheTest):
         for done in self.outcomes():
             self.assertEqual(done.returncode, 2, done.stderr)
             self.assertIn(text, done.stderr)
-            self.assertIn("none is a part of another", done.stderr)
+            self.assertIn("that have nothing in common", done.stderr)
 
     def expect_no_refusal(self):
         """They get as far as to the metadata, which are none."""

@@ -61,9 +61,18 @@ void add_plugin_parameters(std::vector<std::string> &command, const serve_option
   const auto add = [&](std::string_view key, const auto &value) {
     command.push_back(fmt::format("{}={}", key, value));
   };
-  add("metadata", options.paths.metadata);
-  add("fast", options.paths.fast);
-  add("origin", options.paths.origin);
+  const auto add_device = [&](std::string_view key, const device_part &part) {
+    add(key, part.path);
+    if (part.begin != bytes{}) {
+      add(fmt::format("{}-offset", key), fmt::format("{}b", part.begin));
+    }
+    if (part.size) {
+      add(fmt::format("{}-size", key), fmt::format("{}b", *part.size));
+    }
+  };
+  add_device("metadata", options.paths.metadata);
+  add_device("fast", options.paths.fast);
+  add_device("origin", options.paths.origin);
   add("create", yes_or_no(engine.may_format));
   add("readonly", yes_or_no(engine.read_only));
   add("accept-resize", yes_or_no(engine.accepted.resized));

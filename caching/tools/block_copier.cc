@@ -57,8 +57,8 @@ std::vector<block_copier::piece> block_copier::next_pieces() {
   while (!blocks_.empty() && room > 0) {
     const auto &[origin, cached_in] = blocks_.front();
     const std::uint64_t size = geometry_.block_size.value();
-    const std::uint64_t begin = geometry_.origin_begin.value() + origin.value() * size;
-    const std::uint64_t fast = geometry_.fast_begin.value() + cached_in.value() * size;
+    const std::uint64_t begin = origin.value() * size;
+    const std::uint64_t fast = cached_in.value() * size;
     const std::uint64_t origin_end = geometry_.origin_end.value();
     if (origin.value() >= origin_end / size + 1 || begin >= origin_end ||
         fast + size > geometry_.fast_end.value()) {

@@ -17,9 +17,7 @@ namespace dmcache {
 
 struct copy_geometry {
   bytes block_size;
-  bytes origin_begin; // on its device
-  bytes origin_end;   // blocks that reach beyond are copied up to here
-  bytes fast_begin;
+  bytes origin_end; // blocks that reach beyond are copied up to here
   bytes fast_end;
 };
 

@@ -17,10 +17,12 @@ namespace {
 
 constexpr std::string_view standard_input = "-";
 
-bool holds_xml(const std::string &path) {
+bool holds_xml(const opened_file &opened) {
   std::array<char, 512> start{};
-  std::ifstream file{path};
-  file.read(start.data(), start.size());
+  std::ifstream file{fmt::format("/proc/self/fd/{}", opened.file.get())}; // unaligned
+  file.seekg(static_cast<std::streamoff>(opened.begin.value()));
+  file.read(start.data(), static_cast<std::streamsize>(
+                              std::min<std::uint64_t>(start.size(), opened.size.value())));
   return looks_like_xml(std::as_bytes(std::span{start}.first(
       static_cast<std::size_t>(std::max<std::streamsize>(file.gcount(), 0)))));
 }
@@ -33,7 +35,7 @@ std::unexpected<error> xml_instead(const std::string &path) {
 }
 
 // A copy of what comes from standard input.
-result<std::unique_ptr<device>> copy_of_standard_input() {
+result<opened_file> copy_of_standard_input() {
   auto file = make_nameless_file();
   if (!file) {
     return std::unexpected{file.error()};
@@ -42,12 +44,20 @@ result<std::unique_ptr<device>> copy_of_standard_input() {
       !copied) {
     return std::unexpected{copied.error()};
   }
-  if (holds_xml(fmt::format("/proc/self/fd/{}", file->get()))) {
-    return xml_instead("standard input");
-  }
   const off_t end = ::lseek(file->get(), 0, SEEK_END);
-  return make_file_device({std::move(*file), bytes{static_cast<std::uint64_t>(end)}},
-                          "standard input");
+  return opened_file{std::move(*file), bytes{static_cast<std::uint64_t>(end)}};
+}
+
+result<metadata_device> read_superblock_on(result<std::unique_ptr<device>> from,
+                                           const std::string &path) {
+  if (!from) {
+    return std::unexpected{from.error()};
+  }
+  auto metadata = read_metadata_device(std::move(*from));
+  if (!metadata) {
+    return fail(metadata.error().kind, fmt::format("{} ({})", metadata.error().message, path));
+  }
+  return metadata;
 }
 
 } // namespace
@@ -60,27 +70,28 @@ result<metadata_device> read_metadata_device(std::unique_ptr<device> from) {
   return metadata_device{std::move(from), *block};
 }
 
-result<std::unique_ptr<device>> open_metadata_device(const std::string &path, access mode) {
-  if (path == standard_input && mode == access::read_only) {
-    return copy_of_standard_input();
-  }
-  auto from = open_file_device(path, mode);
-  if (from && holds_xml(path)) {
-    return xml_instead(path);
-  }
-  return from;
+result<std::unique_ptr<device>> make_metadata_device(opened_file file, const std::string &path) {
+  return holds_xml(file) ? xml_instead(path) : make_file_device(std::move(file), path);
 }
 
-result<metadata_device> open_metadata(const std::string &path, access mode) {
-  auto from = open_metadata_device(path, mode);
-  if (!from) {
-    return std::unexpected{from.error()};
+result<std::unique_ptr<device>> open_metadata_device(const device_part &part, access mode) {
+  const bool is_standard_input = part.path == standard_input && mode == access::read_only;
+  auto file = is_standard_input ? copy_of_standard_input() : open_file(part, mode);
+  if (file && is_standard_input) {
+    file = part_of(std::move(*file), part);
   }
-  auto metadata = read_metadata_device(std::move(*from));
-  if (!metadata) {
-    return fail(metadata.error().kind, fmt::format("{} ({})", metadata.error().message, path));
+  if (!file) {
+    return std::unexpected{file.error()};
   }
-  return metadata;
+  return make_metadata_device(std::move(*file), is_standard_input ? "standard input" : part.path);
+}
+
+result<metadata_device> open_metadata(const device_part &part, access mode) {
+  return read_superblock_on(open_metadata_device(part, mode), part.path);
+}
+
+result<metadata_device> open_metadata(opened_file file, const std::string &path) {
+  return read_superblock_on(make_metadata_device(std::move(file), path), path);
 }
 
 } // namespace dmcache

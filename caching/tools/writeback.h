@@ -11,8 +11,6 @@
 namespace dmcache {
 
 struct writeback_options {
-  sectors origin_offset{}; // where the origin begins on its device
-  sectors fast_offset{};   // where the cache blocks begin on the fast device
   std::uint64_t buffer_size = std::uint64_t{64} << 20; // bytes
   std::uint64_t nr_retries = 0;
   bool list_failed = false;

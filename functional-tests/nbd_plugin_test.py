@@ -52,6 +52,14 @@ class Parameters(NbdkitTest):
         self.assertIn(f"the fast device and the origin are the same device: {self.fast}",
                       self.fails())
 
+    def test_a_part_of_a_device_is_told_as_a_size(self):
+        self.assertIn("fast-size: 'all' is no size", self.fails("fast-size=all"))
+        self.assertIn("origin-offset: '100b' is no whole number of sectors",
+                      self.fails("origin-offset=100b"))
+        self.assertIn(f"{self.metadata} has 8192 sectors, and nothing of it is left from sector "
+                      "8192 on", self.fails("metadata-offset=8192"))
+        self.assertIn("unknown parameter 'fast-begin'", self.fails("fast-begin=1m"))
+
     def test_nothing_is_made_unless_asked_for(self):
         self.assertIn("this device holds no cache metadata yet", self.fails())
         self.assertEqual(self.metadata.read_bytes(), bytes(4 * MIB))
@@ -76,7 +84,7 @@ class Parameters(NbdkitTest):
         text = self.client("nbdkit", PLUGIN, "--help")
         for parameter in ("metadata", "fast", "origin", "create", "block-size", "mode", "policy",
                           "policy-KEY", "metadata-version", "migration-threshold",
-                          "discard-passdown", "readonly", "control"):
+                          "discard-passdown", "readonly", "control", "NAME-offset"):
             self.assertIn(f"\n{parameter}=", text)
         done = subprocess.run(["nbdkit", PLUGIN, "--dump-plugin"], capture_output=True, text=True,
                               check=True)

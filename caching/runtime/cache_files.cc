@@ -27,7 +27,7 @@ result<> check_that_no_page_is_shared(std::span<const device_in_role> devices) {
       return fail(
           failure::usage,
           fmt::format("the {} is a part of {} beside another one: both must begin and end at "
-                      "multiples of {} bytes, unless they end where it ends",
+                      "multiples of {} bytes",
                       role, part.path, page));
     }
   }

@@ -20,6 +20,10 @@ namespace {
 
 constexpr std::size_t zeroes_at_once = std::size_t{1} << 16;
 
+std::error_code beyond_the_end() {
+  return std::make_error_code(std::errc::io_error);
+}
+
 std::error_code system_error(int number) {
   return {number, std::generic_category()};
 }
@@ -56,46 +60,56 @@ template <typename Operation> int error_of(Operation operation) {
 
 } // namespace
 
-blocking_file::blocking_file(file_descriptor file) : file_{std::move(file)} {
+blocking_file::blocking_file(opened_file file) : file_{std::move(file)} {
   struct stat status{};
-  require(::fstat(file_.get(), &status) == 0, "the file is open");
+  require(::fstat(file_.file.get(), &status) == 0, "the file is open");
   is_block_device_ = S_ISBLK(status.st_mode);
 }
 
 std::error_code blocking_file::read(bytes offset, std::span<std::byte> into) const {
+  if (!file_.holds(offset, bytes{into.size()})) {
+    return beyond_the_end();
+  }
   return transfer_all(into.size(), [&](std::size_t done, std::size_t left) {
-    return ::pread(file_.get(), into.data() + done, left,
-                   static_cast<off_t>(offset.value() + done));
+    return ::pread(file_.file.get(), into.data() + done, left, position(offset, done));
   });
 }
 
 std::error_code blocking_file::write(bytes offset, std::span<const std::byte> data) const {
+  if (!file_.holds(offset, bytes{data.size()})) {
+    return beyond_the_end();
+  }
   return transfer_all(data.size(), [&](std::size_t done, std::size_t left) {
-    return ::pwrite(file_.get(), data.data() + done, left,
-                    static_cast<off_t>(offset.value() + done));
+    return ::pwrite(file_.file.get(), data.data() + done, left, position(offset, done));
   });
 }
 
 std::error_code blocking_file::flush() const {
-  return system_error(error_of([&] { return ::fdatasync(file_.get()); }));
+  return system_error(error_of([&] { return ::fdatasync(file_.file.get()); }));
 }
 
 std::error_code blocking_file::discard(bytes offset, bytes length) const {
+  if (!file_.holds(offset, length)) {
+    return beyond_the_end();
+  }
   const int failed = error_of([&] {
     if (is_block_device_) {
-      std::array<std::uint64_t, 2> range{offset.value(), length.value()};
-      return ::ioctl(file_.get(), BLKDISCARD, range.data());
+      std::array<std::uint64_t, 2> range{file_.begin.value() + offset.value(), length.value()};
+      return ::ioctl(file_.file.get(), BLKDISCARD, range.data());
     }
-    return ::fallocate(file_.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-                       static_cast<off_t>(offset.value()), static_cast<off_t>(length.value()));
+    return ::fallocate(file_.file.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                       position(offset), static_cast<off_t>(length.value()));
   });
   return system_error(is_unknown(failed) ? 0 : failed);
 }
 
 std::error_code blocking_file::write_zeroes(bytes offset, bytes length, bool may_trim) const {
+  if (!file_.holds(offset, length)) {
+    return beyond_the_end();
+  }
   const int failed = error_of([&] {
     const int mode = may_trim ? FALLOC_FL_PUNCH_HOLE : FALLOC_FL_ZERO_RANGE;
-    return ::fallocate(file_.get(), mode | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(offset.value()),
+    return ::fallocate(file_.file.get(), mode | FALLOC_FL_KEEP_SIZE, position(offset),
                        static_cast<off_t>(length.value()));
   });
   if (!is_unknown(failed)) {
@@ -103,25 +117,25 @@ std::error_code blocking_file::write_zeroes(bytes offset, bytes length, bool may
   }
   alignas(io_alignment) static constexpr std::array<std::byte, zeroes_at_once> zeroes{};
   return transfer_all(length.value(), [&](std::size_t done, std::size_t left) {
-    return ::pwrite(file_.get(), zeroes.data(), std::min(left, zeroes.size()),
-                    static_cast<off_t>(offset.value() + done));
+    return ::pwrite(file_.file.get(), zeroes.data(), std::min(left, zeroes.size()),
+                    position(offset, done));
   });
 }
 
 // This moves the position of the file, which nothing else uses.
 blocking_file::extent blocking_file::extent_at(bytes offset) const {
   constexpr bytes endless{std::numeric_limits<std::uint64_t>::max()};
-  const auto from = static_cast<off_t>(offset.value());
-  const off_t data = ::lseek(file_.get(), from, SEEK_DATA);
+  const auto from = position(offset);
+  const off_t data = ::lseek(file_.file.get(), from, SEEK_DATA);
   if (data < 0) {
     return {endless, errno == ENXIO}; // ENXIO: there are no data any more
   }
   if (data > from) {
-    return {bytes{static_cast<std::uint64_t>(data)}, true};
+    return {offset + static_cast<std::uint64_t>(data - from), true};
   }
-  const off_t hole = ::lseek(file_.get(), from, SEEK_HOLE);
+  const off_t hole = ::lseek(file_.file.get(), from, SEEK_HOLE);
   // If it isn't behind `from`, a hole has been made there in the meantime.
-  return {hole > from ? bytes{static_cast<std::uint64_t>(hole)} : endless, false};
+  return {hole > from ? offset + static_cast<std::uint64_t>(hole - from) : endless, false};
 }
 
 } // namespace dmcache

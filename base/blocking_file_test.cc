@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <csignal>
@@ -43,7 +44,7 @@ class blocking_file_test : public testing::Test {
 
   file_descriptor opened = temporary_file();
   int number = opened.get();
-  blocking_file file{std::move(opened)};
+  blocking_file file{{std::move(opened), bytes{file_size}}};
 };
 
 TEST_F(blocking_file_test, reads_what_was_written_at_any_address) {
@@ -58,6 +59,32 @@ TEST_F(blocking_file_test, reads_what_was_written_at_any_address) {
 TEST_F(blocking_file_test, to_read_past_the_end_is_an_error) {
   std::vector<std::byte> into(4096);
   EXPECT_EQ(file.read(bytes{file_size - 512}, into), std::errc::io_error);
+}
+
+TEST_F(blocking_file_test, a_part_is_all_there_is) {
+  constexpr std::size_t begin = 8192;
+  constexpr std::size_t size = 16384;
+  blocking_file part{{file_descriptor{::dup(number)}, bytes{size}, bytes{begin}}};
+  const std::vector data(4096, std::byte{1});
+  EXPECT_THAT(part.write(bytes{0}, data), succeeds());
+  EXPECT_THAT(part.write_zeroes(bytes{size - 4096}, bytes{4096}), succeeds());
+  EXPECT_THAT(part.discard(bytes{4096}, bytes{4096}), succeeds());
+  for (const std::uint64_t offset : {size - 4095, size, std::uint64_t{0} - 4096}) {
+    std::vector<std::byte> into(4096);
+    EXPECT_EQ(part.read(bytes{offset}, into), std::errc::io_error) << offset;
+    EXPECT_EQ(part.write(bytes{offset}, data), std::errc::io_error) << offset;
+    EXPECT_EQ(part.discard(bytes{offset}, bytes{4096}), std::errc::io_error) << offset;
+    EXPECT_EQ(part.write_zeroes(bytes{offset}, bytes{4096}), std::errc::io_error) << offset;
+  }
+  EXPECT_EQ(part.extent_at(bytes{0}).end, bytes{4096});
+  EXPECT_EQ(part.extent_at(bytes{4096}).end, bytes{8192});
+  EXPECT_TRUE(part.extent_at(bytes{4096}).is_hole);
+  EXPECT_THAT(contents(0, begin), Each(std::byte{7}));
+  EXPECT_THAT(contents(begin, 4096), Each(std::byte{1}));
+  EXPECT_THAT(contents(begin + 4096, 4096), Each(std::byte{0}));
+  EXPECT_THAT(contents(begin + 8192, size - 8192 - 4096), Each(std::byte{7}));
+  EXPECT_THAT(contents(begin + size - 4096, 4096), Each(std::byte{0}));
+  EXPECT_THAT(contents(begin + size, file_size - begin - size), Each(std::byte{7}));
 }
 
 TEST_F(blocking_file_test, zeroes_a_range_and_nothing_else) {
@@ -115,10 +142,10 @@ TEST_F(blocking_file_test, a_full_file_is_an_error) {
   const auto before = std::signal(SIGXFSZ, SIG_IGN);
   rlimit limit{};
   ASSERT_EQ(::getrlimit(RLIMIT_FSIZE, &limit), 0);
-  const rlimit small{file_size, limit.rlim_max};
+  const rlimit small{file_size - 4096, limit.rlim_max};
   ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &small), 0);
   const std::vector data(8192, std::byte{1});
-  EXPECT_EQ(file.write(bytes{file_size - 4096}, data), std::errc::file_too_large);
+  EXPECT_EQ(file.write(bytes{file_size - 8192}, data), std::errc::file_too_large);
   EXPECT_EQ(::setrlimit(RLIMIT_FSIZE, &limit), 0);
   EXPECT_NE(std::signal(SIGXFSZ, before), SIG_ERR);
 }

@@ -52,7 +52,7 @@ class device_test : public testing::TestWithParam<bool> {
       path_ = fs::temp_directory_path() / ("device_test." + std::to_string(::getpid()));
       std::ofstream{path_}.close();
       fs::resize_file(path_, nr_units * io_alignment);
-      device_ = open_file_device(path_, access::read_write).value();
+      device_ = open_file_device({path_}, access::read_write).value();
     } else {
       device_ = std::make_unique<memory_device>(bytes{nr_units * io_alignment});
     }
@@ -156,13 +156,13 @@ TEST_F(file_device_test, a_directory_is_refused) {
 }
 
 TEST_F(file_device_test, readers_share_a_file) {
-  const auto first = open_file_device(path_, access::read_only);
+  const auto first = open_file_device({path_}, access::read_only);
   ASSERT_THAT(first, succeeds());
   EXPECT_EQ(message(path_, access::read_only), "opened");
 }
 
 TEST_F(file_device_test, a_writer_keeps_all_others_out) {
-  const auto first = open_file_device(path_, access::read_write);
+  const auto first = open_file_device({path_}, access::read_write);
   ASSERT_THAT(first, succeeds());
   EXPECT_NE(message(path_, access::read_only).find("is in use"), std::string::npos);
   EXPECT_NE(message(path_, access::read_write).find("is in use"), std::string::npos);

@@ -5,6 +5,7 @@
 #include <cerrno>
 #include <deque>
 #include <utility>
+#include <vector>
 
 #include <fmt/format.h>
 
@@ -29,6 +30,13 @@ class file_device final : public device {
   }
 
   void wait() override {
+    if (!refused_.empty()) {
+      for (const auto ended = std::exchange(refused_, {}); const io_request &each : ended) {
+        each.listener->io_done(each.tag, std::make_error_code(std::errc::io_error));
+      }
+      issue();
+      return;
+    }
     require(!requests_->is_idle(), "wait() needs a request in flight");
     while (requests_->wait() == 0) {
     }
@@ -43,24 +51,31 @@ class file_device final : public device {
  private:
   void issue() {
     for (; !waiting_.empty() && requests_->has_room(); waiting_.pop_front()) {
-      requests_->add(file_.file.get(), waiting_.front());
+      io_request &next = waiting_.front();
+      if (!file_.holds(next.offset, length_of(next))) {
+        refused_.push_back(next);
+        continue;
+      }
+      next.offset = next.offset + file_.begin.value();
+      requests_->add(file_.file.get(), next);
     }
     requests_->submit();
   }
 
   opened_file file_;
   std::unique_ptr<file_requests> requests_;
-  std::deque<io_request> waiting_; // for room
+  std::deque<io_request> waiting_;  // for room
+  std::vector<io_request> refused_; // they reach beyond the end; wait() ends them
 };
 
 } // namespace
 
-result<std::unique_ptr<device>> open_file_device(const std::string &path, access mode) {
-  auto file = open_file(path, mode);
+result<std::unique_ptr<device>> open_file_device(const device_part &part, access mode) {
+  auto file = open_file(part, mode);
   if (!file) {
     return std::unexpected{file.error()};
   }
-  return make_file_device(std::move(*file), path);
+  return make_file_device(std::move(*file), part.path);
 }
 
 result<std::unique_ptr<device>> make_file_device(opened_file file, const std::string &path) {

@@ -1,4 +1,4 @@
-// Regular files and block devices, through the kernel's asynchronous I/O.
+// Regular files and block devices, or parts of them, through the kernel's asynchronous I/O.
 #pragma once
 
 #include <memory>
@@ -10,8 +10,9 @@
 
 namespace dmcache {
 
-// Opens `path` as open_file() does, and fails like it, with many requests in flight.
-result<std::unique_ptr<device>> open_file_device(const std::string &path, access mode);
+// Opens it as open_file() does, and fails like it, with many requests in flight. A request that
+// reaches beyond the part ends with an I/O error.
+result<std::unique_ptr<device>> open_file_device(const device_part &part, access mode);
 // Makes a device of a file that is open already; `path` is for the text of a failure.
 result<std::unique_ptr<device>> make_file_device(opened_file file, const std::string &path);
 

@@ -8,6 +8,7 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <fstream>
 #include <system_error>
@@ -49,14 +50,19 @@ std::unexpected<error> cannot_open(const std::string &path, access mode, int rea
   }
 }
 
-// Not open, with the reason in errno: it can't be opened, or somebody else uses it.
-file_descriptor open_and_lock(const std::string &path, bool is_block_device, access mode) {
-  const int flags =
-      O_CLOEXEC | (mode == access::read_only ? O_RDONLY : O_RDWR) | (is_block_device ? O_EXCL : 0);
+// Past the page cache, where that is possible. Not open, with the reason in errno, if it can't be.
+file_descriptor open_directly(const std::string &path, access mode, int more_flags) {
+  const int flags = O_CLOEXEC | (mode == access::read_only ? O_RDONLY : O_RDWR) | more_flags;
   file_descriptor file{::open(path.c_str(), flags | O_DIRECT)};
   if (!file.is_open() && errno == EINVAL) { // a file system without direct I/O
     file = file_descriptor{::open(path.c_str(), flags)};
   }
+  return file;
+}
+
+// Not open, with the reason in errno: it can't be opened, or somebody else uses it.
+file_descriptor open_and_lock(const std::string &path, bool is_block_device, access mode) {
+  file_descriptor file = open_directly(path, mode, is_block_device ? O_EXCL : 0);
   const int lock = mode == access::read_only ? LOCK_SH : LOCK_EX;
   if (file.is_open() && !is_block_device && ::flock(file.get(), lock | LOCK_NB) != 0) {
     const int reason = errno;
@@ -64,6 +70,35 @@ file_descriptor open_and_lock(const std::string &path, bool is_block_device, acc
     errno = reason;
   }
   return file;
+}
+
+file_descriptor duplicate_of(const file_descriptor &file) {
+  return file_descriptor{::fcntl(file.get(), F_DUPFD_CLOEXEC, 0)};
+}
+
+// Opens once more the file of which another part is open, under the lock of that one.
+result<opened_file> open_beside(const opened_file &other, const part_to_open &wanted) {
+  const std::string &path = wanted.part.path;
+  opened_file whole{
+      open_directly(fmt::format("/proc/self/fd/{}", other.file.get()), wanted.mode, 0), {}};
+  const off_t end = whole.file.is_open() ? ::lseek(whole.file.get(), 0, SEEK_END) : -1;
+  if (end < 0) {
+    return cannot_open(path, wanted.mode, errno);
+  }
+  whole.size = bytes{static_cast<std::uint64_t>(end)};
+  whole.claim = duplicate_of(other.claim.is_open() ? other.claim : other.file);
+  if (!whole.claim.is_open()) {
+    return cannot_open(path, wanted.mode, errno);
+  }
+  return part_of(std::move(whole), wanted.part);
+}
+
+// One who writes to a part needs the lock of one who writes.
+access mode_of_lock(const part_to_open &first, std::span<const part_to_open> all) {
+  const bool is_written = std::ranges::any_of(all, [&](const part_to_open &each) {
+    return each.mode == access::read_write && is_same_file(first.part.path, each.part.path);
+  });
+  return is_written ? access::read_write : first.mode;
 }
 
 bool block_device_can_discard(dev_t device) {
@@ -81,8 +116,17 @@ bool block_device_can_discard(dev_t device) {
 
 } // namespace
 
-file_descriptor opened_file::duplicate() const {
-  return file_descriptor{::fcntl(file.get(), F_DUPFD_CLOEXEC, 0)};
+opened_file opened_file::duplicate() const {
+  opened_file same{duplicate_of(file), size, begin};
+  if (same.file.is_open() && claim.is_open()) {
+    same.claim = duplicate_of(claim);
+    if (!same.claim.is_open()) {
+      const int reason = errno;
+      same.file = file_descriptor{};
+      errno = reason;
+    }
+  }
+  return same;
 }
 
 std::size_t opened_file::logical_block_size() const {
@@ -104,8 +148,9 @@ bool opened_file::can_discard() const {
   if (S_ISBLK(status.st_mode)) {
     return block_device_can_discard(status.st_rdev);
   }
-  // Where nothing is, nothing is lost.
-  const auto past_the_end = static_cast<off_t>((size.value() / io_alignment + 1) * io_alignment);
+  // Where nothing is, nothing is lost. The part may end before the file does.
+  constexpr auto step = static_cast<off_t>(io_alignment);
+  const off_t past_the_end = (status.st_size / step + 1) * step;
   return ::fallocate(file.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, past_the_end,
                      io_alignment) == 0;
 }
@@ -115,11 +160,41 @@ bool opened_file::can_discard() const {
 void opened_file::forget_cached_pages() const {
   struct stat status{};
   if (::fstat(file.get(), &status) == 0 && S_ISBLK(status.st_mode)) {
-    ::posix_fadvise(file.get(), 0, 0, POSIX_FADV_DONTNEED);
+    ::posix_fadvise(file.get(), static_cast<off_t>(begin.value()), static_cast<off_t>(size.value()),
+                    POSIX_FADV_DONTNEED);
   }
 }
 
-result<opened_file> open_file(const std::string &path, access mode) {
+result<opened_file> part_of(opened_file whole, const device_part &part) {
+  if (part.is_whole()) {
+    return whole;
+  }
+  const std::uint64_t end = whole.size.value();
+  const std::uint64_t begin = part.begin.value();
+  const std::uint64_t size = part.size ? part.size->value() : end - std::min(begin, end);
+  if (begin > end || size == 0 || size > end - begin) {
+    return fail(failure::usage,
+                fmt::format("{} has {} sectors, and {}: correct the offset or the size", part.path,
+                            end / sector_size,
+                            size == 0 ? fmt::format("nothing of it is left from sector {} on",
+                                                    begin / sector_size)
+                                      : fmt::format("the {} sectors from sector {} on reach "
+                                                    "beyond its end",
+                                                    size / sector_size, begin / sector_size)));
+  }
+  if (const std::size_t block = whole.logical_block_size(); begin % block != 0) {
+    return fail(failure::usage,
+                fmt::format("a part of {} must begin at a multiple of {} bytes, and "
+                            "not at {}",
+                            part.path, block, begin));
+  }
+  whole.begin = part.begin;
+  whole.size = bytes{size};
+  return whole;
+}
+
+result<opened_file> open_file(const device_part &part, access mode) {
+  const std::string &path = part.path;
   struct stat status{};
   if (::stat(path.c_str(), &status) != 0) {
     return cannot_open(path, mode, errno);
@@ -135,7 +210,25 @@ result<opened_file> open_file(const std::string &path, access mode) {
   if (end < 0) {
     return cannot_open(path, mode, errno);
   }
-  return opened_file{std::move(file), bytes{static_cast<std::uint64_t>(end)}};
+  return part_of({std::move(file), bytes{static_cast<std::uint64_t>(end)}}, part);
+}
+
+result<std::vector<opened_file>> open_files(std::span<const part_to_open> wanted) {
+  std::vector<opened_file> opened;
+  for (const part_to_open &each : wanted) {
+    const auto before = wanted.first(opened.size());
+    const auto beside = std::ranges::find_if(before, [&](const part_to_open &other) {
+      return is_same_file(other.part.path, each.part.path);
+    });
+    auto file = beside == before.end()
+                    ? open_file(each.part, mode_of_lock(each, wanted))
+                    : open_beside(opened[static_cast<std::size_t>(beside - before.begin())], each);
+    if (!file) {
+      return std::unexpected{file.error()};
+    }
+    opened.push_back(std::move(*file));
+  }
+  return opened;
 }
 
 bool is_in_use(const std::string &path, access mode) {

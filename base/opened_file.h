@@ -1,9 +1,12 @@
-// Regular files and block devices that are open, and in use by nobody else.
+// Regular files and block devices, or parts of them, that are open, and in use by nobody else.
 #pragma once
 
 #include <cstddef>
+#include <span>
 #include <string>
+#include <vector>
 
+#include "base/device_part.h"
 #include "base/file_descriptor.h"
 #include "base/result.h"
 #include "base/units.h"
@@ -14,10 +17,17 @@ enum class access { read_only, read_write };
 
 struct opened_file {
   file_descriptor file;
-  bytes size;
+  bytes size;              // of the part
+  bytes begin{};           // where the part begins in the file; all else counts from there
+  file_descriptor claim{}; // keeps others out, if `file` doesn't: another part was opened before
 
-  // Another descriptor of the same open file: under the same lock, which lasts until both are gone.
-  file_descriptor duplicate() const;
+  // Does the part have this range? Nothing else may be read or written.
+  bool holds(bytes offset, bytes length) const {
+    return length <= size && offset.value() <= size.value() - length.value();
+  }
+  // Other descriptors of the same open file: under the same lock, which lasts until all are gone.
+  // Its `file` isn't open if that failed, with the reason in errno.
+  opened_file duplicate() const;
   // The size that all requests must be multiples of, found out by reading.
   std::size_t logical_block_size() const;
   // Does discarding work? This is found out by trying, which harms nothing.
@@ -28,13 +38,28 @@ struct opened_file {
   void forget_cached_pages() const;
 };
 
-// Opens `path`, bypassing the page cache where the file system can (O_DIRECT). Nobody else may be
-// using it: a block device is opened exclusively; a regular file is locked (flock: shared to read,
-// exclusive to write) for as long as it is open.
+// Opens it, bypassing the page cache where the file system can (O_DIRECT). Nobody else may be using
+// the file, or any part of it: a block device is opened exclusively; a regular file is locked
+// (flock: shared to read, exclusive to write) for as long as it is open.
 //
-// Fails with failure::environment and a text that names `path`: not there, no permission, neither a
-// block device nor a regular file, in use.
-result<opened_file> open_file(const std::string &path, access mode);
+// Fails with failure::environment and a text that names the path: not there, no permission, neither
+// a block device nor a regular file, in use; and as part_of() does.
+result<opened_file> open_file(const device_part &part, access mode);
+
+// What is left of an open file if only the part is to be used. Fails with failure::usage if it
+// reaches beyond the end, is empty, or doesn't begin at a multiple of the logical block size.
+result<opened_file> part_of(opened_file whole, const device_part &part);
+
+struct part_to_open {
+  device_part part;
+  access mode;
+};
+
+// Opens all of them so, in their order. Parts of one file are under one lock, so that they don't
+// shut each other out, but are opened each for itself: an error of writing that the kernel finds
+// late is told to each of those who flush, and what one does about the page cache, O_DIRECT, is its
+// own affair. Parts must not overlap (storage_layers.h).
+result<std::vector<opened_file>> open_files(std::span<const part_to_open> wanted);
 
 // Does somebody else use the file or device, so that open_file() would refuse it for that?
 bool is_in_use(const std::string &path, access mode);

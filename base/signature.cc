@@ -1,6 +1,7 @@
 #include "base/signature.h"
 
 #include <blkid/blkid.h>
+#include <fcntl.h>
 
 #include <algorithm>
 #include <array>
@@ -46,10 +47,16 @@ std::string_view value_of(blkid_probe probe, const char *name) {
 
 } // namespace
 
-std::optional<std::string> signature_on(int file) {
+std::optional<std::string> signature_on(const opened_file &file) {
   const std::unique_ptr<std::remove_pointer_t<blkid_probe>, void (*)(blkid_probe)> probe{
       ::blkid_new_probe(), ::blkid_free_probe};
-  if (!probe || ::blkid_probe_set_device(probe.get(), file, 0, 0) != 0) {
+  // libblkid reads from anywhere, which takes a file without direct I/O.
+  const file_descriptor same{
+      ::open(fmt::format("/proc/self/fd/{}", file.file.get()).c_str(), O_RDONLY | O_CLOEXEC)};
+  if (!probe || !same.is_open() ||
+      ::blkid_probe_set_device(probe.get(), same.get(),
+                               static_cast<blkid_loff_t>(file.begin.value()),
+                               static_cast<blkid_loff_t>(file.size.value())) != 0) {
     return {};
   }
   ::blkid_probe_enable_superblocks(probe.get(), 1);

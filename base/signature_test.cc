@@ -11,7 +11,6 @@
 
 #include <gtest/gtest.h>
 
-#include "base/file_descriptor.h"
 #include "base/memory_device.h"
 
 namespace dmcache {
@@ -32,10 +31,11 @@ std::optional<std::string> format_of(std::size_t at, std::string_view mark) {
 
 std::optional<std::string> signature_of(const std::vector<std::byte> &image) {
   std::string path = testing::TempDir() + "signatureXXXXXX";
-  const file_descriptor file{::mkstemp(path.data())};
-  EXPECT_EQ(::write(file.get(), image.data(), image.size()), static_cast<ssize_t>(image.size()));
+  opened_file file{file_descriptor{::mkstemp(path.data())}, bytes{image.size()}};
+  EXPECT_EQ(::write(file.file.get(), image.data(), image.size()),
+            static_cast<ssize_t>(image.size()));
   ::unlink(path.c_str());
-  return signature_on(file.get());
+  return signature_on(file);
 }
 
 TEST(signature_test, formats_of_disk_images_are_told) {

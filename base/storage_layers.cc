@@ -57,15 +57,21 @@ std::optional<loop_info64> ask_loop_device(const std::string &node, dev_t device
 
 } // namespace
 
-storage_layers::storage_layers(const std::string &path) : sysfs_{"/sys"} {
-  if (const auto is = identity_of(path)) {
-    add({*is, path, range{}});
+storage_layers::range::range(const device_part &part) : begin{part.begin.value()}, end{endless} {
+  if (part.size && part.size->value() < endless - begin) {
+    end = begin + part.size->value();
   }
 }
 
-storage_layers::storage_layers(dev_t device, std::string name, std::string sysfs)
+storage_layers::storage_layers(const device_part &part) : sysfs_{"/sys"} {
+  if (const auto is = identity_of(part.path)) {
+    add({*is, part.path, range{part}});
+  }
+}
+
+storage_layers::storage_layers(dev_t device, const device_part &part, std::string sysfs)
     : sysfs_{std::move(sysfs)} {
-  add({{true, device, 0}, std::move(name), range{}});
+  add({{true, device, 0}, part.path, range{part}});
 }
 
 std::optional<storage_layers::identity> storage_layers::identity_of(const std::string &path) {
@@ -132,7 +138,7 @@ void storage_layers::add_layers_of_loop(const std::string &folder, const layer &
   const auto limit = number_in(folder + "/loop/sizelimit"); // 0: up to the end
   std::optional<range> used;
   if (loop.used && begin && limit) {
-    constexpr std::uint64_t endless = range{}.end;
+    constexpr std::uint64_t endless = range::endless;
     const std::uint64_t end = std::min(loop.used->end, *limit == 0 ? endless : *limit);
     used = range{*begin + loop.used->begin, end > endless - *begin ? endless : *begin + end};
   }
@@ -152,18 +158,22 @@ void storage_layers::add_slaves(const std::string &folder) {
 std::optional<std::string> storage_layers::overlap(const storage_layers &other) const {
   for (const layer &one : layers_) {
     for (const layer &its : other.layers_) {
-      const bool is_shared = (one.used && one.used->is_all()) || (its.used && its.used->is_all()) ||
-                             (one.used && its.used && one.used->begin < its.used->end &&
-                              its.used->begin < one.used->end);
+      const bool is_own = &one == &layers_.front();
+      const bool is_others = &its == &other.layers_.front();
+      const bool is_shared = one.used && its.used
+                                 ? one.used->overlaps(*its.used)
+                                 : is_own || is_others || (one.used && one.used->is_all()) ||
+                                       (its.used && its.used->is_all());
       if (one.is != its.is || !is_shared) {
         continue;
       }
       const std::string &name = layers_.front().name;
       const std::string &other_name = other.layers_.front().name;
-      const bool is_own = &one == &layers_.front();
-      const bool is_others = &its == &other.layers_.front();
-      return is_own && is_others ? fmt::format("{} and {} are the same device", name, other_name)
-             : is_own            ? fmt::format("{} lies on {}", other_name, name)
+      return is_own && is_others
+                 ? (one.used->is_all() && its.used->is_all()
+                        ? fmt::format("{} and {} are the same device", name, other_name)
+                        : fmt::format("the parts of {} overlap", name))
+             : is_own ? fmt::format("{} lies on {}", other_name, name)
              : is_others
                  ? fmt::format("{} lies on {}", name, other_name)
                  : fmt::format("{} and {} lie on the same part of {}", name, other_name, one.name);
@@ -175,20 +185,23 @@ std::optional<std::string> storage_layers::overlap(const storage_layers &other) 
 result<> check_that_they_differ(std::span<const device_in_role> devices) {
   for (std::size_t i = 0; i < devices.size(); ++i) {
     for (std::size_t j = 0; j < i; ++j) {
-      const auto &[role, path] = devices[i];
-      const auto &[role_before, path_before] = devices[j];
+      const auto &[role, part] = devices[i];
+      const auto &[role_before, part_before] = devices[j];
+      const std::string &path = part.path;
+      const std::string &path_before = part_before.path;
       const std::string pair = fmt::format("the {} and the {}", role_before, role);
-      if (is_same_file(path_before, path)) {
+      if (part.is_whole() && part_before.is_whole() && is_same_file(path_before, path)) {
         return fail(
             failure::usage,
             fmt::format("{} are the same device: {}", pair,
                         path == path_before ? path : fmt::format("{}, {}", path_before, path)));
       }
-      if (const auto how = storage_layers{path_before}.overlap(storage_layers{path})) {
-        return fail(failure::usage,
-                    fmt::format("{} share storage: {}: a cache needs three devices of which none "
-                                "is a part of another",
-                                pair, *how));
+      if (const auto how = storage_layers{part_before}.overlap(storage_layers{part})) {
+        return fail(
+            failure::usage,
+            fmt::format("{} share storage: {}: a cache needs three devices that have nothing "
+                        "in common",
+                        pair, *how));
       }
     }
   }

@@ -1,6 +1,6 @@
 // What files and block devices stand on, so that two that share storage are not taken for different
 // ones: a loop device and its file, a partition and its disk, what device-mapper or md stack and
-// what they are made of.
+// what they are made of. Parts of one that don't overlap share nothing.
 #pragma once
 
 #include <sys/types.h>
@@ -13,19 +13,21 @@
 #include <string_view>
 #include <vector>
 
+#include "base/device_part.h"
 #include "base/result.h"
 
 namespace dmcache {
 
 class storage_layers {
  public:
-  // Of what `path` names. What can't be found out, for want of /sys or of permission, is left out.
-  explicit storage_layers(const std::string &path);
-  // Of a block device, called `name`, whose layers the folder `sysfs` describes as /sys does.
-  storage_layers(dev_t device, std::string name, std::string sysfs);
+  // Of what `part` names. What can't be found out, for want of /sys or of permission, is left out.
+  explicit storage_layers(const device_part &part);
+  // Of a block device, whose path counts as a name only, as the folder `sysfs` describes it in the
+  // way of /sys.
+  storage_layers(dev_t device, const device_part &part, std::string sysfs);
 
-  // Says how the two share storage, if they certainly do; parts of a third that don't overlap, or
-  // of which nothing is known, are not the same storage.
+  // Says how the two share storage. Parts of a third that don't overlap, or of which nothing is
+  // known, are not the same storage; but what lies on an unknown part of the other may share it.
   std::optional<std::string> overlap(const storage_layers &other) const;
 
  private:
@@ -37,10 +39,15 @@ class storage_layers {
     bool operator==(const identity &) const = default;
   };
   struct range { // of bytes
-    std::uint64_t begin = 0;
-    std::uint64_t end = std::numeric_limits<std::uint64_t>::max();
+    static constexpr std::uint64_t endless = std::numeric_limits<std::uint64_t>::max();
+    std::uint64_t begin;
+    std::uint64_t end;
+
+    explicit range(std::uint64_t from = 0, std::uint64_t to = endless) : begin{from}, end{to} {}
+    explicit range(const device_part &part);
 
     bool is_all() const { return *this == range{}; }
+    bool overlaps(const range &other) const { return begin < other.end && other.begin < end; }
     bool operator==(const range &) const = default;
   };
   struct layer {
@@ -62,7 +69,7 @@ class storage_layers {
 
 struct device_in_role {
   std::string_view role; // as in "the fast device"
-  std::string path;
+  device_part part;
 };
 
 // Fails with failure::usage, naming both and saying why, if two of these share storage.

@@ -9,6 +9,7 @@
 #include <array>
 #include <filesystem>
 #include <fstream>
+#include <optional>
 #include <string>
 
 #include <gtest/gtest.h>
@@ -29,8 +30,8 @@ class storage_layers_test : public testing::Test {
  protected:
   storage_layers_test() {
     fs::create_directories(folder_ / "dev/block");
-    add_device("sda", 8, 0);
-    add_device("sdb", 8, 16);
+    add_device({"sda"}, 8, 0);
+    add_device({"sdb"}, 8, 16);
     add_partition("sda", "sda1", 1, 2048, 1000);
     add_partition("sda", "sda2", 2, 3048, 1000);
   }
@@ -71,12 +72,12 @@ class storage_layers_test : public testing::Test {
                                                                   fs::path{lower}.filename());
   }
 
-  storage_layers device(const std::string &name, unsigned major, unsigned minor) const {
-    return {gnu_dev_makedev(major, minor), name, folder_};
+  storage_layers device(const device_part &part, unsigned major, unsigned minor) const {
+    return {gnu_dev_makedev(major, minor), part, folder_};
   }
-  storage_layers sda() const { return device("sda", 8, 0); }
-  storage_layers sda1() const { return device("sda1", 8, 1); }
-  storage_layers sda2() const { return device("sda2", 8, 2); }
+  storage_layers sda() const { return device({"sda"}, 8, 0); }
+  storage_layers sda1() const { return device({"sda1"}, 8, 1); }
+  storage_layers sda2() const { return device({"sda2"}, 8, 2); }
   // Numbers that no real loop device has, as that one would be asked.
   storage_layers loop(unsigned number) const {
     return device("loop" + std::to_string(number), 7, number);
@@ -101,13 +102,13 @@ class storage_layers_test : public testing::Test {
 TEST_F(storage_layers_test, a_partition_lies_on_its_disk_and_not_on_another) {
   expect_overlap(sda1(), sda(), "sda1 lies on sda");
   expect_none(sda1(), sda2());
-  expect_none(sda1(), device("sdb", 8, 16));
+  expect_none(sda1(), device({"sdb"}, 8, 16));
 }
 
 TEST_F(storage_layers_test, partitions_that_overlap_share_a_part_of_their_disk) {
   add_partition("sda", "sda3", 3, 4047, 100);
-  expect_overlap(sda2(), device("sda3", 8, 3), "sda2 and sda3 lie on the same part of /dev/sda");
-  expect_none(sda1(), device("sda3", 8, 3));
+  expect_overlap(sda2(), device({"sda3"}, 8, 3), "sda2 and sda3 lie on the same part of /dev/sda");
+  expect_none(sda1(), device({"sda3"}, 8, 3));
 }
 
 TEST_F(storage_layers_test, a_stacked_device_lies_on_all_that_it_is_made_of) {
@@ -136,7 +137,7 @@ TEST_F(storage_layers_test, a_loop_device_lies_on_its_file) {
   add_device("dm-0", 253, 0);
   stack("dm-0", "loop2001");
   expect_overlap(loop(2001), storage_layers{file}, "loop2001 lies on " + file);
-  expect_overlap(loop(2001), storage_layers{folder_ / "link"},
+  expect_overlap(loop(2001), storage_layers{{folder_ / "link"}},
                  "loop2001 lies on " + (folder_ / "link").string());
   expect_overlap(dm(0), storage_layers{file}, "dm-0 lies on " + file);
   expect_none(loop(2001), storage_layers{other});
@@ -156,8 +157,46 @@ TEST_F(storage_layers_test, loop_devices_of_one_file_overlap_where_their_ranges_
   expect_none(loop(2003), loop(2004));
 }
 
+TEST_F(storage_layers_test, parts_of_a_device_overlap_where_their_ranges_do) {
+  const auto part = [&](std::uint64_t begin, std::optional<bytes> size) {
+    return device({"sda", bytes{begin}, size}, 8, 0);
+  };
+  expect_none(part(0, bytes{4096}), part(4096, {}));
+  expect_none(part(8192, {}), part(4096, bytes{4096}));
+  expect_overlap(part(0, bytes{4097}), part(4096, {}), "the parts of sda overlap");
+  expect_overlap(part(0, {}), part(8192, bytes{512}), "the parts of sda overlap");
+  expect_overlap(part(4096, bytes{512}), part(4096, bytes{512}), "the parts of sda overlap");
+}
+
+TEST_F(storage_layers_test, a_part_shares_with_what_lies_there_or_may_lie_there) {
+  const auto part = [&](std::uint64_t begin, std::uint64_t size) {
+    return device({"sda", bytes{begin * 512}, bytes{size * 512}}, 8, 0);
+  };
+  expect_overlap(sda1(), part(0, 2049), "sda1 lies on sda");
+  expect_none(sda1(), part(0, 2048));
+  expect_none(sda1(), part(3048, 1000));
+  expect_overlap(sda2(), part(3048, 1000), "sda2 lies on sda");
+  const auto end_of_sda1 = device({"sda1", bytes{999 * 512}, {}}, 8, 1);
+  expect_overlap(end_of_sda1, part(3047, 1), "sda1 lies on sda");
+  expect_none(end_of_sda1, part(3046, 1));
+  expect_none(end_of_sda1, part(3048, 1));
+  add_device("dm-0", 253, 0);
+  stack("dm-0", "sda");
+  expect_overlap(dm(0), part(0, 1), "dm-0 lies on sda");
+}
+
+TEST_F(storage_layers_test, a_part_of_a_loop_device_lies_on_a_part_of_its_file) {
+  const std::string file = folder_ / "file";
+  write("file", "");
+  add_loop(2001, file, {.offset = 4096});
+  const auto part = device({"loop2001", bytes{4096}, bytes{4096}}, 7, 2001);
+  expect_overlap(part, storage_layers{{file, bytes{8192}, bytes{512}}}, "loop2001 lies on " + file);
+  expect_none(part, storage_layers{{file, bytes{4096}, bytes{4096}}});
+  expect_none(part, storage_layers{{file, bytes{12288}}});
+}
+
 TEST_F(storage_layers_test, what_is_not_described_shares_nothing) {
-  expect_none(device("sdz", 65, 144), sda());
+  expect_none(device({"sdz"}, 65, 144), sda());
   add_loop(2001, folder_ / "gone");
   expect_none(loop(2001), sda());
 }
@@ -178,6 +217,22 @@ TEST_F(storage_layers_test, one_file_under_two_names_is_refused) {
               fails_with(failure::usage, "the fast device and the origin are the same device: " +
                                              file + ", " + link));
   EXPECT_THAT(outcome(file, folder_ / "missing"), succeeds());
+}
+
+TEST_F(storage_layers_test, parts_of_one_file_are_refused_if_they_overlap) {
+  const std::string file = folder_ / "file";
+  write("file", "");
+  const auto outcome = [&](std::uint64_t fast_end) {
+    return check_that_they_differ(
+        std::array{device_in_role{"fast device", {file, bytes{0}, bytes{fast_end}}},
+                   device_in_role{"origin", {file, bytes{4096}}}});
+  };
+  EXPECT_THAT(outcome(4096), succeeds());
+  EXPECT_THAT(outcome(4608),
+              fails_with(failure::usage,
+                         "the fast device and the origin share storage: the parts of " + file +
+                             " overlap: a cache needs three devices that have nothing in "
+                             "common"));
 }
 
 } // namespace

@@ -103,7 +103,7 @@ result<> bench_cache::prepare() const {
 }
 
 result<> bench_cache::fill_fast() const {
-  new_file fast{paths_.fast, nr_cache_blocks * block_size};
+  new_file fast{paths_.fast.path, nr_cache_blocks * block_size};
   fast.fill(fast_offsets_, io_size);
   fast.fill(std::span{fast_offsets_}.first(nr_to_write_back), block_size);
   fast.fill(nr_loaded * block_size, nr_cache_blocks * block_size, 'x');
@@ -111,19 +111,19 @@ result<> bench_cache::fill_fast() const {
 }
 
 result<> bench_cache::fill_origin() const {
-  new_file origin{paths_.origin, nr_origin_blocks * block_size};
+  new_file origin{paths_.origin.path, nr_origin_blocks * block_size};
   origin.fill(std::span{origin_offsets_}.first(nr_to_write_back), block_size);
   return origin.finish();
 }
 
 // The metadata are what a cache in use leaves behind, with the hints of its policy.
 result<> bench_cache::make_metadata() const {
-  new_file file{paths_.metadata, metadata_size};
+  new_file file{paths_.metadata.path, metadata_size};
   file.fill(0, metadata_size, 0);
   if (auto made = file.finish(); !made) {
     return made;
   }
-  auto device = open_file_device(paths_.metadata, access::read_write);
+  auto device = open_file_device(paths_.metadata.path, access::read_write);
   if (!device) {
     return std::unexpected{device.error()};
   }

@@ -192,7 +192,7 @@ bool compare_rates(io_loop &raw, io_loop &hits, bool writes, std::size_t depth, 
 }
 
 bool measure_rates(const bench_cache &cache, file_runtime &runtime, int rounds) {
-  const file_descriptor file = open_raw(cache.paths().fast);
+  const file_descriptor file = open_raw(cache.paths().fast.path);
   raw_loop raw{file.get(), cache.fast_offsets()};
   hit_loop hits{runtime, cache.origin_offsets()};
   bool is_fine = true;
@@ -231,7 +231,7 @@ double raw_p99_while(raw_loop &raw, const std::function<void()> &something) {
 // The devices of this cache are files on one disk, which is slower for everybody while blocks are
 // copied from one to another. So the bar is a multiple of what raw reads take meanwhile.
 bool measure_latencies(const bench_cache &cache, file_runtime &runtime, int rounds) {
-  const file_descriptor file = open_raw(cache.paths().fast);
+  const file_descriptor file = open_raw(cache.paths().fast.path);
   raw_loop raw{file.get(), cache.fast_offsets()};
   hit_loop hits{runtime, cache.origin_offsets()};
   const std::span dirtied = std::span{cache.origin_offsets()}.first(bench_cache::nr_to_write_back);
@@ -383,7 +383,7 @@ bool measure_instructions(const std::string &folder) {
 
 int run_loop(const std::string &loop, const bench_cache &cache, const io_plan &plan) {
   if (loop == "raw") {
-    const file_descriptor file = open_raw(cache.paths().fast);
+    const file_descriptor file = open_raw(cache.paths().fast.path);
     raw_loop{file.get(), cache.fast_offsets()}.run(plan);
   } else {
     const auto runtime = open_runtime(cache, read_only);

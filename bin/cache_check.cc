@@ -16,6 +16,7 @@ int run_cache_check(std::span<const std::string> arguments) {
   line.add("ignore-non-fatal-errors", "exit with 0 unless data or metadata are at stake");
   line.add("clear-needs-check-flag", "clear NEEDS_CHECK and mend leaks, if all else is sound");
   line.add("auto-repair", "the same");
+  line.add_parts_of({""});
   if (const auto done = line.parse(arguments)) {
     return *done;
   }
@@ -28,11 +29,15 @@ int run_cache_check(std::span<const std::string> arguments) {
     }
   }
   report to{"cache_check", line.has("quiet")};
-  auto metadata = open_metadata(line.operand());
+  const auto part = line.part("");
+  if (!part) {
+    return line.refuse(part.error().message);
+  }
+  auto metadata = open_metadata(*part);
   if (!metadata) {
     return to.failed(metadata.error());
   }
-  const auto open_to_mend = [&] { return open_metadata(line.operand(), access::read_write); };
+  const auto open_to_mend = [&] { return open_metadata(*part, access::read_write); };
   return check(std::move(*metadata),
                {.superblock_only = line.has("super-block-only"),
                 .skip_mappings = line.has("skip-mappings"),

@@ -11,6 +11,7 @@ void add_device_options(command_line &line) {
   line.add("metadata-device", "DEVICE", "the cache's metadata device");
   line.add("origin-device", "DEVICE", "the origin");
   line.add("fast-device", "DEVICE", "the fast (cache) device");
+  line.add_parts_of(device_options);
 }
 
 device_names names_of_devices(const command_line &line) {
@@ -19,29 +20,43 @@ device_names names_of_devices(const command_line &line) {
 }
 
 result<cache_devices> open_cache_devices(const command_line &line, access metadata, access origin) {
-  const std::string metadata_path = line.text("metadata-device");
-  const std::string origin_path = line.text("origin-device");
-  const std::string fast_path = line.text("fast-device");
-  const std::array devices{device_in_role{"metadata device", metadata_path},
-                           device_in_role{"fast device", fast_path},
-                           device_in_role{"origin", origin_path}};
+  const auto metadata_part = line.part("metadata-device");
+  const auto fast_part = line.part("fast-device");
+  const auto origin_part = line.part("origin-device");
+  for (const auto *part : {&metadata_part, &fast_part, &origin_part}) {
+    if (!*part) {
+      return std::unexpected{part->error()};
+    }
+  }
+  const std::array devices{device_in_role{"metadata device", *metadata_part},
+                           device_in_role{"fast device", *fast_part},
+                           device_in_role{"origin", *origin_part}};
   if (auto checked = check_that_they_differ(devices); !checked) {
     return std::unexpected{checked.error()};
   }
-  auto opened_metadata = open_metadata(metadata_path, metadata);
-  if (!opened_metadata) {
-    return std::unexpected{opened_metadata.error()};
+  auto opened = open_files(std::array{part_to_open{*metadata_part, metadata},
+                                      part_to_open{*fast_part, access::read_only},
+                                      part_to_open{*origin_part, origin}});
+  if (!opened) {
+    return std::unexpected{opened.error()};
   }
-  auto opened_origin = open_file_device(origin_path, origin);
-  if (!opened_origin) {
-    return std::unexpected{opened_origin.error()};
+  auto on_metadata = open_metadata(std::move((*opened)[0]), metadata_part->path);
+  if (!on_metadata) {
+    return std::unexpected{on_metadata.error()};
   }
-  auto opened_fast = open_file_device(fast_path, access::read_only);
-  if (!opened_fast) {
-    return std::unexpected{opened_fast.error()};
+  auto fast = make_file_device(std::move((*opened)[1]), fast_part->path);
+  if (!fast) {
+    return std::unexpected{fast.error()};
   }
-  return cache_devices{std::move(*opened_metadata), std::move(*opened_origin),
-                       std::move(*opened_fast)};
+  auto on_origin = make_file_device(std::move((*opened)[2]), origin_part->path);
+  if (!on_origin) {
+    return std::unexpected{on_origin.error()};
+  }
+  return cache_devices{.metadata = std::move(*on_metadata),
+                       .origin = std::move(*on_origin),
+                       .fast = std::move(*fast),
+                       .origin_begin = origin_part->begin,
+                       .fast_begin = fast_part->begin};
 }
 
 } // namespace dmcache

@@ -14,6 +14,8 @@ struct cache_devices {
   metadata_device metadata;
   std::unique_ptr<device> origin;
   std::unique_ptr<device> fast;
+  bytes origin_begin; // of the part that is used
+  bytes fast_begin;
 };
 
 // The options that name the devices; all of them are needed.

@@ -10,7 +10,11 @@ result<> dump_device(const command_line &line, report &to) {
   if (!output.empty() && is_same_file(line.operand(), output)) {
     return fail(failure::usage, fmt::format("the output, {}, is the metadata itself", output));
   }
-  auto metadata = open_metadata(line.operand());
+  const auto part = line.part("");
+  if (!part) {
+    return std::unexpected{part.error()};
+  }
+  auto metadata = open_metadata(*part);
   if (!metadata) {
     return std::unexpected{metadata.error()};
   }
@@ -30,6 +34,7 @@ int run_cache_dump(std::span<const std::string> arguments) {
   line.add("repair,r", "dump what can be read of damaged metadata");
   line.add("output,o", "FILE", "write to FILE, which appears when it is complete; - is stdout");
   line.add("as-stored", "dump the bits on disk, even if the cache was not cleanly shut down");
+  line.add_parts_of({""});
   if (const auto done = line.parse(arguments)) {
     return *done;
   }

@@ -8,12 +8,16 @@
 namespace dmcache {
 namespace {
 
-result<> pack_device(const std::string &input, const std::string &output,
-                     const pack_options &options, report &to) {
-  if (is_same_file(input, output)) {
+result<> pack_device(const command_line &line, report &to) {
+  const auto input = line.part("input");
+  if (!input) {
+    return std::unexpected{input.error()};
+  }
+  const std::string output = line.text("output");
+  if (is_same_file(input->path, output)) {
     return fail(failure::usage, fmt::format("input and output are the same: {}", output));
   }
-  const auto from = open_metadata_device(input);
+  const auto from = open_metadata_device(*input);
   if (!from) {
     return std::unexpected{from.error()};
   }
@@ -21,16 +25,20 @@ result<> pack_device(const std::string &input, const std::string &output,
   if (!file) {
     return std::unexpected{file.error()};
   }
-  const auto packed = pack(**from, options, *file, to);
+  const auto packed = pack(**from, {.all_valid = line.has("all-valid")}, *file, to);
   return packed ? file->commit() : packed;
 }
 
-result<> unpack_device(const std::string &input, const std::string &output, bool force,
-                       report &to) {
-  if (is_same_file(input, output)) {
-    return fail(failure::usage, fmt::format("input and output are the same: {}", output));
+result<> unpack_device(const command_line &line, report &to) {
+  const std::string input = line.text("input");
+  const auto output = line.part("output");
+  if (!output) {
+    return std::unexpected{output.error()};
   }
-  auto target = metadata_output::find(output, force);
+  if (is_same_file(input, output->path)) {
+    return fail(failure::usage, fmt::format("input and output are the same: {}", output->path));
+  }
+  auto target = metadata_output::find(*output, line.has("force"));
   if (!target) {
     return std::unexpected{target.error()};
   }
@@ -62,12 +70,12 @@ int run_cache_metadata_pack(std::span<const std::string> arguments) {
   line.add("output,o", "FILE", "the pack, which appears when it is complete");
   line.add("all-valid", "pack all that validates, rather than what is in use");
   line.add("quiet,q", "print nothing; the exit status tells");
+  line.add_parts_of({"input"});
   if (const auto done = line.parse_with(arguments, {"input", "output"})) {
     return *done;
   }
   report to{"cache_metadata_pack", line.has("quiet")};
-  const auto packed = pack_device(line.text("input"), line.text("output"),
-                                  {.all_valid = line.has("all-valid")}, to);
+  const auto packed = pack_device(line, to);
   return packed ? 0 : to.failed(packed.error());
 }
 
@@ -78,12 +86,12 @@ int run_cache_metadata_unpack(std::span<const std::string> arguments) {
   line.add("output,o", "DEVICE", "a device or file; a file that isn't there is made");
   line.add("force", "overwrite something else than the metadata of a cache");
   line.add("quiet,q", "print nothing; the exit status tells");
+  line.add_parts_of({"output"});
   if (const auto done = line.parse_with(arguments, {"input", "output"})) {
     return *done;
   }
   report to{"cache_metadata_unpack", line.has("quiet")};
-  const auto unpacked =
-      unpack_device(line.text("input"), line.text("output"), line.has("force"), to);
+  const auto unpacked = unpack_device(line, to);
   return unpacked ? 0 : to.failed(unpacked.error());
 }
 

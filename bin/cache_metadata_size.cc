@@ -1,8 +1,8 @@
 #include "base/report.h"
+#include "base/size_text.h"
 #include "base/whole_number.h"
 #include "bin/command.h"
 #include "caching/tools/metadata_size.h"
-#include "caching/tools/size_text.h"
 
 namespace dmcache {
 namespace {
@@ -21,11 +21,11 @@ result<std::uint64_t> number_of_blocks(const command_line &line) {
   if (!line.has("block-size") || !line.has("device-size")) {
     return fail(failure::usage, "--block-size and --device-size go together");
   }
-  const auto block_size = parse_size(line.text("block-size"));
+  const auto block_size = parse_size(line.text("block-size"), bare_number::is_in_sectors);
   if (!block_size) {
     return std::unexpected{block_size.error()};
   }
-  const auto device_size = parse_size(line.text("device-size"));
+  const auto device_size = parse_size(line.text("device-size"), bare_number::is_in_sectors);
   if (!device_size) {
     return std::unexpected{device_size.error()};
   }
@@ -58,7 +58,7 @@ int run_cache_metadata_size(std::span<const std::string> arguments) {
   line.add("block-size", "SIZE", "size of a cache block");
   line.add("device-size", "SIZE", "size of the fast device");
   line.add("max-hint-width", "BYTES", "bytes of a policy hint (default: 4)");
-  line.add("unit,u", "UNIT", "of the answer: one of b s k K m M g G (default: s)");
+  line.add("unit,u", "UNIT", "of the answer: b, s, k or KiB, K (1000 bytes), m, ... (default: s)");
   line.add_with_optional_value(
       "numeric-only,n", "short|long",
       "print just the number; with a value, its unit's letter or name too");
@@ -73,7 +73,7 @@ int run_cache_metadata_size(std::span<const std::string> arguments) {
   if (!hint_width) {
     return line.refuse("the hint width is no whole number of bytes");
   }
-  const size_unit *unit = find_size_unit(line.text_or("unit", "s"));
+  const size_unit *unit = find_unit_to_tell(line.text_or("unit", "s"));
   if (unit == nullptr) {
     return line.refuse(fmt::format("'{}' is no unit", line.text("unit")));
   }

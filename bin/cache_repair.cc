@@ -1,10 +1,14 @@
+#include <array>
+#include <utility>
+
 #include "base/file_device.h"
+#include "base/size_text.h"
+#include "base/storage_layers.h"
 #include "base/whole_number.h"
 #include "bin/command.h"
 #include "caching/tools/metadata_device.h"
 #include "caching/tools/metadata_output.h"
 #include "caching/tools/repair.h"
-#include "caching/tools/size_text.h"
 
 namespace dmcache {
 namespace {
@@ -12,17 +16,17 @@ namespace {
 result<cache_facts> facts_of(const command_line &line) {
   cache_facts known;
   if (line.has("block-size")) {
-    const auto size = parse_size(line.text("block-size"));
+    const auto size =
+        parse_sectors("--block-size", line.text("block-size"), bare_number::is_in_sectors);
     if (!size) {
       return std::unexpected{size.error()};
     }
-    const std::uint64_t sectors = size->value() / sector_size;
-    if (size->value() % sector_size != 0 || !is_legal_data_block_size(sectors)) {
+    if (!is_legal_data_block_size(size->value())) {
       return fail(failure::usage,
                   fmt::format("'{}' is no block size: it is a multiple of 32k up to 1g",
                               line.text("block-size")));
     }
-    known.data_block_size = static_cast<std::uint32_t>(sectors);
+    known.data_block_size = static_cast<std::uint32_t>(size->value());
   }
   if (line.has("nr-cache-blocks")) {
     known.cache_blocks = whole_number<std::uint32_t>(line.text("nr-cache-blocks"));
@@ -46,6 +50,28 @@ result<cache_facts> facts_of(const command_line &line) {
   return known;
 }
 
+// Opens the output as well, if both are parts of one device.
+result<std::unique_ptr<device>> open_input(const device_part &input, const device_part &output,
+                                           metadata_output &target) {
+  const bool is_one_device = is_same_file(input.path, output.path);
+  if (is_one_device && (input.is_whole() || output.is_whole())) {
+    return fail(failure::usage, fmt::format("input and output are the same: {}", output.path));
+  }
+  if (const auto how = storage_layers{input}.overlap(storage_layers{output})) {
+    return fail(failure::usage, fmt::format("input and output share storage: {}", *how));
+  }
+  if (!is_one_device) {
+    return open_metadata_device(input);
+  }
+  auto opened = open_files(
+      std::array{part_to_open{input, access::read_only}, part_to_open{output, access::read_write}});
+  if (!opened) {
+    return std::unexpected{opened.error()};
+  }
+  target.use(std::move((*opened)[1]));
+  return make_metadata_device(std::move((*opened)[0]), input.path);
+}
+
 // LVM looks at nothing but the exit status before it activates a repaired cache.
 result<> judge(const repair_losses &losses, bool are_accepted) {
   if (are_accepted || (losses.nr_blocks == 0 && !losses.device_failed)) {
@@ -64,22 +90,26 @@ result<> run(const command_line &line, report &to) {
   if (!known) {
     return std::unexpected{known.error()};
   }
-  const std::string input = line.text("input");
-  const std::string output = line.text_or("output", "");
-  if (!output.empty() && is_same_file(input, output)) {
-    return fail(failure::usage, fmt::format("input and output are the same: {}", output));
-  }
-  auto from = open_metadata_device(input);
-  if (!from) {
-    return std::unexpected{from.error()};
+  const auto input = line.part("input");
+  if (!input) {
+    return std::unexpected{input.error()};
   }
   if (line.has("list-roots")) {
-    return list_roots(**from, *known, to);
+    const auto from = open_metadata_device(*input);
+    return from ? list_roots(**from, *known, to) : std::unexpected{from.error()};
+  }
+  const auto output = line.part("output");
+  if (!output) {
+    return std::unexpected{output.error()};
   }
   // Whatever stands there: LVM repairs onto a volume that is its spare one for thin pools as well.
-  auto target = metadata_output::find(output, true);
+  auto target = metadata_output::find(*output, true);
   if (!target) {
     return std::unexpected{target.error()};
+  }
+  const auto from = open_input(*input, *output, *target);
+  if (!from) {
+    return std::unexpected{from.error()};
   }
   const auto open = [&] { return target->open((*from)->size()); };
   const auto done = repair(**from, *known, line.has("use-stale"), open, to);
@@ -108,6 +138,7 @@ int run_cache_repair(std::span<const std::string> arguments) {
   line.add("use-stale", "take mappings that may be out of date, where there are no others");
   line.add("accept-loss", "exit with 0 even if dirty blocks are lost");
   line.add("quiet,q", "print nothing; the exit status tells");
+  line.add_parts_of({"input", "output"});
   if (const auto done = line.parse_with(arguments, {"input"})) {
     return *done;
   }

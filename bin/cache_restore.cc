@@ -17,15 +17,18 @@ std::optional<std::uint32_t> version_number(const command_line &line, const char
 // from a dump of what is in the output, which has ended then.
 result<> restore_file(const command_line &line, const restore_options &options, report &to) {
   const std::string input = line.text("input");
-  const std::string output = line.text("output");
-  if (is_same_file(input, output)) {
-    return fail(failure::usage, fmt::format("input and output are the same: {}", output));
+  const auto output = line.part("output");
+  if (!output) {
+    return std::unexpected{output.error()};
+  }
+  if (is_same_file(input, output->path)) {
+    return fail(failure::usage, fmt::format("input and output are the same: {}", output->path));
   }
   const auto document = open_document(input, to.watcher());
   if (!document) {
     return std::unexpected{document.error()};
   }
-  auto target = metadata_output::find(output, line.has("force"));
+  auto target = metadata_output::find(*output, line.has("force"));
   if (!target) {
     return std::unexpected{target.error()};
   }
@@ -59,6 +62,7 @@ int run_cache_restore(std::span<const std::string> arguments) {
   line.add("metadata-version", "1|2", "format of the metadata (default: 2)");
   line.add("omit-clean-shutdown", "leave the flag of a clean shutdown out");
   line.add("debug-override-metadata-version", "N", "claim another version in the superblock");
+  line.add_parts_of({"output"});
   if (const auto done = line.parse_with(arguments, {"input", "output"})) {
     return *done;
   }

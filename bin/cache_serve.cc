@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <limits>
 
+#include "base/size_text.h"
 #include "base/whole_number.h"
 #include "bin/command.h"
 #include "bin/control/unix_socket.h"
@@ -11,7 +12,6 @@
 #include "bin/serve/nbdkit_server.h"
 #include "bin/serve/serve_check.h"
 #include "caching/engine/cache_engine.h"
-#include "caching/tools/size_text.h"
 
 namespace dmcache {
 namespace {
@@ -20,15 +20,10 @@ std::unexpected<error> wrong(std::string why) {
   return fail(failure::usage, std::move(why));
 }
 
+// Who serves a cache may know the plugin's parameters, or those of other servers, to which a bare
+// number is in bytes.
 result<sectors> size_in_sectors(const command_line &line, const char *option) {
-  const auto size = parse_size(line.text(option));
-  if (!size) {
-    return std::unexpected{size.error()};
-  }
-  if (size->value() % sector_size != 0) {
-    return wrong(fmt::format("--{} is no whole number of sectors", option));
-  }
-  return sectors{size->value() / sector_size};
+  return parse_sectors(fmt::format("--{}", option), line.text(option), bare_number::is_refused);
 }
 
 result<std::vector<policy::setting>> policy_settings(const command_line &line) {
@@ -134,6 +129,21 @@ std::string absolute(const std::string &path) {
   return failed || path.empty() ? path : whole.string();
 }
 
+result<cache_paths> take_devices(const command_line &line) {
+  cache_paths paths;
+  for (const auto &[option, part] :
+       {std::pair{"metadata-device", &paths.metadata}, std::pair{"fast-device", &paths.fast},
+        std::pair{"origin-device", &paths.origin}}) {
+    auto named = line.part(option);
+    if (!named) {
+      return std::unexpected{named.error()};
+    }
+    *part = std::move(*named);
+    part->path = absolute(part->path);
+  }
+  return paths;
+}
+
 // The path of a socket for which no option gives one. It is named after the metadata, and is in the
 // user's own folder.
 std::string default_socket(const std::string &metadata, std::string_view suffix) {
@@ -146,7 +156,7 @@ std::string default_socket(const std::string &metadata, std::string_view suffix)
 // The control socket of a server in the background, which could hardly be stopped without one. It
 // is beside the NBD socket.
 std::string default_control(const serve_options &options) {
-  return options.socket.empty() ? default_socket(options.paths.metadata, "ctl")
+  return options.socket.empty() ? default_socket(options.paths.metadata.path, "ctl")
                                 : options.socket + ".ctl";
 }
 
@@ -188,7 +198,7 @@ result<> take_addresses(const command_line &line, serve_options &options) {
     options.control = default_control(options);
   }
   if (!options.port && options.socket.empty() && options.run.empty()) {
-    options.socket = default_socket(options.paths.metadata, "sock");
+    options.socket = default_socket(options.paths.metadata.path, "sock");
   }
   if (!options.control.empty() && is_same_path(options.socket, options.control)) {
     return wrong(fmt::format("{} can't be both sockets: choose another --control", options.socket));
@@ -204,9 +214,11 @@ result<serve_options> take_options(const command_line &line) {
   if (!engine) {
     return std::unexpected{engine.error()};
   }
-  serve_options options{.paths = {.metadata = absolute(line.text("metadata-device")),
-                                  .fast = absolute(line.text("fast-device")),
-                                  .origin = absolute(line.text("origin-device"))},
+  const auto paths = take_devices(line);
+  if (!paths) {
+    return std::unexpected{paths.error()};
+  }
+  serve_options options{.paths = *paths,
                         .engine = *engine,
                         .socket = {},
                         .port = {},
@@ -275,6 +287,7 @@ int run_cache_serve(std::span<const std::string> arguments) {
   line.add("control", "PATH", "make this socket for cache_ctl");
   line.add("foreground", "stay until the cache is shut down");
   line.add("run", "COMMAND", "serve while the shell runs this, with $uri in its environment");
+  line.add_parts_of({"metadata-device", "fast-device", "origin-device"});
   if (const auto done =
           line.parse_with(arguments, {"metadata-device", "fast-device", "origin-device"})) {
     return *done;

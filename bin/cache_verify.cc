@@ -30,15 +30,15 @@ int run_cache_verify(std::span<const std::string> arguments) {
       return line.refuse(fmt::format("'{}' can't be forced: differing can", each));
     }
   }
-  const verify_options options{.list = line.has("list"),
-                               .clear_equal = line.has("clear-equal"),
-                               .drop_stale = line.has("drop-stale"),
-                               .accepts_differing = line.has("force"),
-                               .as_json = line.has("json"),
-                               .map_path =
-                                   line.has("map") ? std::optional{line.text("map")} : std::nullopt,
-                               .names = names_of_devices(line),
-                               .is_stopped = is_stop_wanted};
+  verify_options options{.list = line.has("list"),
+                         .clear_equal = line.has("clear-equal"),
+                         .drop_stale = line.has("drop-stale"),
+                         .accepts_differing = line.has("force"),
+                         .as_json = line.has("json"),
+                         .map_path =
+                             line.has("map") ? std::optional{line.text("map")} : std::nullopt,
+                         .names = names_of_devices(line),
+                         .is_stopped = is_stop_wanted};
   report to{"cache_verify", line.has("quiet")};
   const bool is_changing = options.clear_equal || options.drop_stale;
   const auto devices = open_cache_devices(
@@ -46,6 +46,7 @@ int run_cache_verify(std::span<const std::string> arguments) {
   if (!devices) {
     return to.failed(devices.error());
   }
+  options.origin_begin = devices->origin_begin;
   stop_on_signals();
   const auto verified = verify(devices->metadata, *devices->origin, *devices->fast, options, to);
   return verified ? 0 : to.failed(verified.error());

@@ -10,7 +10,6 @@
 #include "bin/cache_devices.h"
 #include "bin/command.h"
 #include "bin/stop_signals.h"
-#include "caching/tools/size_text.h"
 #include "caching/tools/writeback.h"
 
 namespace dmcache {
@@ -25,17 +24,6 @@ result<std::uint64_t> number(const command_line &line, const char *option, const
                 fmt::format("--{} takes a whole number up to {}, not '{}'", option, max, text));
   }
   return *value;
-}
-
-result<sectors> offset(const command_line &line, const char *option) {
-  const auto size = parse_size(line.text_or(option, "0"));
-  if (!size) {
-    return std::unexpected{size.error()};
-  }
-  if (size->value() % sector_size != 0) {
-    return fail(failure::usage, fmt::format("--{} is no whole number of sectors", option));
-  }
-  return sectors{size->value() / sector_size};
 }
 
 // "5,7-19": cache blocks, the last of a range included.
@@ -71,14 +59,6 @@ result<writeback_options> options_of(const command_line &line) {
   constexpr std::uint64_t max_buffer = 65536; // MiB
   constexpr std::uint64_t max_retries = 1000000;
   constexpr std::uint64_t max_interval = 86400; // seconds
-  const auto origin = offset(line, "origin-device-offset");
-  if (!origin) {
-    return std::unexpected{origin.error()};
-  }
-  const auto fast = offset(line, "fast-device-offset");
-  if (!fast) {
-    return std::unexpected{fast.error()};
-  }
   const auto buffer = number(line, "buffer-size-meg", "64", max_buffer);
   if (!buffer) {
     return std::unexpected{buffer.error()};
@@ -106,9 +86,7 @@ result<writeback_options> options_of(const command_line &line) {
   if (!map) {
     return std::unexpected{map.error()};
   }
-  return writeback_options{.origin_offset = *origin,
-                           .fast_offset = *fast,
-                           .buffer_size = *buffer << 20,
+  return writeback_options{.buffer_size = *buffer << 20,
                            .nr_retries = *retries,
                            .list_failed = line.has("list-failed-blocks"),
                            .accepts_differing = std::ranges::count(forced, "differing") != 0,
@@ -123,14 +101,14 @@ result<writeback_options> options_of(const command_line &line) {
                            .is_stopped = is_stop_wanted};
 }
 
-result<> write_back_devices(const command_line &line, const writeback_options &options,
-                            report &to) {
+result<> write_back_devices(const command_line &line, writeback_options options, report &to) {
   const bool is_updating = options.update_metadata && !options.only_plan;
   const auto devices = open_cache_devices(
       line, is_updating ? access::read_write : access::read_only, access::read_write);
   if (!devices) {
     return std::unexpected{devices.error()};
   }
+  options.fast_begin = devices->fast_begin;
   stop_on_signals();
   return write_back(devices->metadata, *devices->origin, *devices->fast, options, to);
 }
@@ -144,8 +122,6 @@ int run_cache_writeback(std::span<const std::string> arguments) {
       "--fast-device DEVICE",
       "cache_writeback --metadata-device meta --origin-device slow --fast-device ssd"};
   add_device_options(line);
-  line.add("origin-device-offset", "S", "where the origin begins on its device, in sectors");
-  line.add("fast-device-offset", "S", "where the cache begins on its device, in sectors");
   line.add("buffer-size-meg", "N", "memory for copying, in MiB (default: 64)");
   line.add("retry-count", "N", "how often to try again when a copy failed (default: 0)");
   line.add("dry-run", "say what would be copied, and write nothing");

@@ -8,6 +8,8 @@
 
 #include <fmt/format.h>
 
+#include "base/size_text.h"
+
 namespace dmcache {
 namespace {
 
@@ -31,6 +33,10 @@ constexpr std::array all_commands{
 };
 
 constexpr unsigned help_width = 100;
+
+std::string part_option(const std::string &device, const char *property) {
+  return device.empty() ? property : fmt::format("{}-{}", device, property);
+}
 
 } // namespace
 
@@ -73,6 +79,14 @@ void command_line::add_repeatable(const char *option, const char *value, const c
                            meaning);
 }
 
+void command_line::add_parts_of(std::initializer_list<const char *> devices) {
+  for (const std::string device : devices) {
+    for (const char *const property : {"offset", "size"}) {
+      of_parts_.push_back(part_option(device, property));
+    }
+  }
+}
+
 void command_line::take_operand(std::string name) {
   operand_name_ = std::move(name);
 }
@@ -86,6 +100,9 @@ std::optional<int> command_line::parse(std::span<const std::string> arguments) {
   try {
     options::options_description all;
     all.add(described_);
+    for (const std::string &each : of_parts_) {
+      all.add_options()(each.c_str(), options::value<std::string>());
+    }
     all.add_options()("operand", options::value<std::vector<std::string>>());
     options::positional_options_description positional;
     positional.add("operand", -1);
@@ -141,6 +158,32 @@ std::optional<int> command_line::parse_with(std::span<const std::string> argumen
   return {};
 }
 
+result<device_part> command_line::part(const std::string &device) const {
+  device_part named{device.empty() ? operand() : text(device)};
+  const auto taken = [&](const char *property) -> result<std::optional<bytes>> {
+    const std::string option = part_option(device, property);
+    if (!has(option)) {
+      return std::nullopt;
+    }
+    const auto size = parse_sectors("--" + option, text(option), bare_number::is_in_sectors);
+    if (!size) {
+      return std::unexpected{size.error()};
+    }
+    return to_bytes(*size);
+  };
+  const auto offset = taken("offset");
+  if (!offset) {
+    return std::unexpected{offset.error()};
+  }
+  const auto size = taken("size");
+  if (!size) {
+    return std::unexpected{size.error()};
+  }
+  named.begin = offset->value_or(bytes{});
+  named.size = *size;
+  return named;
+}
+
 int command_line::refuse(std::string_view problem) const {
   fmt::print(stderr, "{0}: {1}\nTry '{0} --help'.\n", name_, problem);
   return static_cast<int>(failure::usage);
@@ -149,8 +192,25 @@ int command_line::refuse(std::string_view problem) const {
 std::string command_line::help() const {
   std::ostringstream text;
   text << "Usage: " << name_ << ' ' << synopsis_ << "\n\n"
-       << described_ << "\nExample: " << example_ << '\n';
+       << described_ << help_on_parts() << "\nExample: " << example_ << '\n';
   return text.str();
+}
+
+std::string command_line::help_on_parts() const {
+  if (of_parts_.empty()) {
+    return {};
+  }
+  std::string text;
+  std::string line = "  ";
+  for (const std::string &each : of_parts_) {
+    const std::string word = fmt::format("--{}{}", each, each == of_parts_.back() ? " SIZE" : ", ");
+    if (line.size() + word.size() > help_width) {
+      text += line + "\n";
+      line = "  ";
+    }
+    line += word;
+  }
+  return text + line + "  use only this part of the device\n";
 }
 
 } // namespace dmcache

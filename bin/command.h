@@ -11,6 +11,7 @@
 
 #include <boost/program_options.hpp>
 
+#include "base/device_part.h"
 #include "base/result.h"
 
 namespace dmcache {
@@ -55,6 +56,9 @@ class command_line {
   void add(const char *option, const char *value, const char *meaning);
   void add_with_optional_value(const char *option, const char *value, const char *meaning);
   void add_repeatable(const char *option, const char *value, const char *meaning);
+  // Adds, for each of these options that names a device, NAME-offset and NAME-size, which choose a
+  // part of the device. If the option is called "", it is the operand that names the device.
+  void add_parts_of(std::initializer_list<const char *> devices);
   // The command takes one operand; messages call it `name` ("DEVICE").
   void take_operand(std::string name);
   // The command takes any number of operands, but at least one.
@@ -79,6 +83,10 @@ class command_line {
     return has(repeatable) ? values_[repeatable].as<std::vector<std::string>>()
                            : std::vector<std::string>{};
   }
+  // The device that the option names, or, if that is called "", the operand, or the part of it.
+  // Requires that the device is named and was among those of add_parts_of(). Fails with
+  // failure::usage if offset or size is no size.
+  result<device_part> part(const std::string &device) const;
   std::string operand() const { return operands_.empty() ? "" : operands_.front(); }
   const std::vector<std::string> &operands() const { return operands_; }
 
@@ -87,6 +95,7 @@ class command_line {
 
  private:
   std::string help() const;
+  std::string help_on_parts() const;
 
   std::string name_;
   std::string synopsis_;
@@ -96,6 +105,7 @@ class command_line {
   bool takes_many_ = false;
   std::vector<std::string> operands_;
   options::options_description described_;
+  std::vector<std::string> of_parts_; // options that the help has room for in one paragraph only
   options::variables_map values_;
 };
 

@@ -155,7 +155,9 @@ class Control(ServedCacheTest):
     def test_messages(self):
         self.must_ctl("message", "migration_threshold", "4096")
         self.assertEqual(self.field("migration_threshold_sectors"), 4096)
-        self.refuse(2, "migration_threshold is a number of sectors, not 'many'", "message",
+        self.must_ctl("message", "migration_threshold", "1.5MiB")
+        self.assertEqual(self.field("migration_threshold_sectors"), 3072)
+        self.refuse(2, "migration_threshold: 'many' is no size", "message",
                     "migration_threshold", "many")
         self.refuse(2, "a message is a key and a value", "message", "alone")
         self.refuse(1, "in passthrough mode only", "message", "invalidate_cblocks", "1-2")

@@ -21,6 +21,8 @@ class MetadataSize(unittest.TestCase):
     def test_sizes(self):
         self.expect("9088 sectors", "--block-size", "64k", "--device-size", "1g")
         self.expect("9088 sectors", "--block-size=128", "--device-size=2097152")
+        self.expect("9088 sectors", "--block-size", "64.00 KiB", "--device-size", "1.00G")
+        self.expect("9088 sectors", "--block-size", "65536b", "--device-size", "1024MiB")
 
     def test_hint_width(self):
         self.expect("8199 sectors", "--nr-blocks", 100, "--max-hint-width", 16)
@@ -29,7 +31,9 @@ class MetadataSize(unittest.TestCase):
         for unit, answer in (("b", "4481024 bytes"), ("s", "8752 sectors"),
                              ("k", "4376 kibibytes"), ("K", "4481.02 kilobytes"),
                              ("m", "4.27 mebibytes"), ("M", "4.48 megabytes"),
-                             ("g", "0.00 gibibytes"), ("G", "0.00 gigabytes")):
+                             ("g", "0.00 gibibytes"), ("G", "0.00 gigabytes"),
+                             ("KiB", "4376 kibibytes"), ("MiB", "4.27 mebibytes"),
+                             ("mebibytes", "4.27 mebibytes"), ("kilobyte", "4481.02 kilobytes")):
             self.expect(answer, "--nr-blocks", 10240, "-u", unit)
 
     def test_numeric_only(self):
@@ -54,7 +58,10 @@ class MetadataSize(unittest.TestCase):
         self.refuse("is no number of blocks", "--nr-blocks", "many")
         self.refuse("is no number of blocks", "--nr-blocks=-1")
         self.refuse("is no size", "--block-size", "64q", "--device-size", "1g")
+        self.refuse("is no size", "--block-size", "64k", "--device-size", "<1.00g")
+        self.refuse("means different sizes", "--block-size", "64kB", "--device-size", "1g")
         self.refuse("is no unit", "--nr-blocks", 1, "-u", "x")
+        self.refuse("is no unit", "--nr-blocks", 1, "-u", "MB")
         self.refuse("neither short nor long", "--nr-blocks", 1, "-n=wide")
         self.refuse("smaller than one block", "--block-size", "64k", "--device-size", "1k")
 

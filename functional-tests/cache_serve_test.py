@@ -380,8 +380,10 @@ class Refused(ServedCacheTest):
         self.refuse(2, "exclude each other", "--create", "--read-only")
         self.refuse(2, "'sideways' is no mode: writeback, writethrough and passthrough are",
                     "--mode", "sideways")
-        self.refuse(2, "--migration-threshold is no whole number of sectors",
+        self.refuse(2, "--migration-threshold: '100b' is no whole number of sectors",
                     "--migration-threshold", "100b")
+        self.refuse(2, "--block-size: '65536' has no unit: write 65536s for sectors of 512 bytes, "
+                    "65536b for bytes", "--create", "--block-size", "65536")
         self.refuse(2, "give either --socket or --port", "--port", "10809")
         for option in ("--socket", "--control", "--run"):
             done = run("cache_serve", *self.devices(), "--create", option, "")

@@ -67,7 +67,7 @@ class NbdkitTest(CacheFilesTest):
             self.fail(f"nbdkit ended: {self.server.stderr.read()}")
 
     def create(self, *parameters, **keywords):
-        self.start("create=true", f"block-size={BLOCK}", *parameters, **keywords)
+        self.start("create=true", f"block-size={BLOCK}b", *parameters, **keywords)
 
     def stop(self, number=signal.SIGTERM):
         """What nbdkit has said, at the end of a clean shutdown. It waits for clients to go."""

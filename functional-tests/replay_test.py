@@ -102,7 +102,7 @@ class Replay(unittest.TestCase):
         self.refuse(2, "'x' is no seed", "--generate", "x")
         self.refuse(2, "0 % is no part of the footprint", "--cache-percent", "5,0", "--generate", 1)
         self.refuse(2, "'' is no percentage", "--cache-percent", "5,", "--generate", 1)
-        self.refuse(2, "a block cannot have 0 bytes", "--block-size", 0, "--generate", 1)
+        self.refuse(2, "a block cannot have 0 bytes", "--block-size", "0k", "--generate", 1)
         self.refuse(2, "'wb' is no mode: give writeback or writethrough", "--mode", "wb",
                     "--generate", 1)
         done = run("replay", "--generate", 1, "--policy", "lru")

@@ -12,10 +12,10 @@
 #include <boost/program_options.hpp>
 #include <fmt/format.h>
 
+#include "base/size_text.h"
 #include "base/whole_number.h"
 #include "bench/replay/replayed_cache.h"
 #include "bench/replay/trace.h"
-#include "caching/tools/size_text.h"
 
 namespace dmcache {
 namespace {
@@ -112,7 +112,7 @@ result<std::uint64_t> number(const std::string &text, const char *meaning) {
 result<settings> settings_of(const options::variables_map &given) {
   settings chosen{given["policy"].as<std::string>(), {}, {}, replayed_cache::mode::writeback, 0};
   for (const std::string &text : split(given["block-size"].as<std::string>())) {
-    const result<bytes> size = parse_size(text);
+    const result<bytes> size = parse_size(text, bare_number::is_refused);
     if (!size) {
       return std::unexpected{size.error()};
     }

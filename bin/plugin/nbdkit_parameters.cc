@@ -6,8 +6,11 @@
 #include <array>
 #include <cstdlib>
 #include <memory>
+#include <optional>
 #include <string_view>
 #include <utility>
+
+#include "base/size_text.h"
 
 namespace dmcache {
 namespace {
@@ -23,6 +26,32 @@ int take_path(std::string &into, const char *value) {
   return 0;
 }
 
+// Takes NAME, NAME-offset or NAME-size; none of these is another parameter's.
+std::optional<int> take_device(device_part &into, std::string_view name, std::string_view key,
+                               const char *value) {
+  if (!key.starts_with(name)) {
+    return {};
+  }
+  const std::string_view rest = key.substr(name.size());
+  if (rest.empty()) {
+    return take_path(into.path, value);
+  }
+  if (rest != "-offset" && rest != "-size") {
+    return {};
+  }
+  const auto size = parse_sectors(key, value, bare_number::is_in_sectors);
+  if (!size) {
+    nbdkit_error("%s", size.error().message.c_str());
+    return -1;
+  }
+  if (rest == "-offset") {
+    into.begin = to_bytes(*size);
+  } else {
+    into.size = to_bytes(*size);
+  }
+  return 0;
+}
+
 int take_bool(bool &into, const char *value) {
   const int parsed = nbdkit_parse_bool(value);
   if (parsed == -1) {
@@ -33,16 +62,12 @@ int take_bool(bool &into, const char *value) {
 }
 
 int take_sectors(sectors &into, const char *key, const char *value) {
-  const std::int64_t parsed = nbdkit_parse_size(value);
-  if (parsed == -1) {
+  const auto size = parse_sectors(key, value, bare_number::is_refused);
+  if (!size) {
+    nbdkit_error("%s", size.error().message.c_str());
     return -1;
   }
-  const auto size = static_cast<std::uint64_t>(parsed);
-  if (size % sector_size != 0) {
-    nbdkit_error("%s must be a multiple of 512 bytes, not %s", key, value);
-    return -1;
-  }
-  into = sectors{size / sector_size};
+  into = *size;
   return 0;
 }
 
@@ -104,14 +129,12 @@ int take_dirty_linger(std::chrono::seconds &into, const char *value) {
 } // namespace
 
 int nbdkit_parameters::config(const std::string &key, const char *value) {
-  if (key == "metadata") {
-    return take_path(paths.metadata, value);
-  }
-  if (key == "fast") {
-    return take_path(paths.fast, value);
-  }
-  if (key == "origin") {
-    return take_path(paths.origin, value);
+  for (const auto &[name, part] :
+       {std::pair{"metadata", &paths.metadata}, std::pair{"fast", &paths.fast},
+        std::pair{"origin", &paths.origin}}) {
+    if (const auto taken = take_device(*part, name, key, value)) {
+      return *taken;
+    }
   }
   if (key == "control") {
     return take_path(control_socket, value);
@@ -165,8 +188,9 @@ int nbdkit_parameters::config(const std::string &key, const char *value) {
 }
 
 int nbdkit_parameters::config_complete() const {
-  const std::array needed{std::pair{"metadata", &paths.metadata}, std::pair{"fast", &paths.fast},
-                          std::pair{"origin", &paths.origin}};
+  const std::array needed{std::pair{"metadata", &paths.metadata.path},
+                          std::pair{"fast", &paths.fast.path},
+                          std::pair{"origin", &paths.origin.path}};
   for (const auto &[name, path] : needed) {
     if (path->empty()) {
       nbdkit_error("you must supply the %s=DEVICE parameter after the plugin name on the command "
@@ -182,6 +206,9 @@ const char *const nbdkit_parameters_help =
     "metadata=DEVICE      (required) The metadata device of the cache.\n"
     "fast=DEVICE          (required) The fast (cache) device.\n"
     "origin=DEVICE        (required) The origin, which is cached.\n"
+    "NAME-offset=SIZE, NAME-size=SIZE  Where metadata, fast or origin begins on its device, and "
+    "how\n"
+    "                     large it is. Default: all of the device.\n"
     "create=BOOL          Make a new cache if the metadata device is all zero. Default: false.\n"
     "block-size=SIZE      The size of a cache block. Default, for a new cache: 64K.\n"
     "metadata-version=N   The metadata format of a new cache: 1 or 2 (the default).\n"

@@ -52,8 +52,8 @@ std::string_view yes_or_no(bool value) {
   return value ? "true" : "false";
 }
 
-std::uint64_t in_bytes(sectors size) {
-  return to_bytes(size).value();
+std::string size_text(sectors size) {
+  return fmt::format("{}s", size);
 }
 
 void add_plugin_parameters(std::vector<std::string> &command, const serve_options &options) {
@@ -61,9 +61,18 @@ void add_plugin_parameters(std::vector<std::string> &command, const serve_option
   const auto add = [&](std::string_view key, const auto &value) {
     command.push_back(fmt::format("{}={}", key, value));
   };
-  add("metadata", options.paths.metadata);
-  add("fast", options.paths.fast);
-  add("origin", options.paths.origin);
+  const auto add_device = [&](std::string_view key, const device_part &part) {
+    add(key, part.path);
+    if (part.begin != bytes{}) {
+      add(fmt::format("{}-offset", key), fmt::format("{}b", part.begin));
+    }
+    if (part.size) {
+      add(fmt::format("{}-size", key), fmt::format("{}b", *part.size));
+    }
+  };
+  add_device("metadata", options.paths.metadata);
+  add_device("fast", options.paths.fast);
+  add_device("origin", options.paths.origin);
   add("create", yes_or_no(engine.may_format));
   add("readonly", yes_or_no(engine.read_only));
   add("accept-resize", yes_or_no(engine.accepted.resized));
@@ -78,10 +87,10 @@ void add_plugin_parameters(std::vector<std::string> &command, const serve_option
     add("policy-" + key, value);
   }
   add("metadata-version", engine.metadata_version);
-  add("migration-threshold", in_bytes(engine.migration_threshold));
+  add("migration-threshold", size_text(engine.migration_threshold));
   add("discard-passdown", yes_or_no(engine.discard_passdown));
   if (engine.block_size != sectors{}) {
-    add("block-size", in_bytes(engine.block_size));
+    add("block-size", size_text(engine.block_size));
   }
   if (!options.control.empty()) {
     add("control", options.control);

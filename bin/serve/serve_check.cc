@@ -16,8 +16,9 @@ std::unexpected<error> with_path(const std::string &path, const error &found) {
 }
 
 // What somebody might still need is never formatted.
-result<> check_that_nothing_is_lost(device &metadata, const std::string &path) {
-  if (auto checked = check_that_no_cache_is_lost(metadata, path); !checked) {
+result<> check_that_nothing_is_lost(device &metadata, const device_part &part) {
+  const std::string &path = part.path;
+  if (auto checked = check_that_no_cache_is_lost(metadata, part); !checked) {
     return checked;
   }
   const auto is_blank = holds_nothing(metadata);
@@ -34,10 +35,11 @@ result<> check_that_nothing_is_lost(device &metadata, const std::string &path) {
   return fail(failure::failed,
               fmt::format("{} is not all zero: block {} holds something. If it isn't needed any "
                           "more, {}",
-                          path, superblock_location, how_to_overwrite(metadata, path)));
+                          path, superblock_location, how_to_overwrite(metadata, part)));
 }
 
-result<> check_that_it_holds_a_cache(device &metadata, const std::string &path) {
+result<> check_that_it_holds_a_cache(device &metadata, const device_part &part) {
+  const std::string &path = part.path;
   const auto is_blank = holds_nothing(metadata);
   if (!is_blank) {
     return with_path(path, is_blank.error());
@@ -45,7 +47,7 @@ result<> check_that_it_holds_a_cache(device &metadata, const std::string &path) 
   if (!*is_blank) {
     return {};
   }
-  if (auto checked = check_that_no_cache_is_lost(metadata, path); !checked) {
+  if (auto checked = check_that_no_cache_is_lost(metadata, part); !checked) {
     return checked;
   }
   return fail(failure::failed,
@@ -71,7 +73,7 @@ result<> check_before_serving(const cache_paths &paths, const engine_options &op
   if (!activated && activated.error().kind == failure::usage) { // a policy's name or setting
     return std::unexpected{activated.error()};
   }
-  return activated ? result<>{} : with_path(paths.metadata, activated.error());
+  return activated ? result<>{} : with_path(paths.metadata.path, activated.error());
 }
 
 } // namespace dmcache

@@ -27,9 +27,9 @@ constexpr std::chrono::seconds longest_wait_for_devices{60};
 
 // A device of the cache that somebody else uses; empty if there is none.
 std::string device_in_use(const cache_paths &paths, access mode) {
-  for (const std::string &each : {paths.metadata, paths.fast, paths.origin}) {
-    if (is_in_use(each, mode)) {
-      return each;
+  for (const device_part &each : {paths.metadata, paths.fast, paths.origin}) {
+    if (is_in_use(each.path, mode)) {
+      return each.path;
     }
   }
   return {};

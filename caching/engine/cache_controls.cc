@@ -1,12 +1,12 @@
 // What is asked of the engine as a whole: cleaning, reloading, messages, shutting down.
 #include <algorithm>
-#include <limits>
 #include <new>
 #include <optional>
 #include <utility>
 
 #include <fmt/format.h>
 
+#include "base/size_text.h"
 #include "base/whole_number.h"
 #include "caching/engine/cache_engine.h"
 
@@ -287,12 +287,11 @@ result<> cache_engine::set(const std::string &key, const std::string &value) {
   if (key != "migration_threshold") {
     return set_of_policy(key, value);
   }
-  const auto number = whole_number<std::uint64_t>(value);
-  if (!number || *number > std::numeric_limits<std::uint64_t>::max() / sector_size) {
-    return fail(failure::usage,
-                fmt::format("migration_threshold is a number of sectors, not '{}'", value));
+  const auto threshold = parse_sectors(key, value, bare_number::is_in_sectors);
+  if (!threshold) {
+    return std::unexpected{threshold.error()};
   }
-  state_.options.migration_threshold = sectors{*number};
+  state_.options.migration_threshold = *threshold;
   migrations_.work();
   return {};
 }

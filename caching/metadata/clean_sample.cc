@@ -82,10 +82,8 @@ result<> check_sample(const sampled_devices &on, const std::vector<clean_block> 
   std::vector<bytes> on_origin;
   for (const clean_block &each : sample) {
     const bytes within = place_in(each, on.block_size);
-    on_fast.push_back(on.fast_begin + each.cached_in.value() * on.block_size.value() +
-                      within.value());
-    on_origin.push_back(on.origin_begin + each.origin.value() * on.block_size.value() +
-                        within.value());
+    on_fast.push_back(within + each.cached_in.value() * on.block_size.value());
+    on_origin.push_back(within + each.origin.value() * on.block_size.value());
   }
   if (const auto error = fast.read(on.fast, on_fast)) {
     return fail(failure::environment,

@@ -29,8 +29,6 @@ sample_of(std::uint64_t nr_cache_blocks,
 struct sampled_devices {
   device &fast;
   device &origin;
-  bytes fast_begin{}; // where they begin on these
-  bytes origin_begin{};
   bytes block_size;
 };
 

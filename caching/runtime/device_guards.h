@@ -3,6 +3,7 @@
 #pragma once
 
 #include "base/device.h"
+#include "base/opened_file.h"
 #include "base/result.h"
 #include "caching/engine/options.h"
 #include "caching/online-metadata/online_metadata.h"
@@ -12,7 +13,7 @@ namespace dmcache {
 struct guarded_devices {
   device &fast;
   device &origin;
-  int fast_file; // of `fast`, which is open
+  const opened_file &fast_file; // of `fast`
   sectors fast_size;
   sectors origin_size;
 };

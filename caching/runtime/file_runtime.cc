@@ -44,8 +44,8 @@ result<std::unique_ptr<file_runtime>> file_runtime::open(const cache_paths &path
 
 file_runtime::file_runtime(opened_cache cache, std::unique_ptr<cache_engine> engine,
                            std::unique_ptr<file_requests> requests, completion_handler on_completed)
-    : cache_{std::move(cache)}, file_{cache_.files.metadata.file.get(),
-                                      cache_.files.fast.file.get(), cache_.files.origin.file.get()},
+    : cache_{std::move(cache)},
+      file_{&cache_.files.metadata, &cache_.files.fast, &cache_.files.origin},
       engine_{std::move(engine)}, on_completed_{std::move(on_completed)},
       requests_{std::move(requests)} {}
 
@@ -101,9 +101,15 @@ void file_runtime::hand_over() {
 }
 
 void file_runtime::issue(engine_io &io) {
-  requests_->add(file_[static_cast<std::size_t>(io.on)],
-                 {io.op, io.offset, io.data, this, reinterpret_cast<std::uintptr_t>(&io), io.length,
-                  io.may_trim});
+  const opened_file &on = *file_[static_cast<std::size_t>(io.on)];
+  const io_request request{io.op,      on.begin + io.offset.value(),          io.data,
+                           this,       reinterpret_cast<std::uintptr_t>(&io), io.length,
+                           io.may_trim};
+  if (!on.holds(io.offset, length_of(request))) [[unlikely]] {
+    engine_->io_done(io, std::make_error_code(std::errc::io_error));
+    return;
+  }
+  requests_->add(on.file.get(), request);
 }
 
 void file_runtime::io_done(std::uint64_t tag, std::error_code error) {

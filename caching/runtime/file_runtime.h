@@ -76,7 +76,7 @@ class file_runtime final : private io_listener {
   template <typename Start> result<> run_control(Start start);
 
   opened_cache cache_;
-  std::array<int, 3> file_; // its descriptors, by cache_device
+  std::array<const opened_file *, 3> file_; // its files, by cache_device
   std::unique_ptr<cache_engine> engine_;
   completion_handler on_completed_;
   intrusive_queue<request> refused_;

@@ -33,9 +33,9 @@ class file_runtime_test : public testing::Test {
   file_runtime_test() {
     options_.block_size = sectors{block_size / sector_size};
     fs::create_directory(folder_);
-    make_file(paths_.metadata, 1 << 20);
-    make_file(paths_.fast, nr_cache_blocks * block_size);
-    make_file(paths_.origin, nr_origin_blocks * block_size);
+    make_file(paths_.metadata.path, 1 << 20);
+    make_file(paths_.fast.path, nr_cache_blocks * block_size);
+    make_file(paths_.origin.path, nr_origin_blocks * block_size);
   }
   ~file_runtime_test() override {
     runtime_.reset();
@@ -100,7 +100,7 @@ class file_runtime_test : public testing::Test {
   engine_status status() const { return runtime_->engine().status(); }
 
   fs::path folder_ = fs::temp_directory_path() / ("file_runtime." + std::to_string(::getpid()));
-  cache_paths paths_{folder_ / "metadata", folder_ / "fast", folder_ / "origin"};
+  cache_paths paths_{{folder_ / "metadata"}, {folder_ / "fast"}, {folder_ / "origin"}};
   engine_options options_;
   std::unique_ptr<file_runtime> runtime_;
   std::vector<request *> completed_;
@@ -180,7 +180,7 @@ TEST_F(file_runtime_test, cleaning_brings_the_origin_up_to_date) {
   write_blocks(2);
   EXPECT_THAT(runtime_->clean(), succeeds());
   close();
-  std::ifstream origin{paths_.origin, std::ios::binary};
+  std::ifstream origin{paths_.origin.path, std::ios::binary};
   origin.seekg(block_size);
   EXPECT_EQ(origin.get(), 2);
 }
@@ -235,16 +235,16 @@ TEST_F(file_runtime_test, is_woken_from_another_thread) {
 
 TEST_F(file_runtime_test, a_cache_in_use_is_refused) {
   open();
-  EXPECT_EQ(why_not(paths_), paths_.metadata +
+  EXPECT_EQ(why_not(paths_), paths_.metadata.path +
                                  " is in use: deactivate the cache, or end the program "
                                  "that has it open, first");
 }
 
 TEST_F(file_runtime_test, one_file_for_two_devices_is_refused) {
-  EXPECT_EQ(why_not({paths_.metadata, paths_.fast, paths_.fast}),
-            "the fast device and the origin are the same device: " + paths_.fast);
-  EXPECT_EQ(why_not({paths_.origin, paths_.fast, paths_.origin}),
-            "the metadata device and the origin are the same device: " + paths_.origin);
+  EXPECT_EQ(why_not({paths_.metadata.path, paths_.fast.path, paths_.fast.path}),
+            "the fast device and the origin are the same device: " + paths_.fast.path);
+  EXPECT_EQ(why_not({paths_.origin.path, paths_.fast.path, paths_.origin.path}),
+            "the metadata device and the origin are the same device: " + paths_.origin.path);
 }
 
 // So that a client on this machine can write to it in order to free memory.

@@ -34,7 +34,8 @@ result<std::optional<metadata_block>> first_used_block(device &of) {
 
 } // namespace
 
-result<> check_that_no_cache_is_lost(device &metadata, const std::string &path) {
+result<> check_that_no_cache_is_lost(device &metadata, const device_part &part) {
+  const std::string &path = part.path;
   const auto used = first_used_block(metadata);
   if (!used) {
     return fail(used.error().kind, fmt::format("{} ({})", used.error().message, path));
@@ -45,13 +46,15 @@ result<> check_that_no_cache_is_lost(device &metadata, const std::string &path) 
   return fail(failure::failed,
               fmt::format("{} has no superblock, but block {} holds something: if there was a "
                           "cache, cache_repair may bring it back. If there was none, {}",
-                          path, **used, how_to_overwrite(metadata, path)));
+                          path, **used, how_to_overwrite(metadata, part)));
 }
 
-std::string how_to_overwrite(const device &metadata, const std::string &path) {
+std::string how_to_overwrite(const device &metadata, const device_part &part) {
   return fmt::format("overwrite it: dd if=/dev/zero of={} bs=1M conv=notrunc iflag=count_bytes "
-                     "count={}",
-                     path, metadata.size());
+                     "count={}{}",
+                     part.path, metadata.size(),
+                     part.begin == bytes{} ? ""
+                                           : fmt::format(" oflag=seek_bytes seek={}", part.begin));
 }
 
 } // namespace dmcache

@@ -43,18 +43,18 @@ result<std::size_t> granularity_of(const cache_files &files, const cache_paths &
   if (io == data_io::direct) {
     return std::max(files.fast.logical_block_size(), files.origin.logical_block_size());
   }
-  result<> usable = use_page_cache(files.fast, paths.fast);
-  usable = usable ? use_page_cache(files.origin, paths.origin) : usable;
+  result<> usable = use_page_cache(files.fast, paths.fast.path);
+  usable = usable ? use_page_cache(files.origin, paths.origin.path) : usable;
   return usable ? result<std::size_t>{sector_size} : std::unexpected{usable.error()};
 }
 
 result<std::unique_ptr<device>> device_of(const opened_file &opened, const std::string &path) {
-  file_descriptor again = opened.duplicate();
-  if (!again.is_open()) {
+  opened_file again = opened.duplicate();
+  if (!again.file.is_open()) {
     return fail(failure::environment,
                 fmt::format("{} can't be opened once more: {}", path, reason()));
   }
-  return make_file_device({std::move(again), opened.size}, path);
+  return make_file_device(std::move(again), path);
 }
 
 sectors usable_size(const opened_file &file, std::size_t granularity) {
@@ -76,7 +76,7 @@ result<opened_cache> opened_cache::open(const cache_paths &paths, access mode, d
   if (!granularity) {
     return std::unexpected{granularity.error()};
   }
-  auto metadata = device_of(files->metadata, paths.metadata);
+  auto metadata = device_of(files->metadata, paths.metadata.path);
   if (!metadata) {
     return std::unexpected{metadata.error()};
   }
@@ -94,7 +94,7 @@ result<std::unique_ptr<cache_engine>> opened_cache::activate(device &metadata_us
       return std::unexpected{each->error()};
     }
   }
-  const guarded_devices guarded{**fast, **origin, files.fast.file.get(), fast_size, origin_size};
+  const guarded_devices guarded{**fast, **origin, files.fast, fast_size, origin_size};
   return cache_engine::open({.metadata = metadata_used,
                              .fast_size = fast_size,
                              .origin_size = origin_size,

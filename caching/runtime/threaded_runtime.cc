@@ -480,9 +480,9 @@ result<std::unique_ptr<threaded_runtime>> threaded_runtime::open(const cache_pat
   }
   return std::make_unique<runtime>(
       blocking_files{std::move(opened->metadata),
-                     {blocking_file{std::move(opened->files.metadata.file)},
-                      blocking_file{std::move(opened->files.fast.file)},
-                      blocking_file{std::move(opened->files.origin.file)}}},
+                     {blocking_file{std::move(opened->files.metadata)},
+                      blocking_file{std::move(opened->files.fast)},
+                      blocking_file{std::move(opened->files.origin)}}},
       std::move(*engine), tell ? std::move(tell) : [](const std::string &) {});
 }
 

@@ -188,18 +188,18 @@ TEST_F(threaded_runtime_test, goes_on_in_a_child_process) {
 }
 
 TEST_F(threaded_runtime_test, no_device_has_two_roles) {
-  paths.origin = folder / "link";
-  ASSERT_EQ(::symlink(paths.fast.c_str(), paths.origin.c_str()), 0);
-  EXPECT_EQ(refusal(), "the fast device and the origin are the same device: " + paths.fast + ", " +
-                           paths.origin);
+  paths.origin.path = folder / "link";
+  ASSERT_EQ(::symlink(paths.fast.path.c_str(), paths.origin.path.c_str()), 0);
+  EXPECT_EQ(refusal(), "the fast device and the origin are the same device: " + paths.fast.path +
+                           ", " + paths.origin.path);
 }
 
 TEST_F(threaded_runtime_test, no_device_is_in_use_twice) {
   start();
-  EXPECT_THAT(refusal(), HasSubstr(paths.metadata + " is in use"));
-  const std::string own = paths.metadata;
-  paths.metadata = make_file("other", 1 << 20);
-  EXPECT_THAT(refusal(), HasSubstr(paths.fast + " is in use"));
+  EXPECT_THAT(refusal(), HasSubstr(paths.metadata.path + " is in use"));
+  const std::string own = paths.metadata.path;
+  paths.metadata.path = make_file("other", 1 << 20);
+  EXPECT_THAT(refusal(), HasSubstr(paths.fast.path + " is in use"));
 }
 
 TEST_F(threaded_runtime_test, zeroes_and_discards) {
@@ -267,7 +267,7 @@ TEST_F(threaded_runtime_test, tells_that_the_metadata_cannot_be_written) {
 TEST_F(threaded_runtime_test, a_hole_is_where_neither_device_has_anything) {
   start();
   fill(2 * block, block, 1); // cached, and a hole on the origin
-  std::ofstream{paths.origin, std::ios::in}.seekp(4 * block) << "data" << std::flush;
+  std::ofstream{paths.origin.path, std::ios::in}.seekp(4 * block) << "data" << std::flush;
   const auto found = running->extents(bytes{100}, bytes{origin_size - 100});
   ASSERT_EQ(found.size(), 5U);
   EXPECT_EQ(found[0], (origin_extent{bytes{2 * block - 100}, true}));

@@ -48,9 +48,13 @@ bool is_blank(const simulated_device &metadata) {
 }
 
 result<> check_media(simulated_device &metadata, const superblock &block, bool mend, bool loud) {
-  const metadata_device on{std::make_unique<lent_device>(metadata), block};
+  metadata_device on{std::make_unique<lent_device>(metadata), block};
+  const auto open_to_mend = [&] {
+    return read_metadata_device(std::make_unique<lent_device>(metadata));
+  };
   report to{"check", !loud};
-  if (check(on, {.mend = mend}, to) != 0) {
+  if (check(std::move(on), {.open_to_mend = mend ? std::function{open_to_mend} : nullptr}, to) !=
+      0) {
     return fail(failure::failed, "check finds damage");
   }
   return {};

@@ -29,8 +29,8 @@ std::vector<block_piece> block_pieces::next(std::uint64_t room, const told_beyon
   const std::uint64_t origin_end = geometry_.origin_end.value();
   while (!is_done() && room > 0) {
     const auto &[origin, cached_in] = blocks_[at_];
-    const std::uint64_t begin = geometry_.origin_begin.value() + origin.value() * size;
-    const std::uint64_t fast = geometry_.fast_begin.value() + cached_in.value() * size;
+    const std::uint64_t begin = origin.value() * size;
+    const std::uint64_t fast = cached_in.value() * size;
     const bool is_on_origin = origin.value() <= origin_end / size && begin < origin_end;
     if (!is_on_origin || fast + size > geometry_.fast_end.value()) {
       beyond(at_, is_on_origin, bytes{is_on_origin ? fast : begin});

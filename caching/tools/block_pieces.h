@@ -15,9 +15,7 @@ namespace dmcache {
 
 struct block_geometry {
   bytes block_size;
-  bytes origin_begin; // on its device
-  bytes origin_end;   // blocks that reach beyond end here
-  bytes fast_begin;
+  bytes origin_end; // blocks that reach beyond end here
   bytes fast_end;
 };
 

@@ -1,12 +1,12 @@
 #include "caching/tools/metadata_device.h"
 
-#include <fcntl.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <fstream>
 #include <optional>
+#include <span>
+#include <string>
 #include <string_view>
 #include <utility>
 
@@ -21,12 +21,15 @@ namespace {
 
 constexpr std::string_view standard_input = "-";
 
-bool holds_xml(const std::string &path) {
-  std::array<char, 512> start{};
-  std::ifstream file{path};
-  file.read(start.data(), start.size());
-  return looks_like_xml(std::as_bytes(std::span{start}.first(
-      static_cast<std::size_t>(std::max<std::streamsize>(file.gcount(), 0)))));
+// The first bytes of the part, or fewer if it ends before.
+std::string beginning_of(const opened_file &opened) {
+  constexpr std::uint64_t looked_at = 512;
+  std::string start(std::min(looked_at, opened.size.value()), '\0');
+  std::ifstream file{fmt::format("/proc/self/fd/{}", opened.file.get())}; // unaligned
+  file.seekg(static_cast<std::streamoff>(opened.begin.value()));
+  file.read(start.data(), static_cast<std::streamsize>(start.size()));
+  start.resize(static_cast<std::size_t>(std::max<std::streamsize>(file.gcount(), 0)));
+  return start;
 }
 
 std::unexpected<error> xml_instead(const std::string &path) {
@@ -37,7 +40,7 @@ std::unexpected<error> xml_instead(const std::string &path) {
 }
 
 // A copy of what comes from standard input.
-result<std::unique_ptr<device>> copy_of_standard_input() {
+result<opened_file> copy_of_standard_input() {
   auto file = make_nameless_file();
   if (!file) {
     return std::unexpected{file.error()};
@@ -46,26 +49,31 @@ result<std::unique_ptr<device>> copy_of_standard_input() {
       !copied) {
     return std::unexpected{copied.error()};
   }
-  if (holds_xml(fmt::format("/proc/self/fd/{}", file->get()))) {
-    return xml_instead("standard input");
-  }
   const off_t end = ::lseek(file->get(), 0, SEEK_END);
-  return make_file_device({std::move(*file), bytes{static_cast<std::uint64_t>(end)}},
-                          "standard input");
+  return opened_file{std::move(*file), bytes{static_cast<std::uint64_t>(end)}};
+}
+
+// What is to be read: standard input, if it is named so, or the part.
+result<opened_file> open_metadata_file(const device_part &part, access mode) {
+  if (part.path != standard_input || mode != access::read_only) {
+    return open_file(part, mode);
+  }
+  auto file = copy_of_standard_input();
+  return file ? part_of(std::move(*file), part) : std::move(file);
+}
+
+std::string name_of(const device_part &part, access mode) {
+  const bool is_standard_input = part.path == standard_input && mode == access::read_only;
+  return is_standard_input ? "standard input" : part.path;
 }
 
 // What stands there instead of metadata, if that is known.
-std::optional<std::string> other_contents(const std::string &path) {
-  const file_descriptor file{::open(path.c_str(), O_RDONLY | O_CLOEXEC)};
-  std::array<char, pack_header::magic_value.size()> start{};
-  if (!file.is_open()) {
-    return {};
-  }
-  if (::pread(file.get(), start.data(), start.size(), 0) == static_cast<ssize_t>(start.size()) &&
-      start == pack_header::magic_value) {
+std::optional<std::string> other_contents(const opened_file &file) {
+  const auto &magic = pack_header::magic_value;
+  if (beginning_of(file).starts_with(std::string_view{magic.data(), magic.size()})) {
     return "a pack of metadata: cache_metadata_unpack makes it metadata again";
   }
-  return signature_on(file.get());
+  return signature_on(file);
 }
 
 } // namespace
@@ -78,31 +86,41 @@ result<metadata_device> read_metadata_device(std::unique_ptr<device> from) {
   return metadata_device{std::move(from), *block};
 }
 
-result<std::unique_ptr<device>> open_metadata_device(const std::string &path, access mode) {
-  if (path == standard_input && mode == access::read_only) {
-    return copy_of_standard_input();
-  }
-  auto from = open_file_device(path, mode);
-  if (from && holds_xml(path)) {
-    return xml_instead(path);
-  }
-  return from;
+result<std::unique_ptr<device>> make_metadata_device(opened_file file, const std::string &path) {
+  const std::string start = beginning_of(file);
+  return looks_like_xml(std::as_bytes(std::span{start})) ? xml_instead(path)
+                                                         : make_file_device(std::move(file), path);
 }
 
-result<metadata_device> open_metadata(const std::string &path, access mode) {
-  auto from = open_metadata_device(path, mode);
+result<std::unique_ptr<device>> open_metadata_device(const device_part &part, access mode) {
+  auto file = open_metadata_file(part, mode);
+  if (!file) {
+    return std::unexpected{file.error()};
+  }
+  return make_metadata_device(std::move(*file), name_of(part, mode));
+}
+
+result<metadata_device> open_metadata(const device_part &part, access mode) {
+  auto file = open_metadata_file(part, mode);
+  if (!file) {
+    return std::unexpected{file.error()};
+  }
+  return open_metadata(std::move(*file), name_of(part, mode));
+}
+
+result<metadata_device> open_metadata(opened_file file, const std::string &path) {
+  const opened_file same = file.duplicate();
+  auto from = make_metadata_device(std::move(file), path);
   if (!from) {
     return std::unexpected{from.error()};
   }
   auto metadata = read_metadata_device(std::move(*from));
-  if (!metadata) {
-    const auto other =
-        metadata.error().kind == failure::failed ? other_contents(path) : std::nullopt;
-    return fail(metadata.error().kind,
-                other ? fmt::format("{} holds {}", path, *other)
-                      : fmt::format("{} ({})", metadata.error().message, path));
+  if (metadata || metadata.error().kind != failure::failed) {
+    return metadata;
   }
-  return metadata;
+  const auto other = other_contents(same);
+  return fail(failure::failed, other ? fmt::format("{} holds {}", path, *other)
+                                     : fmt::format("{} ({})", metadata.error().message, path));
 }
 
 } // namespace dmcache

@@ -18,13 +18,16 @@ struct metadata_device {
 // Reads the superblock of the metadata on `from`.
 result<metadata_device> read_metadata_device(std::unique_ptr<device> from);
 
-// Opens `path`; "-", to be read, is a copy of all that comes from standard input. Fails, and says
-// so, if it holds an XML document instead.
-result<std::unique_ptr<device>> open_metadata_device(const std::string &path,
+// Opens it; "-", to be read, is a copy of all that comes from standard input. Fails, and says so, if
+// it holds an XML document instead.
+result<std::unique_ptr<device>> open_metadata_device(const device_part &part,
                                                      access mode = access::read_only);
 
-// Opens `path` so, and reads its superblock. Fails, and says so, if it holds an XML document instead,
+// Opens it so, and reads its superblock. Fails, and says so, if it holds an XML document instead,
 // or is too small for metadata.
-result<metadata_device> open_metadata(const std::string &path, access mode = access::read_only);
+result<metadata_device> open_metadata(const device_part &part, access mode = access::read_only);
+// Does the same with a file that is open already; `path` is for the text of a failure.
+result<metadata_device> open_metadata(opened_file file, const std::string &path);
+result<std::unique_ptr<device>> make_metadata_device(opened_file file, const std::string &path);
 
 } // namespace dmcache

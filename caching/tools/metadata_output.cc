@@ -35,14 +35,14 @@ bool is_among_devices(const std::string &path) {
   return folder.starts_with("/dev/") && !folder.starts_with("/dev/shm/");
 }
 
-// The beginning of what can be read of `path`; nothing of it if that is not permitted, which who
-// opens it will tell.
-std::vector<std::byte> beginning_of(const std::string &path, std::size_t size) {
-  std::vector<std::byte> data(size);
+// The beginning of what can be read of it; nothing if that is not permitted, which who opens it will
+// tell.
+std::vector<std::byte> beginning_of(const opened_file &part, std::size_t size) {
+  std::vector<std::byte> data(std::min<std::uint64_t>(size, part.size.value()));
   std::size_t end = 0;
-  const file_descriptor file{::open(path.c_str(), O_RDONLY | O_CLOEXEC)};
-  while (file.is_open() && end < size) {
-    const ssize_t count = ::read(file.get(), data.data() + end, size - end);
+  while (end < data.size()) {
+    const ssize_t count = ::pread(part.file.get(), data.data() + end, data.size() - end,
+                                  static_cast<off_t>(part.begin.value() + end));
     if (count <= 0) {
       break;
     }
@@ -50,6 +50,14 @@ std::vector<std::byte> beginning_of(const std::string &path, std::size_t size) {
   }
   data.resize(end);
   return data;
+}
+
+// As it is, whoever uses it. Of what may not be read nothing is open, and its size is 0.
+opened_file open_to_look(const std::string &path) {
+  opened_file whole{file_descriptor{::open(path.c_str(), O_RDONLY | O_CLOEXEC)}, {}};
+  const off_t end = whole.file.is_open() ? ::lseek(whole.file.get(), 0, SEEK_END) : -1;
+  whole.size = bytes{static_cast<std::uint64_t>(std::max<off_t>(end, 0))};
+  return whole;
 }
 
 // What stands in front of this, if it is anything but metadata. Some file systems leave the first
@@ -72,12 +80,16 @@ std::string_view other_contents(std::span<const std::byte> beginning, bool is_fi
 
 } // namespace
 
-result<metadata_output> metadata_output::find(const std::string &path, bool force) {
+result<metadata_output> metadata_output::find(const device_part &part, bool force) {
+  const std::string &path = part.path;
+  if (path == "-" && !part.is_whole()) {
+    return fail(failure::usage, "standard output has no parts: leave out offset and size");
+  }
   if (path == "-") {
     return ::isatty(STDOUT_FILENO) != 0
                ? fail(failure::usage, "metadata are not for a terminal: let standard output go to "
                                       "a file or a pipe")
-               : result<metadata_output>{metadata_output{kind::standard_output, path}};
+               : result<metadata_output>{metadata_output{kind::standard_output, part}};
   }
   struct stat status{};
   if (::stat(path.c_str(), &status) != 0) {
@@ -88,29 +100,39 @@ result<metadata_output> metadata_output::find(const std::string &path, bool forc
       return fail(failure::environment,
                   fmt::format("Couldn't find {}: there is no device of this name", path));
     }
-    return metadata_output{kind::to_be_made, path};
+    if (!part.is_whole()) {
+      return fail(failure::usage, fmt::format("{} is not there, and only what is there has parts: "
+                                              "leave out offset and size, or make it",
+                                              path));
+    }
+    return metadata_output{kind::to_be_made, part};
   }
   const bool is_file = S_ISREG(status.st_mode);
   if (!is_file && !S_ISBLK(status.st_mode)) {
     return fail(failure::environment, fmt::format("Not a block device or regular file: {}", path));
   }
   constexpr std::size_t looked_at = std::size_t{1} << 20;
-  const auto other = other_contents(beginning_of(path, looked_at), is_file);
+  opened_file whole = open_to_look(path);
+  const bool is_readable = whole.file.is_open();
+  const auto looked_into =
+      is_readable ? part_of(std::move(whole), part) : result<opened_file>{std::move(whole)};
+  if (!looked_into) {
+    return std::unexpected{looked_into.error()};
+  }
+  const auto other = other_contents(beginning_of(*looked_into, looked_at), is_file);
   if (!other.empty() && !force) {
     return fail(
         failure::failed,
         fmt::format("{} holds {}: nothing was written; --force overwrites it", path, other));
   }
-  const file_descriptor file{::open(path.c_str(), O_RDONLY | O_CLOEXEC)};
-  const off_t end = file.is_open() ? ::lseek(file.get(), 0, SEEK_END) : -1;
-  return metadata_output{kind::there, path,
-                         end < 0 ? std::nullopt
-                                 : std::optional{bytes{static_cast<std::uint64_t>(end)}}};
+  return metadata_output{kind::there, part,
+                         is_readable ? std::optional{looked_into->size} : std::nullopt};
 }
 
 result<std::unique_ptr<device>> metadata_output::open(bytes size) {
   if (kind_ == kind::there) {
-    return open_file_device(path_, access::read_write);
+    return opened_ ? make_file_device(std::move(*opened_), part_.path)
+                   : open_file_device(part_, access::read_write);
   }
   if (kind_ == kind::standard_output) {
     auto file = make_nameless_file();
@@ -119,17 +141,17 @@ result<std::unique_ptr<device>> metadata_output::open(bytes size) {
     }
     made_.emplace(std::move(*file), "standard output");
   } else {
-    auto file = pending_file::create(path_);
+    auto file = pending_file::create(part_.path);
     if (!file) {
       return std::unexpected{file.error()};
     }
     made_.emplace(std::move(*file));
   }
   if (::ftruncate(made_->descriptor(), static_cast<off_t>(size.value())) != 0) {
-    return cannot("make", path_, errno);
+    return cannot("make", part_.path, errno);
   }
   file_descriptor same{::fcntl(made_->descriptor(), F_DUPFD_CLOEXEC, 0)};
-  return make_file_device({std::move(same), size}, path_);
+  return make_file_device({std::move(same), size}, part_.path);
 }
 
 result<> metadata_output::commit() {

@@ -59,14 +59,14 @@ findings findings_of(const cache_contents &contents, std::span<const location> b
 }
 
 rescue_map map_of(std::span<const location> blocks, std::span<const comparison> compared,
-                  const block_geometry &geometry) {
+                  const block_geometry &geometry, bytes origin_begin) {
   rescue_map map;
   for (std::size_t i = 0; i < blocks.size(); ++i) {
     if (compared[i] == comparison::equal || compared[i] == comparison::differs) {
       const std::uint64_t size = geometry.block_size.value();
-      const std::uint64_t begin = geometry.origin_begin.value() + blocks[i].origin.value() * size;
-      map.add(bytes{begin}, bytes{std::min(begin + size, geometry.origin_end.value())},
-              compared[i] == comparison::equal);
+      const std::uint64_t begin = blocks[i].origin.value() * size;
+      const std::uint64_t end = std::min(begin + size, geometry.origin_end.value());
+      map.add(origin_begin + begin, origin_begin + end, compared[i] == comparison::equal);
     }
   }
   return map;
@@ -230,9 +230,9 @@ result<> verify(const metadata_device &metadata, device &origin, device &fast,
   std::vector<location> blocks = contents.mapped_blocks();
   std::ranges::sort(blocks);
   const block_geometry geometry{.block_size = to_bytes(sectors{metadata.block.data_block_size}),
-                                .origin_begin = {},
+
                                 .origin_end = end_of(origin),
-                                .fast_begin = {},
+
                                 .fast_end = end_of(fast)};
   block_comparer comparer{origin, fast, geometry, blocks, options.buffer_size};
   to.watcher().begin_transfer("comparing", blocks.size() * geometry.block_size.value());
@@ -245,7 +245,7 @@ result<> verify(const metadata_device &metadata, device &origin, device &fast,
   }
   tell_failures(comparer.failures(), options.names, to);
   if (options.map_path) {
-    const std::string map = map_of(blocks, comparer.found(), geometry).text();
+    const std::string map = map_of(blocks, comparer.found(), geometry, options.origin_begin).text();
     if (auto written = write_text(map, *options.map_path); !written) {
       return written;
     }

@@ -20,6 +20,7 @@ struct verify_options {
   bool accepts_differing = false; // changes what it is told to, though most clean blocks differ
   bool as_json = false;           // the answer is a JSON object
   std::optional<std::string> map_path{}; // where a map of the origin is written: "+" if equal
+  bytes origin_begin{};                  // where the origin begins in what the map is about
   device_names names{};
   std::function<bool()> is_stopped{}; // asked for each MiB, if set: is that enough?
 };

@@ -22,10 +22,9 @@ result<> check_devices(const cache_contents &contents,
                        device &fast, const writeback_options &options) {
   const superblock &block = contents.described();
   const std::uint64_t size = to_bytes(sectors{block.data_block_size}).value();
-  const std::uint64_t begin = to_bytes(options.origin_offset).value();
   const std::uint64_t end = end_of(origin).value();
   const auto nr_beyond = std::ranges::count_if(dirty, [&](const cache_contents::location &each) {
-    return each.origin.value() >= divided_up(end - std::min(begin, end), size);
+    return each.origin.value() >= divided_up(end, size);
   });
   if (nr_beyond != 0 && !options.accepts_smaller) {
     return fail(
@@ -38,16 +37,11 @@ result<> check_devices(const cache_contents &contents,
   if (options.accepts_differing) {
     return {};
   }
-  const sampled_devices sampled{.fast = fast,
-                                .origin = origin,
-                                .fast_begin = to_bytes(options.fast_offset),
-                                .origin_begin = to_bytes(options.origin_offset),
-                                .block_size = bytes{size}};
+  const sampled_devices sampled{.fast = fast, .origin = origin, .block_size = bytes{size}};
   const auto within = [&](cache_block each) -> std::optional<origin_block> {
     const auto at = contents.clean_at(each);
     const bool is_within =
-        at && begin + (at->value() + 1) * size <= end &&
-        sampled.fast_begin.value() + (each.value() + 1) * size <= end_of(fast).value();
+        at && at->value() < end / size && each.value() < end_of(fast).value() / size;
     return is_within ? at : std::nullopt;
   };
   auto checked = check_sample(sampled, sample_of(block.cache_blocks, within));
@@ -71,11 +65,7 @@ class stepwise_writeback {
         block_size_{to_bytes(sectors{metadata.block.data_block_size})}, dirty_{dirty},
         copier_{origin,
                 fast,
-                {.block_size = block_size_,
-                 .origin_begin = to_bytes(options.origin_offset),
-                 .origin_end = end_of(origin),
-                 .fast_begin = to_bytes(options.fast_offset),
-                 .fast_end = end_of(fast)},
+                {.block_size = block_size_, .origin_end = end_of(origin), .fast_end = end_of(fast)},
                 dirty_,
                 options.buffer_size,
                 options.nr_retries} {}
@@ -213,7 +203,7 @@ result<> write_back(const metadata_device &metadata, device &origin, device &fas
   const writeback_plan plan =
       plan_writeback(contents, {.excluded = options.excluded,
                                 .fast_map = options.fast_map ? &*options.fast_map : nullptr,
-                                .fast_begin = to_bytes(options.fast_offset)});
+                                .fast_begin = options.fast_begin});
   if (auto checked = check_devices(contents, plan.to_copy, origin, fast, options); !checked) {
     return checked;
   }

@@ -16,8 +16,6 @@
 namespace dmcache {
 
 struct writeback_options {
-  sectors origin_offset{}; // where the origin begins on its device
-  sectors fast_offset{};   // where the cache blocks begin on the fast device
   std::uint64_t buffer_size = std::uint64_t{64} << 20; // bytes
   std::uint64_t nr_retries = 0;
   bool list_failed = false;
@@ -25,8 +23,9 @@ struct writeback_options {
   bool accepts_smaller = false;              // dirty blocks lie beyond the origin's end
   std::vector<cache_block_range> excluded{}; // stay dirty
   std::optional<rescue_map> fast_map{};      // what it doesn't call rescued stays dirty
-  bool only_plan = false;                    // says what it would do, and writes nothing
-  bool as_json = false;                      // the answer is a JSON object
+  bytes fast_begin{};     // where the fast device begins in what the map is about
+  bool only_plan = false; // says what it would do, and writes nothing
+  bool as_json = false;   // the answer is a JSON object
   device_names names{};
   bool update_metadata = true;
   std::chrono::seconds update_interval{10}; // from one update of the metadata to the next

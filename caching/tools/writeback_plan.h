@@ -19,7 +19,7 @@ struct cache_block_range {
 struct writeback_choice {
   std::span<const cache_block_range> excluded{};
   const rescue_map *fast_map = nullptr; // which parts of the fast device could be read; null: all
-  bytes fast_begin{};                   // of the cache blocks on their device
+  bytes fast_begin{};                   // where the cache blocks begin in what the map is about
 };
 
 // Each dirty block is in one of these.

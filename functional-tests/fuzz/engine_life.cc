@@ -47,8 +47,8 @@ constexpr stamp written_stamp(std::uint64_t number, std::uint64_t sector) {
 // The exit code of cache_check.
 int check_of(memory_device &metadata, const check_options &options) {
   report quiet{"fuzz", true};
-  const auto read = read_metadata_device(std::make_unique<lent_device>(metadata));
-  return read ? check(*read, options, quiet) : -1;
+  auto read = read_metadata_device(std::make_unique<lent_device>(metadata));
+  return read ? check(std::move(*read), options, quiet) : -1;
 }
 
 class life {
@@ -112,7 +112,9 @@ class life {
 
 void life::run() {
   if (chance_.one_in(2)) {
-    check_of(metadata_, {.mend = true});
+    check_of(metadata_, {.open_to_mend = [this] {
+               return read_metadata_device(std::make_unique<lent_device>(metadata_));
+             }});
   }
   was_sound_ = check_of(metadata_, {}) == 0;
   choose_options();

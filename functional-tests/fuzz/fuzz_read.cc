@@ -29,8 +29,8 @@ bool dumps(device &image, const dump_options &options, report &to) {
 }
 
 bool is_sound(device &image, report &to) {
-  const auto metadata = metadata_of(image);
-  return metadata && check(*metadata, {}, to) == 0;
+  auto metadata = metadata_of(image);
+  return metadata && check(std::move(*metadata), {}, to) == 0;
 }
 
 // Can the image be repaired? If so, the output must be sound, and a cache can live on.

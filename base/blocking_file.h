@@ -29,6 +29,9 @@ class blocking_file {
   // `may_trim`, the zeroes need not take room on them.
   std::error_code write_zeroes(bytes offset, bytes length, bool may_trim = false) const;
 
+  // Is it a regular file that has fewer bytes than `size` by now?
+  bool is_shorter_than(bytes size) const;
+
   struct extent {
     bytes end; // after the offset; it may be far behind the file's
     bool is_hole;

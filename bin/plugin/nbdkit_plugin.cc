@@ -45,6 +45,7 @@ constexpr std::uint32_t max_request = 64U << 20;
 constexpr std::uint64_t max_preferred = 1U << 20;
 
 constexpr std::chrono::seconds grace{3}; // for clients to go, once the cache is shut down
+constexpr unsigned longest_end = 10;     // seconds, from then to the end of the process
 
 // The exit status of this process whenever nbdkit doesn't decide about it. It says whether the
 // cache was cleanly shut down.
@@ -70,7 +71,7 @@ class served_cache {
 
  private:
   result<> check_before_formatting() const;
-  void stop();
+  static void stop();
   void tell_settings();
   void shut_down() EXCLUDES(changing_);
   void shut_down_and_end() EXCLUDES(changing_);
@@ -121,7 +122,7 @@ result<> served_cache::start() {
     settings_ = std::make_unique<settings_teller>(file_descriptor{parameters.settings_to});
     auto control =
         control_server::start(*runtime_, parameters.control_socket,
-                              {.stop = [this] { stop(); }, .changed = [this] { tell_settings(); }});
+                              {.stop = [] { stop(); }, .changed = [this] { tell_settings(); }});
     if (!control) {
       return std::unexpected{control.error()};
     }
@@ -131,7 +132,7 @@ result<> served_cache::start() {
 }
 
 void served_cache::stop() {
-  quit_->raise();
+  quit_signals::raise();
   nbdkit_shutdown();
 }
 
@@ -151,6 +152,10 @@ void served_cache::shut_down() {
   } else {
     nbdkit_error("%s", closed.error().message.c_str());
   }
+  // The devices are free, and whatever this process still waits for is not worth a process that
+  // stays.
+  std::signal(SIGALRM, [](int) { ::_exit(exit_status); });
+  ::alarm(longest_end);
   if (control_) {
     control_->finish(closed);
   }

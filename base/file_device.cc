@@ -55,8 +55,8 @@ class file_device final : public device {
 
 } // namespace
 
-result<std::unique_ptr<device>> open_file_device(const std::string &path, access mode) {
-  auto file = open_file(path, mode);
+result<std::unique_ptr<device>> open_file_device(const std::string &path, access mode, locking by) {
+  auto file = open_file(path, mode, by);
   if (!file) {
     return std::unexpected{file.error()};
   }

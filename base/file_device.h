@@ -11,7 +11,8 @@
 namespace dmcache {
 
 // Opens `path` as open_file() does, and fails like it, with many requests in flight.
-result<std::unique_ptr<device>> open_file_device(const std::string &path, access mode);
+result<std::unique_ptr<device>> open_file_device(const std::string &path, access mode,
+                                                 locking by = locking::own);
 // Makes a device of a file that is open already; `path` is for the text of a failure.
 result<std::unique_ptr<device>> make_file_device(opened_file file, const std::string &path);
 

@@ -44,15 +44,16 @@ std::unexpected<error> cannot_open(const std::string &path, access mode, int rea
 }
 
 // Not open, with the reason in errno: it can't be opened, or somebody else uses it.
-file_descriptor open_and_lock(const std::string &path, bool is_block_device, access mode) {
+file_descriptor open_and_lock(const std::string &path, bool is_block_device, access mode,
+                              locking by = locking::own) {
   const int flags =
       O_CLOEXEC | (mode == access::read_only ? O_RDONLY : O_RDWR) | (is_block_device ? O_EXCL : 0);
   file_descriptor file{::open(path.c_str(), flags | O_DIRECT)};
   if (!file.is_open() && errno == EINVAL) { // a file system without direct I/O
     file = file_descriptor{::open(path.c_str(), flags)};
   }
-  const int lock = mode == access::read_only ? LOCK_SH : LOCK_EX;
-  if (file.is_open() && !is_block_device && ::flock(file.get(), lock | LOCK_NB) != 0) {
+  const bool is_to_be_locked = !is_block_device && by == locking::own;
+  if (file.is_open() && is_to_be_locked && !lock_again(file, mode)) {
     const int reason = errno;
     file = file_descriptor{};
     errno = reason;
@@ -113,7 +114,23 @@ void opened_file::forget_cached_pages() const {
   }
 }
 
-result<opened_file> open_file(const std::string &path, access mode) {
+result<file_descriptor> lock_file(const std::string &path, access mode) {
+  struct stat status{};
+  if (::stat(path.c_str(), &status) != 0) {
+    return cannot_open(path, mode, errno);
+  }
+  if (S_ISBLK(status.st_mode)) {
+    return file_descriptor{};
+  }
+  file_descriptor lock = open_and_lock(path, false, mode);
+  return lock.is_open() ? result<file_descriptor>{std::move(lock)} : cannot_open(path, mode, errno);
+}
+
+bool lock_again(const file_descriptor &lock, access mode) {
+  return ::flock(lock.get(), (mode == access::read_only ? LOCK_SH : LOCK_EX) | LOCK_NB) == 0;
+}
+
+result<opened_file> open_file(const std::string &path, access mode, locking by) {
   struct stat status{};
   if (::stat(path.c_str(), &status) != 0) {
     return cannot_open(path, mode, errno);
@@ -121,7 +138,7 @@ result<opened_file> open_file(const std::string &path, access mode) {
   if (!S_ISBLK(status.st_mode) && !S_ISREG(status.st_mode)) {
     return fail(failure::environment, fmt::format("Not a block device or regular file: {}", path));
   }
-  file_descriptor file = open_and_lock(path, S_ISBLK(status.st_mode), mode);
+  file_descriptor file = open_and_lock(path, S_ISBLK(status.st_mode), mode, by);
   if (!file.is_open()) {
     return cannot_open(path, mode, errno);
   }

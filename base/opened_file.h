@@ -12,6 +12,9 @@ namespace dmcache {
 
 enum class access { read_only, read_write };
 
+// Who keeps others from using a regular file that this opens.
+enum class locking { own, callers };
+
 struct opened_file {
   file_descriptor file;
   bytes size;
@@ -30,11 +33,19 @@ struct opened_file {
 
 // Opens `path`, bypassing the page cache where the file system can (O_DIRECT). Nobody else may be
 // using it: a block device is opened exclusively; a regular file is locked (flock: shared to read,
-// exclusive to write) for as long as it is open.
+// exclusive to write) for as long as it is open, unless the caller says that it is locked already.
 //
 // Fails with failure::environment and a text that names `path`: not there, no permission, neither a
 // block device nor a regular file, in use.
-result<opened_file> open_file(const std::string &path, access mode);
+result<opened_file> open_file(const std::string &path, access mode, locking by = locking::own);
+
+// Locks a regular file as open_file() does, for as long as the value, or a copy of it that another
+// process got, is open. Fails as that does. The value is not open for a block device: to use it keeps
+// others out.
+result<file_descriptor> lock_file(const std::string &path, access mode);
+// Locks the file once more, if somebody who has a copy of `lock` has unlocked it. False if somebody
+// else has locked it since.
+bool lock_again(const file_descriptor &lock, access mode);
 
 // Does somebody else use the file or device, so that open_file() would refuse it for that?
 bool is_in_use(const std::string &path, access mode);

@@ -72,6 +72,10 @@ void command_line::add_repeatable(const char *option, const char *value, const c
                            meaning);
 }
 
+void command_line::add_of_synopsis(const char *option) {
+  of_synopsis_.add_options()(option, options::value<std::string>());
+}
+
 void command_line::take_operand(std::string name) {
   operand_name_ = std::move(name);
 }
@@ -84,7 +88,7 @@ void command_line::take_operands(std::string name) {
 std::optional<int> command_line::parse(std::span<const std::string> arguments) {
   try {
     options::options_description all;
-    all.add(described_);
+    all.add(described_).add(of_synopsis_);
     all.add_options()("operand", options::value<std::vector<std::string>>());
     options::positional_options_description positional;
     positional.add("operand", -1);

@@ -54,6 +54,8 @@ class command_line {
   void add(const char *option, const char *value, const char *meaning);
   void add_with_optional_value(const char *option, const char *value, const char *meaning);
   void add_repeatable(const char *option, const char *value, const char *meaning);
+  // One with a value that the synopsis shows: a long help doesn't describe it once more.
+  void add_of_synopsis(const char *option);
   // The command takes one operand; messages call it `name` ("DEVICE").
   void take_operand(std::string name);
   // The command takes any number of operands, but at least one.
@@ -95,6 +97,7 @@ class command_line {
   bool takes_many_ = false;
   std::vector<std::string> operands_;
   options::options_description described_;
+  options::options_description of_synopsis_;
   options::variables_map values_;
 };
 

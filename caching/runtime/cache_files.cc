@@ -17,7 +17,7 @@ result<cache_files> open_cache_files(const cache_paths &paths, access mode) {
   for (const auto &[path, file] :
        {std::pair{&paths.metadata, &files.metadata}, std::pair{&paths.fast, &files.fast},
         std::pair{&paths.origin, &files.origin}}) {
-    auto opened = open_file(*path, mode);
+    auto opened = open_file(*path, mode, paths.files_locked_by);
     if (!opened) {
       return std::unexpected{opened.error()};
     }

@@ -12,6 +12,7 @@ struct cache_paths {
   std::string metadata;
   std::string fast;
   std::string origin;
+  locking files_locked_by = locking::own;
 };
 
 struct cache_files {

@@ -16,6 +16,7 @@
 #include <fmt/format.h>
 
 #include "base/aligned_buffer.h"
+#include "base/file_users.h"
 
 namespace dmcache {
 namespace {
@@ -34,6 +35,9 @@ std::unexpected<error> cannot_open(const std::string &path, access mode, int rea
     return say(fmt::format("Permission denied: {}: run this as root, or as its owner", path));
   case EBUSY:
   case EWOULDBLOCK:
+    if (const std::string user = user_of(path); !user.empty()) {
+      return say(fmt::format("{} is in use: by {}", path, user));
+    }
     return say(fmt::format("{} is in use: deactivate the cache, or end the program that has it "
                            "open, first",
                            path));

@@ -122,6 +122,12 @@ std::error_code blocking_file::write_zeroes(bytes offset, bytes length, bool may
   });
 }
 
+bool blocking_file::is_cut_short() const {
+  struct stat status{};
+  return !is_block_device_ && ::fstat(file_.file.get(), &status) == 0 &&
+         static_cast<std::uint64_t>(status.st_size) < file_.begin.value() + file_.size.value();
+}
+
 // This moves the position of the file, which nothing else uses.
 blocking_file::extent blocking_file::extent_at(bytes offset) const {
   constexpr bytes endless{std::numeric_limits<std::uint64_t>::max()};

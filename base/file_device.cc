@@ -70,8 +70,8 @@ class file_device final : public device {
 
 } // namespace
 
-result<std::unique_ptr<device>> open_file_device(const device_part &part, access mode) {
-  auto file = open_file(part, mode);
+result<std::unique_ptr<device>> open_file_device(const device_part &part, access mode, locking by) {
+  auto file = open_file(part, mode, by);
   if (!file) {
     return std::unexpected{file.error()};
   }

@@ -17,6 +17,7 @@
 #include <fmt/format.h>
 
 #include "base/aligned_buffer.h"
+#include "base/file_users.h"
 
 namespace dmcache {
 namespace {
@@ -41,6 +42,9 @@ std::unexpected<error> cannot_open(const std::string &path, access mode, int rea
     return say(fmt::format("Permission denied: {}: run this as root, or as its owner", path));
   case EBUSY:
   case EWOULDBLOCK:
+    if (const std::string user = user_of(path); !user.empty()) {
+      return say(fmt::format("{} is in use: by {}", path, user));
+    }
     return say(fmt::format("{} is in use: deactivate the cache, or end the program that has it "
                            "open, first",
                            path));
@@ -61,10 +65,11 @@ file_descriptor open_directly(const std::string &path, access mode, int more_fla
 }
 
 // Not open, with the reason in errno: it can't be opened, or somebody else uses it.
-file_descriptor open_and_lock(const std::string &path, bool is_block_device, access mode) {
+file_descriptor open_and_lock(const std::string &path, bool is_block_device, access mode,
+                              locking by = locking::own) {
   file_descriptor file = open_directly(path, mode, is_block_device ? O_EXCL : 0);
-  const int lock = mode == access::read_only ? LOCK_SH : LOCK_EX;
-  if (file.is_open() && !is_block_device && ::flock(file.get(), lock | LOCK_NB) != 0) {
+  const bool is_to_be_locked = !is_block_device && by == locking::own;
+  if (file.is_open() && is_to_be_locked && !lock_again(file, mode)) {
     const int reason = errno;
     file = file_descriptor{};
     errno = reason;
@@ -193,7 +198,23 @@ result<opened_file> part_of(opened_file whole, const device_part &part) {
   return whole;
 }
 
-result<opened_file> open_file(const device_part &part, access mode) {
+result<file_descriptor> lock_file(const std::string &path, access mode) {
+  struct stat status{};
+  if (::stat(path.c_str(), &status) != 0) {
+    return cannot_open(path, mode, errno);
+  }
+  if (S_ISBLK(status.st_mode)) {
+    return file_descriptor{};
+  }
+  file_descriptor lock = open_and_lock(path, false, mode);
+  return lock.is_open() ? result<file_descriptor>{std::move(lock)} : cannot_open(path, mode, errno);
+}
+
+bool lock_again(const file_descriptor &lock, access mode) {
+  return ::flock(lock.get(), (mode == access::read_only ? LOCK_SH : LOCK_EX) | LOCK_NB) == 0;
+}
+
+result<opened_file> open_file(const device_part &part, access mode, locking by) {
   const std::string &path = part.path;
   struct stat status{};
   if (::stat(path.c_str(), &status) != 0) {
@@ -202,7 +223,7 @@ result<opened_file> open_file(const device_part &part, access mode) {
   if (!S_ISBLK(status.st_mode) && !S_ISREG(status.st_mode)) {
     return fail(failure::environment, fmt::format("Not a block device or regular file: {}", path));
   }
-  file_descriptor file = open_and_lock(path, S_ISBLK(status.st_mode), mode);
+  file_descriptor file = open_and_lock(path, S_ISBLK(status.st_mode), mode, by);
   if (!file.is_open()) {
     return cannot_open(path, mode, errno);
   }
@@ -213,7 +234,7 @@ result<opened_file> open_file(const device_part &part, access mode) {
   return part_of({std::move(file), bytes{static_cast<std::uint64_t>(end)}}, part);
 }
 
-result<std::vector<opened_file>> open_files(std::span<const part_to_open> wanted) {
+result<std::vector<opened_file>> open_files(std::span<const part_to_open> wanted, locking by) {
   std::vector<opened_file> opened;
   for (const part_to_open &each : wanted) {
     const auto before = wanted.first(opened.size());
@@ -221,7 +242,7 @@ result<std::vector<opened_file>> open_files(std::span<const part_to_open> wanted
       return is_same_file(other.part.path, each.part.path);
     });
     auto file = beside == before.end()
-                    ? open_file(each.part, mode_of_lock(each, wanted))
+                    ? open_file(each.part, mode_of_lock(each, wanted), by)
                     : open_beside(opened[static_cast<std::size_t>(beside - before.begin())], each);
     if (!file) {
       return std::unexpected{file.error()};

@@ -15,6 +15,9 @@ namespace dmcache {
 
 enum class access { read_only, read_write };
 
+// Who keeps others from using a regular file that this opens.
+enum class locking { own, callers };
+
 struct opened_file {
   file_descriptor file;
   bytes size;              // of the part
@@ -40,11 +43,12 @@ struct opened_file {
 
 // Opens it, bypassing the page cache where the file system can (O_DIRECT). Nobody else may be using
 // the file, or any part of it: a block device is opened exclusively; a regular file is locked
-// (flock: shared to read, exclusive to write) for as long as it is open.
+// (flock: shared to read, exclusive to write) for as long as it is open, unless the caller says that
+// it is locked already.
 //
 // Fails with failure::environment and a text that names the path: not there, no permission, neither
 // a block device nor a regular file, in use; and as part_of() does.
-result<opened_file> open_file(const device_part &part, access mode);
+result<opened_file> open_file(const device_part &part, access mode, locking by = locking::own);
 
 // What is left of an open file if only the part is to be used. Fails with failure::usage if it
 // reaches beyond the end, is empty, or doesn't begin at a multiple of the logical block size.
@@ -59,7 +63,16 @@ struct part_to_open {
 // shut each other out, but are opened each for itself: an error of writing that the kernel finds
 // late is told to each of those who flush, and what one does about the page cache, O_DIRECT, is its
 // own affair. Parts must not overlap (storage_layers.h).
-result<std::vector<opened_file>> open_files(std::span<const part_to_open> wanted);
+result<std::vector<opened_file>> open_files(std::span<const part_to_open> wanted,
+                                            locking by = locking::own);
+
+// Locks a regular file as open_file() does, for as long as the value, or a copy of it that another
+// process got, is open. Fails as that does. The value is not open for a block device: to use it keeps
+// others out.
+result<file_descriptor> lock_file(const std::string &path, access mode);
+// Locks the file once more, if somebody who has a copy of `lock` has unlocked it. False if somebody
+// else has locked it since.
+bool lock_again(const file_descriptor &lock, access mode);
 
 // Does somebody else use the file or device, so that open_file() would refuse it for that?
 bool is_in_use(const std::string &path, access mode);

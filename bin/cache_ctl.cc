@@ -45,6 +45,9 @@ result<std::string> request_of(const std::vector<std::string> &words) {
                                             "stop are",
                                             words.front()));
   }
+  if (words.front() == "set" && words.size() < 3) {
+    return fail(failure::usage, "set what? set mode MODE, or set policy NAME [KEY VALUE]...");
+  }
   for (const std::string &word : words) {
     if (std::ranges::any_of(word, [](char each) { return each < ' ' || each > '~'; })) {
       return fail(failure::usage, "requests are words of printable characters");

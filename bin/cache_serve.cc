@@ -1,3 +1,4 @@
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cstdlib>
@@ -144,25 +145,47 @@ result<cache_paths> take_devices(const command_line &line) {
   return paths;
 }
 
-// The path of a socket for which no option gives one. It is named after the metadata, and is in the
-// user's own folder.
-std::string default_socket(const std::string &metadata, std::string_view suffix) {
+// Where nobody but the user can put or take sockets. In /tmp others could, so it is a folder of the
+// user's own in there.
+result<std::string> runtime_folder() {
   const char *const own = std::getenv("XDG_RUNTIME_DIR"); // NOLINT(concurrency-mt-unsafe)
-  const std::string folder = own != nullptr ? own : ::geteuid() == 0 ? "/run" : "/tmp";
-  return fmt::format("{}/dmcache-{}.{}", folder,
-                     std::filesystem::path{metadata}.filename().string(), suffix);
+  if (own != nullptr && *own == '/') {                    // anything else counts as not set
+    return own;
+  }
+  if (::geteuid() == 0) {
+    return "/run";
+  }
+  const std::string folder = fmt::format("/tmp/dmcache-{}", ::geteuid());
+  ::mkdir(folder.c_str(), S_IRWXU);
+  struct stat found{};
+  if (::lstat(folder.c_str(), &found) != 0 || !S_ISDIR(found.st_mode) ||
+      found.st_uid != ::geteuid() || (found.st_mode & (S_IRWXG | S_IRWXO)) != 0) {
+    return fail(failure::environment,
+                fmt::format("{} is no folder of yours alone: give --socket and --control", folder));
+  }
+  return folder;
+}
+
+// The path of a socket for which no option gives one. It is named after the metadata.
+result<std::string> default_socket(const std::string &metadata, std::string_view suffix) {
+  const auto folder = runtime_folder();
+  return folder
+             ? result<std::string>{fmt::format("{}/dmcache-{}.{}", *folder,
+                                               std::filesystem::path{metadata}.filename().string(),
+                                               suffix)}
+             : folder;
 }
 
 // The control socket of a server in the background, which could hardly be stopped without one. It
 // is beside the NBD socket.
-std::string default_control(const serve_options &options) {
+result<std::string> default_control(const serve_options &options) {
   return options.socket.empty() ? default_socket(options.paths.metadata.path, "ctl")
                                 : options.socket + ".ctl";
 }
 
 // A script whose variable isn't set leaves an option's value empty.
 result<> check_that_nothing_is_empty(const command_line &line) {
-  for (const char *option : {"socket", "control", "run"}) {
+  for (const char *option : {"socket", "control", "run", "log"}) {
     if (line.has(option) && line.text(option).empty()) {
       return wrong(fmt::format("--{} is empty", option));
     }
@@ -195,10 +218,18 @@ result<> take_addresses(const command_line &line, serve_options &options) {
   }
   const bool is_in_background = options.run.empty() && !options.foreground;
   if (options.control.empty() && is_in_background) {
-    options.control = default_control(options);
+    auto control = default_control(options);
+    if (!control) {
+      return std::unexpected{control.error()};
+    }
+    options.control = std::move(*control);
   }
   if (!options.port && options.socket.empty() && options.run.empty()) {
-    options.socket = default_socket(options.paths.metadata.path, "sock");
+    auto socket = default_socket(options.paths.metadata.path, "sock");
+    if (!socket) {
+      return std::unexpected{socket.error()};
+    }
+    options.socket = std::move(*socket);
   }
   if (!options.control.empty() && is_same_path(options.socket, options.control)) {
     return wrong(fmt::format("{} can't be both sockets: choose another --control", options.socket));
@@ -206,8 +237,41 @@ result<> take_addresses(const command_line &line, serve_options &options) {
   return {};
 }
 
+std::string log_of(const command_line &line) {
+  const std::string log = line.text_or("log", "");
+  return log == "stderr" || log == "journal" ? log : absolute(log);
+}
+
+result<> take_connections(const command_line &line, serve_options &options) {
+  if (line.has("max-connections")) {
+    const auto number = whole_number<unsigned>(line.text("max-connections"));
+    if (!number || *number == 0) {
+      return wrong(fmt::format("--max-connections is a number from 1 on, not '{}'",
+                               line.text("max-connections")));
+    }
+    options.max_connections = *number;
+  }
+  return {};
+}
+
+// A URI isn't something that the kernel can open.
+result<> check_that_they_are_devices(const command_line &line) {
+  for (const char *option : {"metadata-device", "fast-device", "origin-device"}) {
+    if (const std::string text = line.text(option); text.contains("://")) {
+      return wrong(
+          fmt::format("--{} is a block device or a regular file, not '{}': nbd-client makes "
+                      "a block device of what an NBD server serves",
+                      option, text));
+    }
+  }
+  return {};
+}
+
 result<serve_options> take_options(const command_line &line) {
   if (const auto checked = check_that_nothing_is_empty(line); !checked) {
+    return std::unexpected{checked.error()};
+  }
+  if (const auto checked = check_that_they_are_devices(line); !checked) {
     return std::unexpected{checked.error()};
   }
   const auto engine = take_engine_options(line);
@@ -224,7 +288,12 @@ result<serve_options> take_options(const command_line &line) {
                         .port = {},
                         .control = {},
                         .run = line.text_or("run", ""),
-                        .foreground = line.has("foreground")};
+                        .foreground = line.has("foreground"),
+                        .max_connections = 64,
+                        .log = log_of(line)};
+  if (const auto taken = take_connections(line, options); !taken) {
+    return std::unexpected{taken.error()};
+  }
   if (const auto taken = take_addresses(line, options); !taken) {
     return std::unexpected{taken.error()};
   }
@@ -263,11 +332,12 @@ result<int> serve(const serve_options &options, report &to) {
 
 int run_cache_serve(std::span<const std::string> arguments) {
   command_line line{
-      "cache_serve", "[OPTION...] --metadata-device M --fast-device F --origin-device O",
+      "cache_serve",
+      "[OPTION...] --metadata-device DEVICE --fast-device DEVICE --origin-device DEVICE",
       "cache_serve --metadata-device cmeta --fast-device ssd --origin-device slow --create"};
-  line.add("metadata-device", "DEVICE", "the cache's metadata device");
-  line.add("fast-device", "DEVICE", "the fast (cache) device");
-  line.add("origin-device", "DEVICE", "the origin, which is cached");
+  for (const char *each : {"metadata-device", "fast-device", "origin-device"}) {
+    line.add_of_synopsis(each);
+  }
   line.add("create", "make a new cache; the metadata device must be all zero");
   line.add("accept-resize", "accept another size of the fast device or the origin");
   line.add_repeatable("force", "CHECK", "use devices though they look wrong: see the man page");
@@ -285,6 +355,8 @@ int run_cache_serve(std::span<const std::string> arguments) {
   line.add("socket", "PATH", "serve at this unix socket");
   line.add("port", "N", "serve at this TCP port, for clients on this host");
   line.add("control", "PATH", "make this socket for cache_ctl");
+  line.add("max-connections", "N", "of clients at a time (default: 64)");
+  line.add("log", "FILE", "where messages go: FILE, stderr, or journal (the system's log)");
   line.add("foreground", "stay until the cache is shut down");
   line.add("run", "COMMAND", "serve while the shell runs this, with $uri in its environment");
   line.add_parts_of({"metadata-device", "fast-device", "origin-device"});
@@ -292,11 +364,12 @@ int run_cache_serve(std::span<const std::string> arguments) {
           line.parse_with(arguments, {"metadata-device", "fast-device", "origin-device"})) {
     return *done;
   }
+  report to{"cache_serve", false};
   const auto options = take_options(line);
   if (!options) {
-    return line.refuse(options.error().message);
+    return options.error().kind == failure::usage ? line.refuse(options.error().message)
+                                                  : to.failed(options.error());
   }
-  report to{"cache_serve", false};
   const auto served = serve(*options, to);
   return served ? *served : to.failed(served.error());
 }

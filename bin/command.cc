@@ -87,6 +87,10 @@ void command_line::add_parts_of(std::initializer_list<const char *> devices) {
   }
 }
 
+void command_line::add_of_synopsis(const char *option) {
+  of_synopsis_.add_options()(option, options::value<std::string>());
+}
+
 void command_line::take_operand(std::string name) {
   operand_name_ = std::move(name);
 }
@@ -99,7 +103,7 @@ void command_line::take_operands(std::string name) {
 std::optional<int> command_line::parse(std::span<const std::string> arguments) {
   try {
     options::options_description all;
-    all.add(described_);
+    all.add(described_).add(of_synopsis_);
     for (const std::string &each : of_parts_) {
       all.add_options()(each.c_str(), options::value<std::string>());
     }

@@ -59,6 +59,8 @@ class command_line {
   // Adds, for each of these options that names a device, NAME-offset and NAME-size, which choose a
   // part of the device. If the option is called "", it is the operand that names the device.
   void add_parts_of(std::initializer_list<const char *> devices);
+  // One with a value that the synopsis shows: a long help doesn't describe it once more.
+  void add_of_synopsis(const char *option);
   // The command takes one operand; messages call it `name` ("DEVICE").
   void take_operand(std::string name);
   // The command takes any number of operands, but at least one.
@@ -106,6 +108,7 @@ class command_line {
   std::vector<std::string> operands_;
   options::options_description described_;
   std::vector<std::string> of_parts_; // options that the help has room for in one paragraph only
+  options::options_description of_synopsis_;
   options::variables_map values_;
 };
 

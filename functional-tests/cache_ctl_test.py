@@ -195,11 +195,19 @@ class Control(ServedCacheTest):
         self.kill_all_servers()
         self.refuse(3, f"no cache listens at {self.control}: Connection refused", "status")
 
+    def test_an_nbd_socket_is_told_from_a_control_socket(self):
+        done = run("cache_ctl", "--control", self.socket, "status")
+        self.assertEqual((done.returncode, done.stderr), (
+            3, f"cache_ctl: {self.socket} is an NBD socket: the control socket is the one of "
+               f"cache_serve --control, by default {self.socket}.ctl\n"))
+
     def test_wrong_usage(self):
         self.refuse(2, "'frobnicate' is no request: status, message, set, clean and stop are",
                     "frobnicate")
         self.refuse(2, "requests are: status, message WORD..., set mode MODE,", "set", "colour",
                     "blue")
+        for words in (["set"], ["set", "mode"]):
+            self.refuse(2, "set what? set mode MODE, or set policy NAME [KEY VALUE]...", *words)
         self.refuse(2, "printable characters", "message", "a\nstop")
         self.refuse(2, "a request has at most 4096 bytes", "message", "key", "v" * 5000)
         self.assertIn("No request given.", self.ctl().stderr)

@@ -17,7 +17,7 @@ from nbd_client import READ, WRITE, NbdClient
 from served_cache import ServedCacheTest, end, parent_of
 
 PIECE = 64 << 10
-AGAIN = r"nbdkit was killed by signal {} \({}\), and is started again: nothing that was " \
+AGAIN = r"nbdkit was killed by signal {} \({}\), and is started again(?: in \d+ ms)?: nothing that was " \
         "acknowledged is lost\n"
 
 
@@ -100,7 +100,9 @@ class StartedAgain(LivingServerTest):
         document.write_text('<superblock uuid="" block_size="128" nr_cache_blocks="128" policy="smq" '
                             'hint_width="4"><mappings><mapping cache_block="0" origin_block="0" '
                             'dirty="true"/></mappings><hints></hints></superblock>')
-        run("cache_restore", "-q", "-i", document, "-o", self.metadata)
+        other = self.make("other", self.metadata.stat().st_size)
+        run("cache_restore", "-q", "-i", document, "-o", other)
+        self.metadata.write_bytes(other.read_bytes())  # although it is locked
         server.send_signal(signal.SIGCONT)
         self.connect().vanish()
         self.assertIn(" writethrough ", self.must_ctl("status"))
@@ -111,36 +113,30 @@ class StartedAgain(LivingServerTest):
             f"writethrough until none is ({self.metadata}): the cache is served in writethrough "
             "mode\n"))
 
-    def test_when_the_devices_are_free(self):
-        for each in (self.metadata, self.fast, self.origin):
-            server = self.in_foreground("--create" if each == self.metadata else "--read-only")
-            with self.locked_while_server_dies(server, each):
-                self.assertIsNone(self.server_pid())
+    def test_although_somebody_waits_for_the_devices(self):
+        """Whoever can read a file can lock it, and keep others from it."""
+        server = self.in_foreground("--create")
+        waiting = [subprocess.Popen(["flock", each, "true"])
+                   for each in (self.metadata, self.fast, self.origin)]
+        for number in (signal.SIGABRT, signal.SIGKILL):
+            self.kill_server(number)
             self.connect().vanish()
-            server.terminate()
-            self.assertEqual(server.wait(PATIENCE), 0)
+        self.assertEqual([each.poll() for each in waiting], [None] * 3)
+        server.terminate()
+        self.assertEqual(server.wait(PATIENCE), 0)
+        self.assertEqual([each.wait(PATIENCE) for each in waiting], [0] * 3)
 
     def test_not_if_it_is_told_to_end_before(self):
         server = self.in_foreground("--create")
-        with self.locked_while_server_dies(server, self.fast):
-            server.terminate()
-            self.assertEqual(server.wait(PATIENCE), 1)
-            self.assertEqual(server.stderr.read(),
-                             f"cache_serve: was told to end while {self.fast} was in use: nothing "
-                             "that was acknowledged is lost\n")
-
-    @contextlib.contextmanager
-    def locked_while_server_dies(self, supervisor, device):
-        """As by a tool that looks at the device, until the supervisor has found it in use."""
-        supervisor.send_signal(signal.SIGSTOP)
-        self.kill_server()
-        with open(device, "rb") as other:
-            fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            supervisor.send_signal(signal.SIGCONT)
-            self.assertRegex(supervisor.stderr.readline(), AGAIN.format(9, "Killed"))
-            self.assertEqual(supervisor.stderr.readline(), f"cache_serve: {device} is in use: nbdkit "
-                             "is started when it is free\n")
-            yield
+        for _ in range(6):
+            self.connect().vanish()
+            self.kill_server()
+            said = server.stderr.readline()
+        self.assertIn(" again in 1600 ms: ", said)
+        server.terminate()
+        self.assertEqual(server.wait(PATIENCE), 1)
+        self.assertEqual(server.stderr.read(), "cache_serve: was told to end before nbdkit was started "
+                         "again: nothing that was acknowledged is lost\n")
 
     def test_although_nobody_hears_it(self):
         server = self.in_foreground("--create")
@@ -186,17 +182,17 @@ class StartedAgain(LivingServerTest):
                 client.vanish()
         self.assertEqual(self.read_patiently(0, PIECE), b"s" * PIECE)
 
-    def test_not_for_ever(self):
+    def test_however_often_it_dies(self):
+        """After longer and longer pauses."""
         server = self.in_foreground("--create")
-        for _ in range(5):
-            self.kill_server()
+        for _ in range(6):
             self.connect().vanish()
-        self.kill_server()
-        self.assertEqual(server.wait(PATIENCE), 1)
-        said = server.stderr.read()
-        self.assertEqual(len(re.findall(AGAIN.format(9, "Killed"), said)), 5)
-        self.assertTrue(said.endswith("cache_serve: nbdkit was killed by signal 9 (Killed): "
-                                      "nothing that was acknowledged is lost\n"), said)
+            self.kill_server()
+        self.connect().vanish()
+        server.terminate()
+        self.assertEqual(server.wait(PATIENCE), 0)
+        self.assertEqual(re.findall(r" again(?: in (\d+) ms)?: ", server.stderr.read()),
+                         ["", "100", "200", "400", "800", "1600"])
 
     def test_not_if_it_cannot_be(self):
         server = self.in_foreground("--create")
@@ -314,6 +310,46 @@ class Background(LivingServerTest):
         end(self.supervisor_pid(), signal.SIGTERM)
         self.assertIsNone(self.server_pid())
         self.assertIn("cleanly shut down: sound", self.check())
+
+    def test_holds_nothing_that_it_inherited(self):
+        with open(self.make("lock", 0)) as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            self.serve("--create", pass_fds=[lock.fileno()])
+        with open(self.folder / "lock") as again:
+            fcntl.flock(again, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def test_leaves_no_socket_behind(self):
+        self.must_serve("--create")
+        self.must_ctl("stop")
+        wait_until(lambda: not self.socket.exists())
+        self.assertFalse(self.control.exists())
+
+    def test_tells_a_file(self):
+        log = self.folder / "log"
+        self.must_serve("--create", "--log", log)
+        self.kill_server(signal.SIGABRT)
+        wait_until(lambda: log.stat().st_size)
+        self.assertRegex(log.read_text(), r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ cache_serve: " +
+                         AGAIN.format(6, "Aborted") + "$")
+        self.assertEqual(log.stat().st_mode & 0o777, 0o600)
+
+    def test_tells_standard_error(self):
+        server = subprocess.Popen([str(each) for each in [
+            BIN / "cache_serve", *self.devices(), *self.addresses(), "--create", "--log", "stderr"]],
+            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        self.addCleanup(server.stderr.close)
+        self.assertEqual(server.wait(PATIENCE), 0)
+        self.kill_server(signal.SIGABRT)
+        self.assertRegex(server.stderr.readline(), "^cache_serve: " + AGAIN.format(6, "Aborted"))
+
+    def test_has_as_many_clients_as_it_may(self):
+        self.must_serve("--create", "--max-connections", "2")
+        first, _ = self.connect(), self.connect()
+        with self.assertRaises((OSError, EOFError)):
+            NbdClient(self.socket)
+        self.assertEqual(first.read(0, 512), bytes(512))
+        first.vanish()
+        self.connect()
 
     def test_tells_the_systems_log(self):
         """In a namespace, where that is the test's."""

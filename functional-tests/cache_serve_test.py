@@ -12,7 +12,7 @@ import unittest
 
 from cache_files import FAST_SIZE, METADATA_SIZE, ORIGIN_SIZE, PATIENCE
 from fixture_images import BIN, Image, run
-from served_cache import ServedCacheTest, nbdcopy
+from served_cache import ServedCacheTest, nbdcopy, parent_of
 
 
 class Serving(ServedCacheTest):
@@ -149,6 +149,17 @@ class Serving(ServedCacheTest):
             stopped = run("cache_ctl", "--control", control, "stop")
             self.assertEqual((stopped.returncode, stopped.stderr), (0, ""))
             options = "--no-discard-passdown"
+
+    def test_an_empty_runtime_folder_is_none(self):
+        self.metadata = self.metadata.rename(self.folder / self.folder.name)
+        done = run("cache_serve", *self.devices(), "--create",
+                   env=os.environ | {"XDG_RUNTIME_DIR": ""})
+        folder = "/run" if os.geteuid() == 0 else f"/tmp/dmcache-{os.geteuid()}"
+        address = f"{folder}/dmcache-{self.folder.name}"
+        self.addCleanup(pathlib.Path(f"{address}.ctl.log").unlink, missing_ok=True)
+        self.assertEqual((done.returncode, done.stdout, done.stderr),
+                         (0, f"nbd+unix:///?socket={address}.sock\n", ""))
+        self.assertEqual(run("cache_ctl", "--control", f"{address}.ctl", "stop").returncode, 0)
 
 
 class Foreground(ServedCacheTest):
@@ -321,7 +332,20 @@ class Refused(ServedCacheTest):
         self.must_serve("--create")
         done = run("cache_serve", *self.devices(), "--socket", self.folder / "other")
         self.assertEqual(done.returncode, 3)
-        self.assertIn(f"{self.metadata} is in use", done.stderr)
+        self.assertEqual(done.stderr, f"cache_serve: {self.metadata} is in use: by cache_serve, pid "
+                         f"{parent_of(self.server_pid())}: cache_ctl --control {self.control} stop "
+                         "ends it\n")
+
+    def test_whoever_has_a_device_is_named(self):
+        with subprocess.Popen(["flock", self.origin, "cat"], stdin=subprocess.PIPE,
+                              stdout=subprocess.PIPE) as other:
+            other.stdin.write(b"locked")
+            other.stdin.flush()
+            other.stdout.read(6)
+            done = self.serve("--create")
+            other.stdin.close()
+        self.assertEqual((done.returncode, done.stderr), (
+            3, f"cache_serve: {self.origin} is in use: by flock, pid {other.pid}\n"))
 
     def test_needs_check(self):
         self.use("v2-needs-check")
@@ -385,7 +409,13 @@ class Refused(ServedCacheTest):
         self.refuse(2, "--block-size: '65536' has no unit: write 65536s for sectors of 512 bytes, "
                     "65536b for bytes", "--create", "--block-size", "65536")
         self.refuse(2, "give either --socket or --port", "--port", "10809")
-        for option in ("--socket", "--control", "--run"):
+        self.refuse(2, "--max-connections is a number from 1 on, not '0'", "--max-connections", "0")
+        uri = "nbd+unix:///?socket=nbd"
+        done = run("cache_serve", *self.devices()[:4], "--origin-device", uri)
+        self.assertEqual(done.returncode, 2)
+        self.assertIn(f"--origin-device is a block device or a regular file, not '{uri}': nbd-client "
+                      "makes a block device of what an NBD server serves", done.stderr)
+        for option in ("--socket", "--control", "--run", "--log"):
             done = run("cache_serve", *self.devices(), "--create", option, "")
             self.assertEqual(done.returncode, 2)
             self.assertIn(f"{option} is empty", done.stderr)

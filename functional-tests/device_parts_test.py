@@ -81,7 +81,6 @@ class CacheVolume(ServedPartsTest):
         self.must_serve("--create")
         nbdcopy("--flush", image, self.uri)
         self.must_ctl("stop")
-        self.socket.unlink()
         metadata, fast = self.folder / "own-meta", self.folder / "own-fast"
         metadata.write_bytes(self.part("metadata"))
         fast.write_bytes(self.part("fast"))

@@ -100,7 +100,7 @@ class ServedCacheTest(CacheFilesTest):
         """A cache that holds nothing yet."""
         self.must_serve("--create", *options)
         self.must_ctl("stop")
-        self.socket.unlink()  # nbdkit leaves it
+        wait_until(lambda: not self.socket.exists())
 
     def contents(self):
         return [hashlib.sha256(each.read_bytes()).hexdigest()

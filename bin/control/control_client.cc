@@ -21,7 +21,8 @@ namespace dmcache {
 namespace {
 
 constexpr timeval patience{30, 0};
-constexpr std::size_t max_line_size = 1 << 20; // longer lines are no answer of a cache
+constexpr std::string_view nbd_greeting = "NBDMAGIC"; // of NBD servers, before anything is asked
+constexpr std::size_t max_line_size = 1 << 20;        // longer lines are no answer of a cache
 
 // What follows the word in `line`, if the line begins with it.
 std::optional<std::string_view> after(std::string_view word, std::string_view line) {
@@ -145,6 +146,12 @@ result<std::string> control_client::read_line() {
 }
 
 std::unexpected<error> control_client::lost(std::string_view why) const {
+  if (received_.starts_with(nbd_greeting)) {
+    return fail(failure::environment,
+                fmt::format("{} is an NBD socket: the control socket is the one of cache_serve "
+                            "--control, by default {}.ctl",
+                            path_, path_));
+  }
   return fail(failure::environment, fmt::format("{}: {}", path_, why));
 }
 

@@ -11,6 +11,7 @@
 #include <boost/asio.hpp>
 #include <fmt/format.h>
 
+#include "base/worker_threads.h"
 #include "bin/control/control_protocol.h"
 #include "bin/control/status_json.h"
 #include "bin/control/unix_socket.h"
@@ -107,8 +108,9 @@ result<std::vector<std::string>> words_of(std::string_view line) {
 class control_server::implementation {
  public:
   implementation(threaded_runtime &of, listening_socket at, control_handlers handlers,
-                 const control_limits &limits)
-      : runtime_{of}, listens_{std::move(at)}, handlers_{std::move(handlers)}, limits_{limits} {
+                 const control_limits &limits, std::unique_ptr<worker_threads> workers)
+      : runtime_{of}, listens_{std::move(at)}, handlers_{std::move(handlers)}, limits_{limits},
+        workers_{std::move(workers)} {
     acceptor_.assign(stream_protocol{}, listens_.take_descriptor().release());
     asio::co_spawn(io_, accept_clients(), asio::detached);
     thread_ = std::thread{[this] { run(); }};
@@ -150,7 +152,7 @@ class control_server::implementation {
   std::vector<std::shared_ptr<operation>> stopping_; // of clients that wait for the end
   std::size_t nr_operations_ = 0;                    // that the workers have
   bool is_ending_ = false;
-  asio::thread_pool workers_{max_operations};
+  std::unique_ptr<worker_threads> workers_;
   std::thread thread_;
 };
 
@@ -189,7 +191,7 @@ void control_server::implementation::finish(const result<> &closed) {
     }
   });
   thread_.join();
-  workers_.join();
+  workers_.reset();
 }
 
 task<> control_server::implementation::accept_clients() {
@@ -360,7 +362,7 @@ control_server::implementation::in_background(client_pointer with, action asked,
   }
   ++nr_operations_;
   const auto made = std::make_shared<operation>(io_);
-  asio::post(workers_, [this, made, asked] {
+  workers_->add([this, made, asked] {
     result<> outcome = fail(failure::environment, "out of memory");
     try {
       outcome = asked();
@@ -411,9 +413,13 @@ result<std::unique_ptr<control_server>> control_server::start(threaded_runtime &
   if (!socket) {
     return std::unexpected{socket.error()};
   }
+  auto workers = worker_threads::start(max_operations);
+  if (!workers) {
+    return std::unexpected{workers.error()};
+  }
   try {
-    return std::unique_ptr<control_server>{new control_server{
-        std::make_unique<implementation>(of, std::move(*socket), std::move(handlers), limits)}};
+    return std::unique_ptr<control_server>{new control_server{std::make_unique<implementation>(
+        of, std::move(*socket), std::move(handlers), limits, std::move(*workers))}};
   } catch (const std::exception &unexpected) { // there is no thread or no memory left
     return fail(failure::environment,
                 fmt::format("cannot listen at {}: {}", path, unexpected.what()));

@@ -9,7 +9,6 @@
 #include <cerrno>
 #include <chrono>
 #include <cstring>
-#include <filesystem>
 #include <optional>
 #include <system_error>
 #include <thread>
@@ -45,27 +44,64 @@ std::unexpected<error> cannot_listen(const std::string &path, const std::string 
   return fail(failure::environment, fmt::format("cannot listen at {}: {}", path, why));
 }
 
-// Locks the folder. Two servers that start at the same time take turns by this, so that neither
-// takes the other's socket for a dead one. Closing the descriptor unlocks the folder.
-result<file_descriptor> lock_folder_of(const std::string &path) {
+bool is_same(const struct stat &one, const struct stat &other) {
+  return one.st_dev == other.st_dev && one.st_ino == other.st_ino;
+}
+
+// Whoever takes a path for a socket, or removes a socket from it, has its lock meanwhile: two servers
+// that start at the same time take turns by this, so that neither takes the other's socket for a dead
+// one. The lock is a file beside the socket, which goes with it. Nobody but its owner can open that
+// file, and so keep others from the lock, as anybody could with the folder.
+class path_lock {
+ public:
+  static result<path_lock> take(const std::string &path);
+  path_lock(path_lock &&other) noexcept
+      : name_{std::exchange(other.name_, {})}, file_{std::move(other.file_)} {}
+  path_lock &operator=(path_lock &&) = delete;
+  ~path_lock() {
+    if (!name_.empty()) {
+      ::unlink(name_.c_str()); // while it is locked: whoever waits for it then makes another one
+    }
+  }
+
+ private:
+  path_lock(std::string name, file_descriptor file)
+      : name_{std::move(name)}, file_{std::move(file)} {}
+
+  std::string name_;
+  file_descriptor file_;
+};
+
+// Not open if it can't be, with the reason in errno.
+file_descriptor open_lock(const std::string &name) {
+  return file_descriptor{
+      ::open(name.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, S_IRUSR | S_IWUSR)};
+}
+
+result<path_lock> path_lock::take(const std::string &path) {
   constexpr std::chrono::milliseconds patience{2000};
   constexpr std::chrono::milliseconds between{10};
-  const std::filesystem::path parent = std::filesystem::path{path}.parent_path();
-  file_descriptor folder{
-      ::open(parent.empty() ? "." : parent.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
-  if (!folder.is_open()) {
-    return cannot_listen(path, fmt::format("its folder: {}", system_error().message()));
-  }
-  for (auto waited = between; ::flock(folder.get(), LOCK_EX | LOCK_NB) != 0; waited += between) {
-    if (errno != EWOULDBLOCK || waited > patience) {
-      return cannot_listen(path, "its folder is locked");
+  std::string name = path + ".lock";
+  for (auto waited = between; waited <= patience; waited += between) {
+    file_descriptor file = open_lock(name);
+    struct stat opened{};
+    if (!file.is_open() || ::fstat(file.get(), &opened) != 0) {
+      return cannot_listen(path, fmt::format("its folder: {}", system_error().message()));
+    }
+    if (opened.st_uid != ::geteuid()) {
+      return cannot_listen(path, fmt::format("{} is another user's: choose another path", name));
+    }
+    struct stat present{};
+    if (::flock(file.get(), LOCK_EX | LOCK_NB) == 0 && ::lstat(name.c_str(), &present) == 0 &&
+        is_same(opened, present)) {
+      return path_lock{std::move(name), std::move(file)};
     }
     std::this_thread::sleep_for(between);
   }
-  return folder;
+  return cannot_listen(path, fmt::format("{} is locked by another server: try again", name));
 }
 
-// Requires that the folder is locked.
+// Requires the lock of the path.
 result<> remove_if_dead(const std::string &path, const sockaddr_un &address) {
   struct stat found{};
   if (::lstat(path.c_str(), &found) != 0) {
@@ -91,7 +127,7 @@ result<> remove_if_dead(const std::string &path, const sockaddr_un &address) {
 // A path at which nobody listens, and nobody else can begin to while the lock is held.
 struct reserved_path {
   sockaddr_un address;
-  file_descriptor lock;
+  path_lock lock;
 };
 
 result<reserved_path> reserve(const std::string &path) {
@@ -100,7 +136,7 @@ result<reserved_path> reserve(const std::string &path) {
     return cannot_listen(
         path, fmt::format("the path of a socket has 1 to {} bytes", sizeof address->sun_path - 1));
   }
-  auto lock = lock_folder_of(path);
+  auto lock = path_lock::take(path);
   if (!lock) {
     return std::unexpected{lock.error()};
   }
@@ -137,19 +173,34 @@ result<listening_socket> listening_socket::at(const std::string &path) {
   file_descriptor made{::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)};
   // On Linux bind() gives the file the mode of the unbound socket, less the umask (unix(7)), so
   // there is no moment at which others could connect.
-  struct stat file{};
   if (!made.is_open() || ::fchmod(made.get(), S_IRUSR | S_IWUSR) != 0 ||
       ::bind(made.get(), generic(reserved->address), sizeof reserved->address) != 0 ||
-      ::lstat(path.c_str(), &file) != 0 || ::listen(made.get(), backlog) != 0) {
+      ::listen(made.get(), backlog) != 0) {
     return cannot_listen(path, system_error().message());
   }
-  return listening_socket{std::move(made), path, file};
+  return listening_socket{std::move(made), socket_file{path}};
 }
 
-listening_socket::~listening_socket() {
+socket_file::socket_file(std::string path) : path_{std::move(path)} {
+  if (::lstat(path_.c_str(), &made_) != 0) {
+    path_.clear();
+  }
+}
+
+// The number of an inode is soon another file's; the time at which it was made isn't.
+bool socket_file::is_still_there() const {
   struct stat found{};
-  if (::lstat(path_.c_str(), &found) == 0 && found.st_dev == made_.st_dev &&
-      found.st_ino == made_.st_ino) {
+  return !path_.empty() && ::lstat(path_.c_str(), &found) == 0 && is_same(found, made_) &&
+         found.st_mtim.tv_sec == made_.st_mtim.tv_sec &&
+         found.st_mtim.tv_nsec == made_.st_mtim.tv_nsec;
+}
+
+void socket_file::remove() const {
+  if (!is_still_there()) {
+    return;
+  }
+  const auto lock = path_lock::take(path_);
+  if (lock && is_still_there()) {
     ::unlink(path_.c_str());
   }
 }

@@ -6,11 +6,29 @@
 #include <expected>
 #include <string>
 #include <system_error>
+#include <utility>
 
 #include "base/file_descriptor.h"
 #include "base/result.h"
 
 namespace dmcache {
+
+// The file of a socket.
+class socket_file {
+ public:
+  socket_file() = default; // of none
+  // That which is at `path` now.
+  explicit socket_file(std::string path);
+
+  // Removes it, unless another one has taken its place.
+  void remove() const;
+
+ private:
+  bool is_still_there() const;
+
+  std::string path_; // empty if there was none
+  struct stat made_{};
+};
 
 // A socket that only the user of this process can connect to: its mode is 0600 from the first
 // moment on. The destructor removes it from the file system.
@@ -22,18 +40,17 @@ class listening_socket {
 
   listening_socket(listening_socket &&) = default;
   listening_socket &operator=(listening_socket &&) = delete;
-  ~listening_socket();
+  ~listening_socket() { file_.remove(); }
 
   // Gives the descriptor, which doesn't block, to the caller.
   file_descriptor take_descriptor() { return std::move(descriptor_); }
 
  private:
-  listening_socket(file_descriptor descriptor, std::string path, const struct stat &made)
-      : descriptor_{std::move(descriptor)}, path_{std::move(path)}, made_{made} {}
+  listening_socket(file_descriptor descriptor, socket_file file)
+      : descriptor_{std::move(descriptor)}, file_{std::move(file)} {}
 
   file_descriptor descriptor_;
-  std::string path_;
-  struct stat made_;
+  socket_file file_;
 };
 
 // Removes the socket at `path` if its server is dead. Fails with failure::environment if a server

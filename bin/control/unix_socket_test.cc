@@ -1,5 +1,7 @@
 #include "bin/control/unix_socket.h"
 
+#include <fcntl.h>
+#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
@@ -120,6 +122,34 @@ TEST_F(unix_socket_test, of_many_that_start_at_a_time_one_wins) {
   }
   EXPECT_EQ(std::ranges::count_if(made, [](const auto &each) { return each->has_value(); }), 1);
   EXPECT_THAT(connect_to(path()), succeeds());
+}
+
+// As anybody may who can read it.
+TEST_F(unix_socket_test, a_folder_that_is_locked_is_nobodys_concern) {
+  const file_descriptor folder{::open(folder_.c_str(), O_RDONLY | O_DIRECTORY)};
+  ASSERT_EQ(::flock(folder.get(), LOCK_EX | LOCK_NB), 0);
+  EXPECT_THAT(listening_socket::at(path()), succeeds());
+}
+
+TEST_F(unix_socket_test, leaves_nothing_behind) {
+  {
+    const auto made = listening_socket::at(path());
+    ASSERT_THAT(made, succeeds());
+    EXPECT_THAT(remove_dead_socket(path()), fails());
+  }
+  EXPECT_TRUE(std::filesystem::is_empty(folder_));
+}
+
+TEST_F(unix_socket_test, a_file_is_removed_unless_it_is_another_one) {
+  leave_dead_socket();
+  const socket_file before{path()};
+  ASSERT_THAT(remove_dead_socket(path()), succeeds());
+  leave_dead_socket(); // most likely with the same inode
+  before.remove();
+  EXPECT_TRUE(std::filesystem::exists(path()));
+  socket_file{path()}.remove();
+  EXPECT_FALSE(std::filesystem::exists(path()));
+  socket_file{}.remove();
 }
 
 } // namespace

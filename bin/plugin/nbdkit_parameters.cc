@@ -126,6 +126,17 @@ int take_dirty_linger(std::chrono::seconds &into, const char *value) {
   return 0;
 }
 
+int take_max_connections(unsigned &into, const char *value) {
+  if (nbdkit_parse_unsigned("max-connections", value, &into) == -1) {
+    return -1;
+  }
+  if (into == 0) {
+    nbdkit_error("max-connections must be 1 or more");
+    return -1;
+  }
+  return 0;
+}
+
 } // namespace
 
 int nbdkit_parameters::config(const std::string &key, const char *value) {
@@ -141,6 +152,13 @@ int nbdkit_parameters::config(const std::string &key, const char *value) {
   }
   if (key == "settings-to") {
     return nbdkit_parse_int("settings-to", value, &settings_to);
+  }
+  if (key == "lock") {
+    paths.files_locked_by = locking::callers;
+    return nbdkit_parse_int("lock", value, &locks.emplace_back());
+  }
+  if (key == "max-connections") {
+    return take_max_connections(max_connections, value);
   }
   if (key == "block-size") {
     return take_sectors(options.block_size, "block-size", value);
@@ -224,6 +242,8 @@ const char *const nbdkit_parameters_help =
     "force=CHECK          Use devices that look wrong: differing, contents, large-fast or image.\n"
     "readonly=BOOL        Write nothing to any of the devices. Default: false.\n"
     "control=SOCKET       A unix socket at which cache_ctl can control the cache.\n"
-    "settings-to=FD       A pipe that is told which settings cache_ctl has made.\n";
+    "settings-to=FD       A pipe that is told which settings cache_ctl has made.\n"
+    "lock=FD              Who starts this has locked the cache's files, one by this descriptor.\n"
+    "max-connections=N    How many clients can be connected at a time. Default: 64.\n";
 
 } // namespace dmcache

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "caching/runtime/threaded_runtime.h"
 
@@ -19,6 +20,8 @@ struct nbdkit_parameters {
   engine_options options;
   std::string control_socket; // absolute; empty if there is to be none
   int settings_to = -1;       // the descriptor that is told of changes; negative if there is none
+  std::vector<int> locks;     // descriptors by which files of the cache are locked
+  unsigned max_connections = 64; // at a time
 };
 
 extern const char *const nbdkit_parameters_help;

@@ -10,7 +10,9 @@
 
 #define THREAD_MODEL NBDKIT_THREAD_MODEL_PARALLEL
 
+#include <malloc.h>
 #include <pthread.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -45,6 +47,7 @@ constexpr std::uint32_t max_request = 64U << 20;
 constexpr std::uint64_t max_preferred = 1U << 20;
 
 constexpr std::chrono::seconds grace{3}; // for clients to go, once the cache is shut down
+constexpr unsigned longest_end = 10;     // seconds, from then to the end of the process
 
 // The exit status of this process whenever nbdkit doesn't decide about it. It says whether the
 // cache was cleanly shut down.
@@ -66,12 +69,18 @@ class served_cache {
 
   threaded_runtime &runtime() { return *runtime_; }
 
+  // False if there are as many connections as there may be.
+  bool connect();
+  void disconnect() { --nr_connections_; }
+  bool is_full() const { return nr_connections_ >= parameters.max_connections; }
+
   nbdkit_parameters parameters;
 
  private:
   result<> check_before_formatting() const;
-  void stop();
+  static void stop();
   void tell_settings();
+  void unlock_files() const;
   void shut_down() EXCLUDES(changing_);
   void shut_down_and_end() EXCLUDES(changing_);
 
@@ -85,13 +94,23 @@ class served_cache {
   std::unique_ptr<settings_teller> settings_;
   std::binary_semaphore nbdkit_ends_{0};
   bool is_with_child_ = false;
+  std::atomic<unsigned> nr_connections_ = 0;
 };
+
+bool served_cache::connect() {
+  if (++nr_connections_ <= parameters.max_connections) {
+    return true;
+  }
+  --nr_connections_;
+  return false;
+}
 
 result<> served_cache::check_before_formatting() const {
   if (!parameters.options.may_format) {
     return {};
   }
-  const auto metadata = open_file_device(parameters.paths.metadata, access::read_only);
+  const auto metadata = open_file_device(parameters.paths.metadata, access::read_only,
+                                         parameters.paths.files_locked_by);
   return metadata ? check_that_no_cache_is_lost(**metadata, parameters.paths.metadata)
                   : std::unexpected{metadata.error()};
 }
@@ -121,7 +140,7 @@ result<> served_cache::start() {
     settings_ = std::make_unique<settings_teller>(file_descriptor{parameters.settings_to});
     auto control =
         control_server::start(*runtime_, parameters.control_socket,
-                              {.stop = [this] { stop(); }, .changed = [this] { tell_settings(); }});
+                              {.stop = [] { stop(); }, .changed = [this] { tell_settings(); }});
     if (!control) {
       return std::unexpected{control.error()};
     }
@@ -131,7 +150,7 @@ result<> served_cache::start() {
 }
 
 void served_cache::stop() {
-  quit_->raise();
+  quit_signals::raise();
   nbdkit_shutdown();
 }
 
@@ -141,16 +160,29 @@ void served_cache::tell_settings() {
   }
 }
 
+// Who has locked them keeps his copies open until this process has ended, but others can use the files
+// now.
+void served_cache::unlock_files() const {
+  for (const int each : parameters.locks) {
+    ::flock(each, LOCK_UN);
+  }
+}
+
 // After this all requests fail.
 void served_cache::shut_down() {
   const mutex_guard stopping{changing_};
   exit_status = EXIT_FAILURE;
   const result<> closed = runtime_->close();
+  unlock_files();
   if (closed) {
     exit_status = EXIT_SUCCESS;
   } else {
     nbdkit_error("%s", closed.error().message.c_str());
   }
+  // The devices are free, and whatever this process still waits for is not worth a process that
+  // stays.
+  std::signal(SIGALRM, [](int) { ::_exit(exit_status); });
+  ::alarm(longest_end);
   if (control_) {
     control_->finish(closed);
   }
@@ -198,7 +230,17 @@ template <typename Action> int guarded(Action action) noexcept {
 
 // Life. -------------------------------------------------------------------------------------------
 
+// nbdkit has many threads, each with a buffer of the size of its largest request. They would have so
+// many heaps, and hold on to so much of them, that the process grew with each client that came and went.
+void keep_memory_small() {
+  constexpr int max_heaps = 4;
+  constexpr int given_back_at_once = 2 << 20; // bytes: what is as large
+  ::mallopt(M_ARENA_MAX, max_heaps);
+  ::mallopt(M_MMAP_THRESHOLD, given_back_at_once);
+}
+
 void load() {
+  keep_memory_small();
   // If nbdkit forks before it serves the cache, the parent has nothing more to do with the cache.
   ::pthread_atfork(nullptr, [] { cache.leave_to_child(); }, nullptr);
 }
@@ -241,8 +283,27 @@ void cleanup() {
 
 // Answers to clients. -----------------------------------------------------------------------------
 
+int refuse_connection() {
+  nbdkit_error("%u clients are connected, and no more can be: see max-connections",
+               cache.parameters.max_connections);
+  return -1;
+}
+
+// Whoever comes when all places are taken is sent away before nbdkit makes threads for him.
+int preconnect(int /*readonly*/) {
+  return cache.is_full() ? refuse_connection() : 0;
+}
+
 void *open(int /*readonly*/) {
+  if (!cache.connect()) {
+    refuse_connection();
+    return nullptr;
+  }
   return NBDKIT_HANDLE_NOT_NEEDED;
+}
+
+void close(void * /*handle*/) {
+  cache.disconnect();
 }
 
 std::int64_t get_size(void * /*handle*/) {
@@ -380,7 +441,9 @@ nbdkit_plugin make_plugin() {
   plugin.get_ready = get_ready;
   plugin.after_fork = after_fork;
   plugin.cleanup = cleanup;
+  plugin.preconnect = preconnect;
   plugin.open = open;
+  plugin.close = close;
   plugin.get_size = get_size;
   plugin.can_write = can_write;
   plugin.can_multi_conn = yes; // a flush is one of the whole cache

@@ -17,8 +17,9 @@ class quit_signals {
   quit_signals &operator=(const quit_signals &) = delete;
   ~quit_signals() { finish(); }
 
-  // Has the same effect as a signal. Any thread may call this, also during and after finish().
-  void raise();
+  // Has the same effect as a signal. Requires that there was one of these. Any thread may call this,
+  // also while it goes, and when it is gone.
+  static void raise();
   // Calls `on_quit` now, if it wasn't called yet, and waits for its end.
   void finish();
 

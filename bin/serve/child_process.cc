@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <array>
+#include <cerrno>
 #include <csignal>
 #include <system_error>
 
@@ -80,13 +81,34 @@ result<pid_t> spawn(std::vector<std::string> command, const spawn_settings &sett
   return failed == 0 ? result<pid_t>{made} : cannot_run(command.front(), failed);
 }
 
+// Their copies have higher numbers than those that the new process gets, lest one takes another's
+// place.
+result<std::vector<file_descriptor>> moved_up(const std::vector<int> &descriptors) {
+  constexpr int above_all = 64;
+  std::vector<file_descriptor> copies;
+  for (const int each : descriptors) {
+    copies.emplace_back(::fcntl(each, F_DUPFD_CLOEXEC, above_all));
+    if (!copies.back().is_open()) {
+      return fail(failure::environment,
+                  fmt::format("cannot share a file: {}",
+                              std::error_code{errno, std::generic_category()}.message()));
+    }
+  }
+  return copies;
+}
+
 } // namespace
 
 result<pid_t> start_command(std::vector<std::string> command) {
   return spawn(std::move(command), spawn_settings{});
 }
 
-result<server_process> start_server(std::vector<std::string> command) {
+result<server_process> start_server(std::vector<std::string> command,
+                                    const std::vector<int> &shared) {
+  const auto copies = moved_up(shared);
+  if (!copies) {
+    return std::unexpected{copies.error()};
+  }
   pipe_ends output = make_pipe();
   pipe_ends notes = make_pipe();
   if (!output.said.is_open() || !notes.said.is_open()) {
@@ -99,6 +121,10 @@ result<server_process> start_server(std::vector<std::string> command) {
     ::posix_spawn_file_actions_adddup2(&settings.files, output.said.get(), each);
   }
   ::posix_spawn_file_actions_adddup2(&settings.files, notes.said.get(), notes_descriptor);
+  int next = first_shared_descriptor;
+  for (const file_descriptor &each : *copies) {
+    ::posix_spawn_file_actions_adddup2(&settings.files, each.get(), next++);
+  }
   const auto id = spawn(std::move(command), settings);
   if (!id) {
     return std::unexpected{id.error()};

@@ -35,6 +35,8 @@ class said_lines {
 
 // The descriptor at which a server can say what isn't meant for people.
 inline constexpr int notes_descriptor = 3;
+// The first of those that it shares with this process.
+inline constexpr int first_shared_descriptor = 4;
 
 struct server_process {
   pid_t id;
@@ -48,7 +50,8 @@ struct server_process {
 // The new process shares this one's terminal and files.
 result<pid_t> start_command(std::vector<std::string> command);
 // The new process has a session of its own, so that a terminal's signals reach only this process,
-// which passes them on.
-result<server_process> start_server(std::vector<std::string> command);
+// which passes them on. It gets copies of the descriptors `shared`, in this order.
+result<server_process> start_server(std::vector<std::string> command,
+                                    const std::vector<int> &shared);
 
 } // namespace dmcache

@@ -14,6 +14,7 @@
 namespace dmcache {
 namespace {
 
+constexpr const char *threads_per_connection = "16"; // requests that it can have under way
 constexpr std::string_view plugin_name = "nbdkit-dmcache-plugin.so";
 
 bool is_program(const std::filesystem::path &path) {
@@ -56,7 +57,8 @@ std::string size_text(sectors size) {
   return fmt::format("{}s", size);
 }
 
-void add_plugin_parameters(std::vector<std::string> &command, const serve_options &options) {
+void add_plugin_parameters(std::vector<std::string> &command, const serve_options &options,
+                           std::size_t nr_locks) {
   const engine_options &engine = options.engine;
   const auto add = [&](std::string_view key, const auto &value) {
     command.push_back(fmt::format("{}={}", key, value));
@@ -96,6 +98,10 @@ void add_plugin_parameters(std::vector<std::string> &command, const serve_option
     add("control", options.control);
     add("settings-to", notes_descriptor);
   }
+  for (std::size_t i = 0; i < nr_locks; ++i) {
+    add("lock", first_shared_descriptor + static_cast<int>(i));
+  }
+  add("max-connections", options.max_connections);
 }
 
 } // namespace
@@ -113,7 +119,8 @@ std::string uri_of(const serve_options &options) {
   return uri;
 }
 
-result<std::vector<std::string>> nbdkit_command(const serve_options &options) {
+result<std::vector<std::string>> nbdkit_command(const serve_options &options,
+                                                std::size_t nr_locks) {
   const auto nbdkit = find_nbdkit();
   if (!nbdkit) {
     return std::unexpected{nbdkit.error()};
@@ -122,7 +129,8 @@ result<std::vector<std::string>> nbdkit_command(const serve_options &options) {
   if (!plugin) {
     return std::unexpected{plugin.error()};
   }
-  std::vector<std::string> command{*nbdkit, "--foreground", "--exit-with-parent"};
+  std::vector<std::string> command{*nbdkit, "--foreground", "--exit-with-parent", "--threads",
+                                   threads_per_connection};
   if (options.port) { // only clients on this host can connect
     command.insert(command.end(),
                    {"--ipaddr", "localhost", "--port", fmt::format("{}", *options.port)});
@@ -130,7 +138,7 @@ result<std::vector<std::string>> nbdkit_command(const serve_options &options) {
     command.insert(command.end(), {"--unix", options.socket});
   }
   command.push_back(*plugin);
-  add_plugin_parameters(command, options);
+  add_plugin_parameters(command, options, nr_locks);
   return command;
 }
 

@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <system_error>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -47,6 +48,17 @@ void tell_uri(const serve_options &options, report &to) {
   std::fflush(stdout); // a script may be waiting for this at the other end of a pipe
 }
 
+// As long as somebody sees standard error, messages go there.
+result<server_log> log_in_foreground(const serve_options &options) {
+  return server_log::open(options.log.empty() ? "stderr" : options.log);
+}
+
+// Nobody sees it any more then. The control socket is always there, and its folder can be written to.
+result<server_log> log_in_background(const serve_options &options) {
+  return options.log.empty() ? server_log::open_best(options.control + ".log")
+                             : server_log::open(options.log);
+}
+
 result<int> serve_command(serve_options options) {
   const temporary_folder folder;
   if (folder.path().empty()) {
@@ -55,26 +67,36 @@ result<int> serve_command(serve_options options) {
   if (!options.port && options.socket.empty()) {
     options.socket = folder.path() / "nbd";
   }
-  server_log log;
-  return supervisor{options, log, [] {}}.run();
+  auto log = log_in_foreground(options);
+  if (!log) {
+    return std::unexpected{log.error()};
+  }
+  return supervisor{options, *log, [] {}}.run();
 }
 
 result<int> serve_in_foreground(const serve_options &options, report &to) {
-  server_log log;
+  auto log = log_in_foreground(options);
+  if (!log) {
+    return std::unexpected{log.error()};
+  }
   const auto tell_ready = [&] {
     tell_uri(options, to);
     notify_service_manager(fmt::format("READY=1\nSTATUS=serving {}", uri_of(options)));
   };
-  return supervisor{options, log, tell_ready}.run();
+  return supervisor{options, *log, tell_ready}.run();
 }
 
 result<int> serve_in_background(const serve_options &options, report &to) {
   return run_in_background([&](const auto &leave) {
-    server_log log;
+    server_log log; // standard error, until this process leaves
+    auto later = log_in_background(options);
+    if (!later) {
+      return to.failed(later.error());
+    }
     const auto go = [&] {
       tell_uri(options, to);
-      leave();
-      log.use_system_log();
+      leave(later->is_stderr() ? standard_error::is_kept : standard_error::is_left);
+      log = std::move(*later);
     };
     const auto ended = supervisor{options, log, go}.run();
     if (!ended) {

@@ -1,6 +1,7 @@
 // Runs nbdkit with the plugin that serves a cache.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -21,14 +22,17 @@ struct serve_options {
   std::string control; // a socket for cache_ctl; empty if there is to be none
   std::string run;     // a command for the shell; empty if there is none
   bool foreground = false;
+  unsigned max_connections = 64;
+  std::string log; // "stderr", "journal" or a path; empty for what is best (server_log.h)
 };
 
 // The URI that clients connect to, "nbd+unix:///?socket=/run/cache" for example.
 std::string uri_of(const serve_options &options);
 
 // The path of nbdkit and its arguments, to be started without a shell and watched by the parent.
-// Fails with failure::environment if nbdkit or the plugin isn't there.
-result<std::vector<std::string>> nbdkit_command(const serve_options &options);
+// It gets `nr_locks` descriptors, by which the cache's files are locked. Fails with
+// failure::environment if nbdkit or the plugin isn't there.
+result<std::vector<std::string>> nbdkit_command(const serve_options &options, std::size_t nr_locks);
 
 // Runs nbdkit under a supervisor, which starts it again when it dies (supervisor.h). Without a
 // command to run, `to` is told the URI as soon as clients are answered. In the background this

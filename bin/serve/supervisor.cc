@@ -3,6 +3,7 @@
 #include <poll.h>
 #include <sys/wait.h>
 
+#include <algorithm>
 #include <array>
 #include <csignal>
 #include <cstring>
@@ -21,19 +22,11 @@ namespace {
 using clock = std::chrono::steady_clock;
 
 constexpr std::chrono::milliseconds between_looks{20};
-constexpr std::size_t most_restarts = 5; // within a minute
+constexpr std::chrono::milliseconds shortest_pause{100}; // between two starts that failed
+constexpr std::chrono::milliseconds longest_pause{5000};
+constexpr std::chrono::minutes healthy_life{1}; // after which an nbdkit's death says nothing new
 constexpr std::chrono::seconds client_grace{5};
 constexpr std::chrono::seconds longest_wait_for_devices{60};
-
-// A device of the cache that somebody else uses; empty if there is none.
-std::string device_in_use(const cache_paths &paths, access mode) {
-  for (const device_part &each : {paths.metadata, paths.fast, paths.origin}) {
-    if (is_in_use(each.path, mode)) {
-      return each.path;
-    }
-  }
-  return {};
-}
 
 int exit_code(int status) {
   return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
@@ -55,26 +48,41 @@ result<pid_t> start_client(const serve_options &options) {
 } // namespace
 
 result<int> supervisor::run() {
+  auto locked = device_locks::take(options_.paths, mode_);
+  if (!locked) {
+    return std::unexpected{locked.error()};
+  }
+  locks_ = std::move(*locked);
+  options_.paths.files_locked_by = locking::callers;
   auto started = start();
   while (started) {
     const int status = watch_until_it_ends();
     if (!may_start_again(status)) {
       end_client();
+      served_at_.remove();
       return outcome(status);
     }
-    log_.tell(fmt::format("{}, and is started again: {}", death_of_nbdkit(status), consequence()));
-    started = start_again();
+    const auto pause = next_pause();
+    if (WIFSIGNALED(status)) {
+      log_.tell(fmt::format("{}, and is started again{}: {}", death_of_nbdkit(status),
+                            pause.count() == 0 ? "" : fmt::format(" in {} ms", pause.count()),
+                            consequence()));
+    }
+    started = rest(pause);
+    started = started ? start_again() : started;
   }
   end_client();
+  served_at_.remove();
   return std::unexpected{started.error()};
 }
 
 result<> supervisor::start() {
-  auto command = nbdkit_command(options_);
+  const auto shared = locks_.descriptors();
+  auto command = nbdkit_command(options_, shared.size());
   if (!command) {
     return std::unexpected{command.error()};
   }
-  auto started = start_server(std::move(*command));
+  auto started = start_server(std::move(*command), shared);
   if (!started) {
     return std::unexpected{started.error()};
   }
@@ -83,7 +91,30 @@ result<> supervisor::start() {
   notes_ = std::move(started->notes);
   greeting_ = nbd_greeting{options_.port, options_.socket};
   is_answering_ = false;
+  started_ = clock::now();
   return {};
+}
+
+// There is none after a healthy life.
+std::chrono::milliseconds supervisor::next_pause() {
+  const bool was_healthy = clock::now() - started_ >= healthy_life;
+  const auto pause = was_healthy ? std::chrono::milliseconds{0} : pause_;
+  pause_ = std::clamp(2 * pause, shortest_pause, longest_pause);
+  return pause;
+}
+
+// Does nothing for so long but what it is told to. Fails if that is to end.
+result<> supervisor::rest(std::chrono::milliseconds pause) {
+  const auto end = clock::now() + pause;
+  while (clock::now() < end && !is_told_to_end_) {
+    wait_for_news();
+    take_signals();
+    look_after_client();
+  }
+  return is_told_to_end_ ? fail(failure::failed,
+                                fmt::format("was told to end before nbdkit was started again: {}",
+                                            consequence()))
+                         : result<>{};
 }
 
 result<> supervisor::start_again() {
@@ -119,11 +150,10 @@ void supervisor::leave_passthrough_if_needed() {
 // kernel, which ends the I/O that was under way, or by somebody who looks at them just now. If they
 // stay in use, nbdkit says so.
 result<> supervisor::wait_for_devices() {
-  const access mode = options_.engine.read_only ? access::read_only : access::read_write;
   const auto patience_ends = clock::now() + longest_wait_for_devices;
   bool is_told = false;
   for (;;) {
-    const std::string in_use = device_in_use(options_.paths, mode);
+    const std::string in_use = locks_.in_use();
     if (in_use.empty() || clock::now() > patience_ends) {
       return {};
     }
@@ -140,16 +170,13 @@ result<> supervisor::wait_for_devices() {
   }
 }
 
-// Counts one that died as soon as it was started again, too: clients may have seen it answer before
-// this process did.
-bool supervisor::may_start_again(int status) {
-  if (!WIFSIGNALED(status) || !was_answering_ || is_told_to_end_) {
+// One that was killed, and one that found a device in use in the moment in which it was started.
+bool supervisor::may_start_again(int status) const {
+  if (!was_answering_ || is_told_to_end_) {
     return false;
   }
-  const auto now = clock::now();
-  std::erase_if(restarts_, [&](auto each) { return now - each > std::chrono::minutes{1}; });
-  restarts_.push_back(now);
-  return restarts_.size() <= most_restarts;
+  return WIFSIGNALED(status) ||
+         (WEXITSTATUS(status) != 0 && !is_answering_ && !locks_.in_use().empty());
 }
 
 // The value is nbdkit's status, as waitpid() tells it.
@@ -208,6 +235,7 @@ void supervisor::greet() {
     return;
   }
   is_answering_ = true;
+  served_at_ = options_.port ? socket_file{} : socket_file{options_.socket};
   if (!std::exchange(was_answering_, true)) {
     begin_to_serve();
   }

@@ -1,17 +1,19 @@
 // Keeps an nbdkit going that serves a cache, and ends when it ends.
 //
-// nbdkit can die of its clients: 1.32 aborts when a client vanishes whose requests are under way.
-// So that the other clients don't lose the cache, it is started again. What they flushed is there, and
-// so are the mode, the policy and the settings that were in force.
+// nbdkit can die of its clients: before 1.34 it aborts when a client vanishes whose requests are under
+// way. So that the other clients don't lose the cache, it is started again, however often that happens,
+// but after longer and longer pauses while it lives for a short time only. What they flushed is there,
+// and so are the mode, the policy and the settings that were in force.
 #pragma once
 
 #include <chrono>
 #include <functional>
 #include <string>
 #include <string_view>
-#include <vector>
 
+#include "bin/control/unix_socket.h"
 #include "bin/serve/child_process.h"
+#include "bin/serve/device_locks.h"
 #include "bin/serve/held_signals.h"
 #include "bin/serve/nbd_greeting.h"
 #include "bin/serve/nbdkit_server.h"
@@ -23,11 +25,12 @@ class supervisor {
  public:
   // `when_ready` is called once, when clients are answered for the first time.
   supervisor(serve_options options, server_log &log, std::function<void()> when_ready)
-      : options_{std::move(options)}, log_{log}, when_ready_{std::move(when_ready)},
-        greeting_{options_.port, options_.socket} {}
+      : options_{std::move(options)},
+        mode_{options_.engine.read_only ? access::read_only : access::read_write}, log_{log},
+        when_ready_{std::move(when_ready)}, greeting_{options_.port, options_.socket} {}
 
-  // Serves until nbdkit is told to end, or this process is by a signal, or nbdkit dies for good. If
-  // the cache is served for a command, this runs the command meanwhile. (nbdkit can run commands as
+  // Serves until nbdkit is told to end, or this process is by a signal, or nbdkit can't serve the
+  // cache. If the cache is served for a command, this runs the command meanwhile. (nbdkit can run commands as
   // well, but if it is sent a signal meanwhile, it spins until the command ends.) The value is the
   // command's exit code, or 128 and the number of the signal that killed it.
   result<int> run();
@@ -35,9 +38,11 @@ class supervisor {
  private:
   result<> start();
   result<> start_again();
+  std::chrono::milliseconds next_pause();
+  result<> rest(std::chrono::milliseconds pause);
   result<> wait_for_devices();
   void leave_passthrough_if_needed();
-  bool may_start_again(int status);
+  bool may_start_again(int status) const;
   int watch_until_it_ends();
   void wait_for_news();
   bool hear_it();
@@ -52,6 +57,7 @@ class supervisor {
   std::string_view consequence() const;
 
   serve_options options_;
+  access mode_;
   server_log &log_;
   std::function<void()> when_ready_;
   held_signals signals_;
@@ -63,7 +69,10 @@ class supervisor {
   bool is_answering_ = false;   // nbdkit has answered a client since it was started
   bool was_answering_ = false;  // nbdkit has ever answered a client
   bool is_told_to_end_ = false; // nbdkit is, or the command
-  std::vector<std::chrono::steady_clock::time_point> restarts_; // in the last minute
+  device_locks locks_;
+  std::chrono::steady_clock::time_point started_; // nbdkit was, the last time
+  std::chrono::milliseconds pause_{0};            // before it was started then
+  socket_file served_at_;                         // if it has answered
 
   pid_t client_ = 0;      // the command's process; 0 while there is none
   int client_status_ = 0; // once it has ended

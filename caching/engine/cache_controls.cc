@@ -66,9 +66,12 @@ flow<std::string> cache_engine::write_back_all(bool is_for_shutdown) {
 
 flow<> cache_engine::do_reload(options_change change, control &call) {
   pause();
+  ++nr_reloading_;
   co_await wait_for_quiet();
-  co_await commits_.commit(true); // what was written back becomes clean, or stays dirty
-  co_await wait_for_quiet();      // and what that found to be unreliable leaves
+  if (!is_shut_down_) {
+    co_await commits_.commit(true); // what was written back becomes clean, or stays dirty
+    co_await wait_for_quiet();      // and what that found to be unreliable leaves
+  }
   result<> outcome = fail(failure::failed, "the cache is being shut down");
   if (!is_shut_down_) {
     engine_options options = state_.options; // with what others have changed while this waited
@@ -79,6 +82,7 @@ flow<> cache_engine::do_reload(options_change change, control &call) {
     outcome = change_options(std::move(options));
   }
   resume();
+  --nr_reloading_;
   finish(call, std::move(outcome));
 }
 
@@ -198,7 +202,9 @@ flow<> cache_engine::do_shut_down(control &call) {
       each->outcome = std::make_error_code(std::errc::no_such_device);
       state_.completed.push(*each);
     }
-    co_await wait_for_quiet();
+    while (!is_quiet() || nr_reloading_ != 0) { // a reload commits
+      co_await something_ended_;
+    }
     result<> outcome = co_await close_metadata();
     closing_ = std::move(outcome);
   }

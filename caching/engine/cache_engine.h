@@ -162,6 +162,7 @@ class cache_engine {
   intrusive_queue<request> waiting_; // arrived while nothing is let in
   unsigned nr_pauses_ = 0;
   unsigned nr_invalidating_ = 0; // messages
+  unsigned nr_reloading_ = 0;
   unsigned nr_cleaning_ = 0;
   bool is_shut_down_ = false;       // or about to be
   std::optional<result<>> closing_; // how that ended

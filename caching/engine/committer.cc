@@ -67,7 +67,10 @@ flow<> committer::forget_notes() {
     const cache_block block{i};
     const auto is_to_go = [&] { return state_.is_exact && notes_.can_forget(block); };
     while (is_to_go() && !state_.metadata->has_room_for(block) && !state_.metadata->is_full()) {
-      co_await commit(true);
+      const outcome written = co_await commit(true);
+      if (!written.is_good()) { // there will be no room before the device is mended
+        co_return;
+      }
     }
     if (is_to_go() && state_.metadata->has_room_for(block)) {
       notes_.forget(block);

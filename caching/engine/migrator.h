@@ -30,8 +30,11 @@ class migrator {
   bool may_migrate() const { return may_change_metadata() && state_.migrations_allowed; }
   // And is there room in the budget for one more block to be copied?
   bool has_room() const;
-  // Could a block be promoted? A full metadata device has no room for its mapping.
-  bool may_promote() const { return may_migrate() && !state_.metadata->is_full(); }
+  // Could a block be promoted? A full metadata device has no room for its mapping, and a fast device
+  // to which nothing could be written a moment ago may be full as well.
+  bool may_promote() const {
+    return may_migrate() && !state_.metadata->is_full() && state_.now >= rest_until_;
+  }
 
   // Reads the block into the reserved cache block, from the chunk on in which `first`, a byte of it,
   // lies. `reader`, a read in flight in the block that can_serve(), is served from what is read;

@@ -48,7 +48,8 @@ result<cache_files> open_cache_files(const cache_paths &paths, access mode) {
   }
   auto opened =
       open_files(std::array{part_to_open{paths.metadata, mode}, part_to_open{paths.fast, mode},
-                            part_to_open{paths.origin, mode}});
+                            part_to_open{paths.origin, mode}},
+                 paths.files_locked_by);
   if (!opened) {
     return std::unexpected{opened.error()};
   }

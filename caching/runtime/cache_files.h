@@ -11,6 +11,7 @@ struct cache_paths {
   device_part metadata;
   device_part fast;
   device_part origin;
+  locking files_locked_by = locking::own;
 };
 
 struct cache_files {

@@ -11,10 +11,9 @@
 
 #include <fmt/format.h>
 
-#include "base/blocking_file.h"
 #include "base/mutex.h"
+#include "caching/runtime/blocking_files.h"
 #include "caching/runtime/byte_requests.h"
-#include "caching/runtime/opened_cache.h"
 #include "caching/runtime/present_time.h"
 #include "caching/runtime/trouble_log.h"
 
@@ -27,6 +26,10 @@ std::error_code no_memory() {
   return std::make_error_code(std::errc::not_enough_memory);
 }
 
+std::unexpected<error> is_shut_down() {
+  return fail(failure::failed, "the cache is shut down");
+}
+
 // A thread that has asked the engine for something. Askers are used again and never freed, so that
 // a thread that wakes one needn't know whether it is still there.
 struct asker {
@@ -37,38 +40,12 @@ struct asker {
   asker *next = nullptr;
 };
 
-// The files of a cache, as threads use them.
-struct blocking_files {
-  std::unique_ptr<device> metadata;  // the engine has it, but uses it only while it is opened
-  std::array<blocking_file, 3> file; // by cache_device
-
-  const blocking_file &of(cache_device role) const { return file[static_cast<std::size_t>(role)]; }
-
-  std::error_code carry_out(const engine_io &io) const {
-    const blocking_file &on = of(io.on);
-    switch (io.op) {
-    case engine_io::operation::read:
-      return on.read(io.offset, io.data);
-    case engine_io::operation::write:
-      return on.write(io.offset, io.data);
-    case engine_io::operation::flush:
-      return on.flush();
-    case engine_io::operation::discard:
-      return on.discard(io.offset, io.length);
-    case engine_io::operation::write_zeroes:
-      return on.write_zeroes(io.offset, io.length, io.may_trim);
-    case engine_io::operation::prefetch:
-      break;
-    }
-    return std::make_error_code(std::errc::operation_not_supported);
-  }
-};
-
 class runtime final : public threaded_runtime, private sector_requests {
  public:
-  runtime(blocking_files files, std::unique_ptr<cache_engine> engine, trouble_handler tell)
-      : files_{std::make_shared<blocking_files>(std::move(files))}, engine_{std::move(engine)},
-        tell_{std::move(tell)}, origin_size_{engine_->state().origin_size} {}
+  runtime(std::shared_ptr<blocking_files> files, std::unique_ptr<cache_engine> engine,
+          trouble_handler tell)
+      : files_{std::move(files)}, engine_{std::move(engine)}, tell_{std::move(tell)},
+        origin_size_{engine_->state().origin_size} {}
   ~runtime() override { stop_threads(); }
 
   result<> start() override;
@@ -113,18 +90,20 @@ class runtime final : public threaded_runtime, private sector_requests {
 
   template <typename Question> result<> ask(Question question) EXCLUDES(mutex_);
   asker *take_asker() REQUIRES(mutex_);
-  void wait_for_answer(asker &self) REQUIRES(mutex_);
+  bool wait_for_answer(asker &self) REQUIRES(mutex_);
   void carry_out_and_tell(engine_io &io) REQUIRES(mutex_);
   void hand_out() REQUIRES(mutex_);
   void let_know(asker &told) REQUIRES(mutex_);
   void leave() RELEASE(mutex_);
 
   void tell_failed(const engine_io &io, std::error_code error) EXCLUDES(mutex_, telling_);
+  void tell_cut_files() EXCLUDES(mutex_, telling_);
   template <typename Choice> void tell_some(Choice choose) EXCLUDES(mutex_, telling_);
 
   void work() EXCLUDES(mutex_);
   void keep_time() EXCLUDES(mutex_);
   void stop_threads() EXCLUDES(mutex_);
+  void end() EXCLUDES(mutex_);
 
   // A thread takes them in this order. None is held during I/O on behalf of the engine, and none
   // but closing_ while tell_ is called.
@@ -136,7 +115,7 @@ class runtime final : public threaded_runtime, private sector_requests {
 
   // None after close(). I/O of the engine's ends before that, so it uses the files without the lock.
   // All others copy this pointer while they hold the lock.
-  std::shared_ptr<const blocking_files> files_;
+  std::shared_ptr<blocking_files> files_;
 
   std::unique_ptr<cache_engine> engine_ PT_GUARDED_BY(mutex_);
   intrusive_queue<engine_io> reads_for_workers_ GUARDED_BY(mutex_); // requests may wait for them
@@ -147,6 +126,7 @@ class runtime final : public threaded_runtime, private sector_requests {
   std::vector<std::unique_ptr<asker>> askers_ GUARDED_BY(mutex_);
   std::vector<sectors> locked_sectors_ GUARDED_BY(mutex_);
   bool is_stopping_ GUARDED_BY(mutex_) = false;
+  bool is_over_ GUARDED_BY(mutex_) = false; // nobody enters the engine any more, or waits for it
 
   condition work_arrived_;
   condition time_stops_;
@@ -207,14 +187,16 @@ std::error_code runtime::carry_out_sectors(request &wanted, bool has_locked_them
   while (!has_locked_them && is_any_locked(wanted)) [[unlikely]] {
     sector_unlocked_.wait(mutex_);
   }
+  if (is_over_) [[unlikely]] {
+    return std::make_error_code(std::errc::no_such_device);
+  }
   asker *const self = take_asker();
   if (self == nullptr) {
     return no_memory();
   }
   wanted.client = self;
   engine_->submit(wanted);
-  wait_for_answer(*self);
-  return wanted.outcome;
+  return wait_for_answer(*self) ? wanted.outcome : std::make_error_code(std::errc::no_such_device);
 }
 
 bool runtime::is_any_locked(const request &wanted) const {
@@ -260,13 +242,14 @@ asker *runtime::take_asker() {
   return taken;
 }
 
-// Carries out the I/O that the engine gives `self` to do until the engine has answered.
-void runtime::wait_for_answer(asker &self) {
+// Carries out the I/O that the engine gives `self` to do until the engine has answered. False if it
+// never will.
+bool runtime::wait_for_answer(asker &self) {
   hand_out();
   for (;;) {
     if (engine_io *io = self.own_io.pop()) {
       carry_out_and_tell(*io);
-    } else if (self.is_answered) {
+    } else if (self.is_answered || is_over_) {
       break;
     } else if (engine_io *read = reads_for_workers_.pop()) {
       nr_new_for_workers_ -= std::min(nr_new_for_workers_, 1U);
@@ -278,6 +261,7 @@ void runtime::wait_for_answer(asker &self) {
     }
   }
   free_askers_.push(self);
+  return self.is_answered;
 }
 
 void runtime::carry_out_and_tell(engine_io &io) {
@@ -369,12 +353,18 @@ void runtime::keep_time() {
       const metadata_mode mode = engine_->state().mode_of_metadata;
       const outside telling{*this};
       tell_some([&](trouble_log &log) { return log.due(mode, now); });
+      tell_cut_files();
     }
   }
 }
 
 void runtime::tell_failed(const engine_io &io, std::error_code error) {
   tell_some([&](trouble_log &log) { return log.failed(io, error, present_time()); });
+  tell_cut_files();
+}
+
+void runtime::tell_cut_files() {
+  tell_some([&](trouble_log & /*log*/) { return files_->find_cut_ones(); });
 }
 
 // Tells the line, or the lines, that `choose` takes from the log.
@@ -395,6 +385,9 @@ template <typename Choice> void runtime::tell_some(Choice choose) {
 // Calls `question` with the engine and a control, which the engine finishes.
 template <typename Question> result<> runtime::ask(Question question) {
   const inside entered{*this};
+  if (is_over_) {
+    return is_shut_down();
+  }
   asker *const self = take_asker();
   if (self == nullptr) {
     return fail(failure::environment, no_memory().message());
@@ -402,8 +395,7 @@ template <typename Question> result<> runtime::ask(Question question) {
   control wanted;
   wanted.client = self;
   question(*engine_, wanted);
-  wait_for_answer(*self);
-  return wanted.outcome;
+  return wait_for_answer(*self) ? wanted.outcome : is_shut_down();
 }
 
 std::vector<origin_extent> runtime::extents(bytes offset, bytes length) {
@@ -458,10 +450,25 @@ result<> runtime::close() {
     stop_threads();
     const metadata_mode mode = status().mode_of_metadata;
     tell_some([&](trouble_log &log) { return log.rest(mode); });
-    const mutex_guard letting_go{mutex_};
-    files_.reset(); // and their locks
+    tell_cut_files();
+    if (*closed_ && files_->are_any_cut()) {
+      closed_ = fail(failure::environment, "a device was made shorter while it was served: what it "
+                                           "held beyond its end is lost");
+    }
+    end();
   }
   return *closed_;
+}
+
+// What was asked while the cache was shut down would never be answered, since no thread is left that
+// does the engine's I/O.
+void runtime::end() {
+  const inside entered{*this};
+  is_over_ = true;
+  for (const auto &each : askers_) {
+    let_know(*each);
+  }
+  files_.reset(); // and their locks
 }
 
 } // namespace
@@ -479,11 +486,8 @@ result<std::unique_ptr<threaded_runtime>> threaded_runtime::open(const cache_pat
     return std::unexpected{engine.error()};
   }
   return std::make_unique<runtime>(
-      blocking_files{std::move(opened->metadata),
-                     {blocking_file{std::move(opened->files.metadata)},
-                      blocking_file{std::move(opened->files.fast)},
-                      blocking_file{std::move(opened->files.origin)}}},
-      std::move(*engine), tell ? std::move(tell) : [](const std::string &) {});
+      std::make_shared<blocking_files>(std::move(*opened)), std::move(*engine),
+      tell ? std::move(tell) : [](const std::string &) {});
 }
 
 } // namespace dmcache

@@ -77,6 +77,20 @@ TEST_F(error_test, a_block_that_cannot_be_copied_is_not_promoted_but_served) {
   EXPECT_EQ(policy->nr_free(), 8U);
 }
 
+TEST_F(error_test, a_fast_device_that_takes_nothing_is_tried_once_a_second) {
+  open();
+  fail(cache_device::fast, device_operation::write, always);
+  for (std::uint64_t i = 0; i < 50; ++i) {
+    EXPECT_THAT(in->write(whole(3 + i % 5)), succeeds());
+    EXPECT_THAT(in->read(part(8 + i % 5)), succeeds());
+  }
+  EXPECT_EQ(nr_ios(cache_device::fast, engine_io::operation::write), 1U);
+  in->device(cache_device::fast).clear_faults();
+  EXPECT_TRUE(in->advance(std::chrono::seconds{2}));
+  EXPECT_THAT(in->write(whole(3)), succeeds());
+  EXPECT_TRUE(is_cached(3));
+}
+
 TEST_F(error_test, zeroes_take_the_place_of_nothing) {
   open();
   EXPECT_THAT(in->perform(operation::write_zeroes, whole(5)), succeeds());
@@ -263,6 +277,7 @@ TEST_F(lost_copy_test, is_not_mapped) {
   EXPECT_THAT(in->flush(), succeeds()); // the origin has it all
   EXPECT_TRUE(in->settle());
   EXPECT_FALSE(is_cached(2));
+  EXPECT_TRUE(in->advance(std::chrono::seconds{2})); // nothing is promoted before
   cache(2);
 }
 

@@ -10,12 +10,11 @@
 #include <thread>
 #include <vector>
 
-#include <boost/asio/post.hpp>
-#include <boost/asio/thread_pool.hpp>
 #include <fmt/format.h>
 
 #include "base/aligned_buffer.h"
 #include "base/crc32c.h"
+#include "base/worker_threads.h"
 #include "caching/metadata/metadata_reader.h"
 #include "persistent-data/block_stream.h"
 
@@ -81,10 +80,14 @@ raw_bytes compressed(std::uint32_t ordinal, std::uint32_t nr_blocks, const raw_b
 class pack_writer {
  public:
   explicit pack_writer(output_file &output)
-      : output_{output}, nr_workers_{std::max(std::thread::hardware_concurrency(), 1U)},
-        workers_{nr_workers_} {}
+      : output_{output}, nr_workers_{std::max(std::thread::hardware_concurrency(), 1U)} {}
 
   result<> begin(std::uint64_t device_blocks) {
+    auto started = worker_threads::start(nr_workers_);
+    if (!started) {
+      return std::unexpected{started.error()};
+    }
+    workers_ = std::move(*started);
     pack_header header{.magic = pack_header::magic_value,
                        .checksum = {},
                        .version = pack_header::known_version,
@@ -129,7 +132,7 @@ class pack_writer {
           return compressed(ordinal, nr_blocks, payload);
         }};
     chunks_.push_back(task.get_future());
-    boost::asio::post(workers_, std::move(task));
+    workers_->add(std::move(task));
     return chunks_.size() > std::size_t{2} * nr_workers_ ? write_oldest() : result<>{};
   }
 
@@ -152,7 +155,7 @@ class pack_writer {
   raw_bytes contents_;
   std::uint32_t nr_chunks_ = 0;
   std::deque<std::future<raw_bytes>> chunks_;
-  boost::asio::thread_pool workers_;
+  std::unique_ptr<worker_threads> workers_; // from begin() on
 };
 
 std::unexpected<error> broken(std::string_view fault) {

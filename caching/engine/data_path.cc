@@ -180,12 +180,16 @@ void data_path::mark_dirty(cache_block block) {
   }
 }
 
-// A clean block stays the same as the origin: if all of it is discarded, it leaves the cache. What
-// is dirty the origin doesn't have anyway.
+// A block that is discarded as a whole leaves the cache, and nothing of it is written back any more.
+// One that is discarded in part stays: if it is clean, it has to stay the same as the origin, and if
+// it is dirty, the origin doesn't have the data anyway.
 void data_path::discard_hit(piece &part, cache_block block) {
   const bool is_whole = part.begin == 0 && part.end == state_.block_size;
-  const bool may_leave = is_whole || state_.mode() == cache_mode::passthrough;
-  if (!may_leave || state_.mappings->is_dirty(block) || !migrations_.invalidate(block, &part)) {
+  const bool is_leaving = is_whole ? migrations_.forget(block, part)
+                                   : state_.mode() == cache_mode::passthrough &&
+                                         !state_.mappings->is_dirty(block) &&
+                                         migrations_.invalidate(block, &part);
+  if (!is_leaving) {
     end(part);
   }
 }

@@ -205,6 +205,7 @@ class world {
   bool has_failed_since(const client_request &asked, engine_io::operation op) const;
   void look_at_mode();
   std::optional<std::string> fault_of_data(const client_request &asked);
+  std::optional<std::string> fault_of_discard(const client_request &asked) const;
   client_control &begin_control();
   result<> finish(client_control &call);
   client_request &take_request();

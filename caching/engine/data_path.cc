@@ -136,7 +136,7 @@ void data_path::write_hit(piece &part, cache_block block) {
     commits_.wait_for_note(part);
     return;
   }
-  if (state_.mode() == cache_mode::writethrough && !state_.mappings->is_dirty(block)) {
+  if (is_becoming_clean(block) && !state_.may_become_dirty()) {
     send_to_both(part, block);
     return;
   }
@@ -170,6 +170,12 @@ void data_path::write_noted(piece &part) {
     part.io.on_done = noted_io_done;
     commits_.writes_noted();
   }
+}
+
+// It is clean, or will be when the origin is flushed, unless it is written to on the fast device
+// alone.
+bool data_path::is_becoming_clean(cache_block block) const {
+  return !state_.mappings->is_dirty(block) || state_.mappings->is_settling(block);
 }
 
 // If it is still mapped.
@@ -208,7 +214,7 @@ promotion data_path::possible_promotion(const piece &part, bool was_discarded) c
   const bool is_whole = part.begin == 0 && part.end == state_.block_size;
   // Beside what others are writing the rest of a discarded block isn't zero.
   const bool is_alone = part.cell->in_flight == &part && part.next == nullptr;
-  if (state_.mode() == cache_mode::writeback && (is_whole || (was_discarded && is_alone))) {
+  if (state_.may_become_dirty() && (is_whole || (was_discarded && is_alone))) {
     return promotion::without_copy;
   }
   return migrations_.has_room() ? promotion::by_copy : promotion::none;
@@ -270,7 +276,7 @@ void data_path::send_to_origin(piece &part) {
 void data_path::send_to_both(piece &part, cache_block block) {
   part.cached_in = block;
   part.sent_to = piece::place::both;
-  if (!state_.mappings->is_dirty(block)) {
+  if (is_becoming_clean(block)) {
     commits_.mirrored(block);
   }
   part.nr_ios = 2;
@@ -386,7 +392,7 @@ void data_path::failed_on_fast(piece &part, std::error_code error) {
 
 void data_path::ended_on_both(piece &part, std::error_code origin_error) {
   if (!part.fast_error && !origin_error) {
-    if (!state_.mappings->is_dirty(part.cached_in)) {
+    if (is_becoming_clean(part.cached_in)) {
       commits_.mirrored(part.cached_in); // a flush that began meanwhile doesn't cover it
     }
     end(part);
@@ -398,7 +404,10 @@ void data_path::ended_on_both(piece &part, std::error_code origin_error) {
       migrations_.invalidate(part.cached_in, &part)) {
     return;
   }
-  // The two differ from now on, and dirty says part one counts.
+  // The two differ from now on, and dirty says which one counts.
+  if (state_.mappings->is_settling(part.cached_in)) {
+    migrations_.unsettle(part.cached_in);
+  }
   mark_dirty(part.cached_in);
   const std::error_code fast_error = std::exchange(part.fast_error, {});
   end(part, origin_error ? origin_error : fast_error);

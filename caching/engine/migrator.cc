@@ -59,7 +59,7 @@ void migrator::work() {
   is_starting_ = true;
   while ((may_change_metadata() || (is_cleaning_ && may_write_back())) &&
          state_.now >= rest_until_ && has_room() && nr_demoting_ < max_demoting) {
-    const auto next = state_.policy->next_work(is_idle_ || is_cleaning_);
+    const auto next = next_work();
     if (!next) {
       break;
     }
@@ -79,6 +79,13 @@ void migrator::work() {
   if (in_flight_ == 0 && is_cleaning_) {
     commits_.hurry_settling();
   }
+}
+
+std::optional<background_work> migrator::next_work() {
+  if (state_.options.cleaning == cleaning_trigger::on_request && !is_cleaning_) {
+    return state_.policy->next_demotion();
+  }
+  return state_.policy->next_work(is_idle_ || is_cleaning_ || state_.is_near_dirty_limit());
 }
 
 void migrator::commit_ended(const committer::outcome &result) {
@@ -210,6 +217,7 @@ void migrator::overwrite(piece &writer, cache_block into) {
 flow<> migrator::do_overwrite(piece &writer, cache_block into) {
   const origin_block block = writer.block;
   const flush_record::mark flushed = state_.flushes.fast_now();
+  ++state_.nr_becoming_dirty;
   co_await state_.locks.exclude(block, exclusion::all);
   std::error_code error = co_await write_into(writer, into);
   bool is_done = !error;
@@ -217,6 +225,7 @@ flow<> migrator::do_overwrite(piece &writer, cache_block into) {
     is_done = co_await make_room(into);
   }
   is_done = is_done && !state_.flushes.has_fast_failed_since(flushed); // or it may be lost
+  --state_.nr_becoming_dirty;
   if (is_done) {
     state_.mappings->map(into, block);
     state_.mappings->mark_dirty(into);

@@ -99,6 +99,8 @@ class migrator {
     std::optional<background_work> asked; // by the policy, meanwhile
   };
 
+  std::optional<background_work> next_work();
+
   // Which blocks remove() leaves alone.
   enum class spared : std::uint8_t { dirty_ones, none };
 

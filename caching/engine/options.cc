@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include "base/whole_number.h"
+
 namespace dmcache {
 namespace {
 
@@ -30,6 +32,36 @@ result<dirty_tracking> find_dirty_tracking(std::string_view name) {
         fmt::format("'{}' is no way to track what is dirty: exact and at-shutdown are", name));
   }
   return *found;
+}
+
+std::string_view name_of(cleaning_trigger trigger) {
+  return name_in(cleaning_triggers, trigger);
+}
+
+result<cleaning_trigger> find_cleaning_trigger(std::string_view name) {
+  const auto found = value_in(cleaning_triggers, name);
+  if (!found) {
+    return fail(failure::usage,
+                fmt::format("cleaning is background or on-request, not '{}'", name));
+  }
+  return *found;
+}
+
+std::string text_of(const dirty_limit &limit) {
+  return fmt::format("{}{}", limit.amount, limit.is_percentage ? "%" : "");
+}
+
+result<dirty_limit> find_dirty_limit(std::string_view text) {
+  const bool is_percentage = text.ends_with('%');
+  const auto amount =
+      whole_number<std::uint64_t>(text.substr(0, text.size() - (is_percentage ? 1 : 0)));
+  if (!amount || (is_percentage && *amount > 100)) {
+    return fail(failure::usage,
+                fmt::format("max_dirty is a number of sectors, or 0% to 100% of the "
+                            "cache, not '{}'",
+                            text));
+  }
+  return dirty_limit{*amount, is_percentage};
 }
 
 result<cache_mode> find_cache_mode(std::string_view name) {

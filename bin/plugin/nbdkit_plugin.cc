@@ -31,6 +31,7 @@
 #include "base/file_device.h"
 #include "base/mutex.h"
 #include "bin/control/control_server.h"
+#include "bin/control/status_text.h"
 #include "bin/plugin/nbdkit_parameters.h"
 #include "bin/plugin/quit_signals.h"
 #include "bin/plugin/settings_teller.h"
@@ -150,6 +151,9 @@ void served_cache::shut_down() {
     exit_status = EXIT_SUCCESS;
   } else {
     nbdkit_error("%s", closed.error().message.c_str());
+  }
+  if (const std::string left = incompleteness_of(runtime_->status()); !left.empty()) {
+    nbdkit_error("%s", left.c_str());
   }
   if (control_) {
     control_->finish(closed);

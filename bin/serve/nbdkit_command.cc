@@ -56,6 +56,10 @@ std::uint64_t in_bytes(sectors size) {
   return to_bytes(size).value();
 }
 
+std::string text_for_plugin(const dirty_limit &limit) {
+  return limit.is_percentage ? text_of(limit) : fmt::format("{}", in_bytes(sectors{limit.amount}));
+}
+
 void add_plugin_parameters(std::vector<std::string> &command, const serve_options &options) {
   const engine_options &engine = options.engine;
   const auto add = [&](std::string_view key, const auto &value) {
@@ -80,6 +84,8 @@ void add_plugin_parameters(std::vector<std::string> &command, const serve_option
   add("metadata-version", engine.metadata_version);
   add("migration-threshold", in_bytes(engine.migration_threshold));
   add("discard-passdown", yes_or_no(engine.discard_passdown));
+  add("cleaning", name_of(engine.cleaning));
+  add("max-dirty", text_for_plugin(engine.max_dirty));
   if (engine.block_size != sectors{}) {
     add("block-size", in_bytes(engine.block_size));
   }

@@ -1,7 +1,7 @@
 #include "base/report.h"
 #include "base/whole_number.h"
 #include "bin/command.h"
-#include "caching/tools/metadata_size.h"
+#include "caching/metadata/metadata_size.h"
 #include "caching/tools/size_text.h"
 
 namespace dmcache {

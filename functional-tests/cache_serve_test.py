@@ -286,6 +286,30 @@ class Refused(ServedCacheTest):
         self.refuse(1, f"{self.metadata} holds no cache yet: --create makes a new one")
         self.refuse(1, "holds no cache yet", "--read-only")
 
+    def test_a_new_cache_has_room(self):
+        self.fast = self.make("fast", 65535)
+        self.refuse(1, "less than a cache block of 128", "--create")
+        self.fast = self.make("fast", FAST_SIZE)
+        self.origin = self.make("origin", 0)
+        self.refuse(1, "the origin is empty", "--create")
+
+    def test_create_wants_room_for_a_cache_that_is_full(self):
+        self.metadata.write_bytes(bytes(64 << 10))
+        self.refuse(1, "the metadata device has 64 KiB, and a cache of 128 blocks needs 4100 KiB: make "
+                       "it larger, or the cache blocks (cache_metadata_size tells the size)", "--create")
+        self.assertEqual(self.metadata.read_bytes(), bytes(64 << 10))
+
+    def test_metadata_that_are_nearly_full_are_told_of(self):
+        self.make_cache()
+        document = self.folder / "document.xml"
+        run("cache_dump", "-o", document, self.metadata)
+        self.metadata.write_bytes(bytes(11 * 4096))
+        self.assertEqual(run("cache_restore", "-q", "-i", document, "-o", self.metadata).returncode, 0)
+        done = self.serve()
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertRegex(done.stderr, "^nbdkit: error: [0-9]+ of 11 metadata blocks are in use: ")
+        self.assertIn("of 11 metadata blocks are in use", self.must_ctl("status", "--human"))
+
     def test_create_spares_what_is_there(self):
         self.make_cache()
         self.refuse(1, f"{self.metadata} holds a cache already: leave --create out", "--create")
@@ -360,15 +384,6 @@ class Refused(ServedCacheTest):
         self.use("v2-writeback")
         self.origin = self.make("origin", 16 * 65536)
         self.refuse(1, "dirty blocks are mapped to beyond its end")
-
-    def test_a_new_cache_has_room(self):
-        self.fast = self.make("fast", 65535)
-        self.refuse(1, "less than a cache block of 128", "--create")
-        self.fast = self.make("fast", FAST_SIZE)
-        self.metadata = self.make("meta", 8 * 4096)
-        self.refuse(1, "need a larger one (see cache_metadata_size)", "--create")
-        self.origin = self.make("origin", 0)
-        self.refuse(1, "the origin is empty", "--create")
 
     def test_policies(self):
         self.refuse(2, "'fifo'", "--create", "--policy", "fifo")

@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 
 #include "bin/control/status_json.h"
+#include "caching/metadata/metadata_size.h"
 #include "caching/runtime/trouble_log.h"
 
 namespace dmcache {
@@ -82,6 +83,9 @@ std::string troubles(const engine_status &status) {
                         "fast device failed were served from the origin\n",
                         "errors", status.counts.migration_errors, status.counts.fast_errors_served);
   }
+  if (const auto shortage = metadata_shortage_of(status); !shortage.empty()) {
+    text += fmt::format("{:<12}{}\n", "room", shortage);
+  }
   if (const auto trouble = trouble_of(status.mode_of_metadata); !trouble.empty()) {
     text += fmt::format("{:<12}{}\n", "trouble", trouble);
   }
@@ -140,6 +144,16 @@ std::string incompleteness_of(const engine_status &status) {
       status.dirty, is_one ? "" : "s",
       readable_size(bytes{status.dirty * to_bytes(status.block_size).value()}),
       is_one ? "is" : "are");
+}
+
+std::string metadata_shortage_of(const engine_status &status) {
+  if (!is_nearly_full(status.metadata_used, status.metadata_total)) {
+    return "";
+  }
+  return fmt::format(
+      "{} of {} metadata blocks are in use: when none is left, nothing new is cached: "
+      "restore a dump to a larger device (see cache_metadata_size)",
+      status.metadata_used, status.metadata_total);
 }
 
 } // namespace dmcache

@@ -20,4 +20,7 @@ std::string readable_status(const status_sample &now, const status_sample *befor
 // What the origin lacks of what a cache holds that is shut down, in a sentence; empty if nothing.
 std::string incompleteness_of(const engine_status &status);
 
+// That there is little room left on the metadata device, in a sentence; empty if there is enough.
+std::string metadata_shortage_of(const engine_status &status);
+
 } // namespace dmcache

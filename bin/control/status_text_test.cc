@@ -50,6 +50,17 @@ TEST(status_text, tells_what_is_held_off_and_bounded) {
   EXPECT_THAT(text, HasSubstr("512 dirty (25.0 %; at most 50.0 %)\n"));
 }
 
+TEST(status_text, tells_that_the_metadata_device_is_nearly_full) {
+  engine_status filling = some_status();
+  filling.metadata_total = 100;
+  filling.metadata_used = 80;
+  EXPECT_EQ(metadata_shortage_of(filling), "");
+  filling.metadata_used = 81;
+  EXPECT_THAT(metadata_shortage_of(filling), testing::StartsWith("81 of 100 metadata blocks are in "
+                                                                 "use: "));
+  EXPECT_THAT(readable_status({filling, {}}), HasSubstr("room        81 of 100 metadata blocks"));
+}
+
 TEST(status_text, tells_what_the_origin_lacks) {
   engine_status left = some_status();
   EXPECT_EQ(incompleteness_of(left), "512 dirty blocks, 32 MiB, are on the fast device alone: the "

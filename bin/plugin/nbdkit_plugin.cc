@@ -109,6 +109,9 @@ result<> served_cache::activate() {
     return std::unexpected{opened.error()};
   }
   runtime_ = std::move(*opened);
+  if (const std::string shortage = metadata_shortage_of(runtime_->status()); !shortage.empty()) {
+    nbdkit_error("%s", shortage.c_str());
+  }
   return {};
 }
 

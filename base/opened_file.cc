@@ -145,6 +145,11 @@ std::size_t opened_file::logical_block_size() const {
   return is_refused ? io_alignment : sector_size;
 }
 
+bool opened_file::is_read_only_device() const {
+  int is_read_only = 0;
+  return ::ioctl(file.get(), BLKROGET, &is_read_only) == 0 && is_read_only != 0;
+}
+
 bool opened_file::can_discard() const {
   struct stat status{};
   if (::fstat(file.get(), &status) != 0 || (::fcntl(file.get(), F_GETFL) & O_ACCMODE) == O_RDONLY) {

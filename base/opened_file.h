@@ -33,6 +33,8 @@ struct opened_file {
   opened_file duplicate() const;
   // The size that all requests must be multiples of, found out by reading.
   std::size_t logical_block_size() const;
+  // Is it a block device that refuses writes? It can be opened for them all the same.
+  bool is_read_only_device() const;
   // Does discarding work? This is found out by trying, which harms nothing.
   bool can_discard() const;
   // Makes the page cache forget what it has read of a block device: others, such as the kernel's

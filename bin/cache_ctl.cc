@@ -38,7 +38,7 @@ std::optional<std::string> form_of_status(const command_line &line) {
 
 // The request that these words make, as the control socket takes it. The server finds out whether
 // the words after the first make sense.
-result<std::string> request_of(const std::vector<std::string> &words) {
+result<std::string> request_of(std::vector<std::string> words) {
   constexpr std::array requests{"status", "message", "set", "clean", "stop"};
   if (std::ranges::find(requests, words.front()) == requests.end()) {
     return fail(failure::usage, fmt::format("'{}' is no request: status, message, set, clean and "
@@ -135,8 +135,13 @@ result<> request_and_wait(control_client &server, const std::string &request, re
     }
   });
   to.watcher().clear();
-  const auto ended = request == "stop" ? server.wait_for_its_end() : result<>{};
-  return answer ? ended : std::unexpected{answer.error()};
+  if (!answer) {
+    return std::unexpected{answer.error()};
+  }
+  if (!answer->empty()) { // of a stop
+    to.problem(*answer);
+  }
+  return request.starts_with("stop") ? server.wait_for_its_end() : result<>{};
 }
 
 } // namespace
@@ -147,7 +152,10 @@ int run_cache_ctl(std::span<const std::string> arguments) {
                     "       cache_ctl --control SOCKET message KEY VALUE...\n"
                     "       cache_ctl --control SOCKET set mode MODE\n"
                     "       cache_ctl --control SOCKET set policy NAME [KEY VALUE]...\n"
-                    "       cache_ctl --control SOCKET clean|stop",
+                    "       cache_ctl --control SOCKET set cleaning background|on-request\n"
+                    "       cache_ctl --control SOCKET set max-dirty SIZE|PERCENT%\n"
+                    "       cache_ctl --control SOCKET clean\n"
+                    "       cache_ctl --control SOCKET stop [--clean]",
                     "cache_ctl --control /run/dmcache/disk/control status --human"};
   line.take_operands("request");
   line.add("control", "SOCKET", "where the cache listens: cache_serve --control");
@@ -155,12 +163,19 @@ int run_cache_ctl(std::span<const std::string> arguments) {
   line.add("json", "tell it as JSON");
   line.add("metrics", "tell it as OpenMetrics, for Prometheus");
   line.add("watch", "tell it in words once a second, with rates");
+  line.add("clean", "before stopping, write back everything, while clients are served");
   if (const auto done = line.parse_with(arguments, {"control"})) {
     return *done;
   }
-  const auto request = request_of(line.operands());
+  auto request = request_of(line.operands());
   if (!request) {
     return line.refuse(request.error().message);
+  }
+  if (line.has("clean")) {
+    if (*request != "stop") {
+      return line.refuse("--clean goes with stop");
+    }
+    *request += " clean";
   }
   const auto form = form_of_status(line);
   if (!form || (!form->empty() && *request != "status")) {

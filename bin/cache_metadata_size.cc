@@ -2,7 +2,7 @@
 #include "base/size_text.h"
 #include "base/whole_number.h"
 #include "bin/command.h"
-#include "caching/tools/metadata_size.h"
+#include "caching/metadata/metadata_size.h"
 
 namespace dmcache {
 namespace {

@@ -87,6 +87,24 @@ result<> take_dirty_tracking(const command_line &line, engine_options &engine) {
   return {};
 }
 
+// Takes the options about what is dirty, and when it is written back.
+result<> take_cleaning(const command_line &line, engine_options &engine) {
+  const auto trigger = find_cleaning_trigger(line.text_or("cleaning", "background"));
+  if (!trigger) {
+    return std::unexpected{trigger.error()};
+  }
+  engine.cleaning = *trigger;
+  if (line.has("max-dirty")) {
+    const auto limit =
+        find_dirty_limit("--max-dirty", line.text("max-dirty"), bare_number::is_refused);
+    if (!limit) {
+      return std::unexpected{limit.error()};
+    }
+    engine.max_dirty = *limit;
+  }
+  return {};
+}
+
 result<engine_options> take_engine_options(const command_line &line) {
   engine_options engine;
   engine.read_only = line.has("read-only");
@@ -106,6 +124,9 @@ result<engine_options> take_engine_options(const command_line &line) {
   }
   engine.mode = *mode;
   if (auto taken = take_dirty_tracking(line, engine); !taken) {
+    return std::unexpected{taken.error()};
+  }
+  if (auto taken = take_cleaning(line, engine); !taken) {
     return std::unexpected{taken.error()};
   }
   engine.policy = line.text_or("policy", "smq");
@@ -350,6 +371,8 @@ int run_cache_serve(std::span<const std::string> arguments) {
   line.add_repeatable("policy-setting", "KEY=VALUE", "a setting of the policy; any number of them");
   line.add("migration-threshold", "SIZE",
            "how much to copy at a time in the background (default: 1m)");
+  line.add("cleaning", "WHEN", "write back in the background (the default), or on-request only");
+  line.add("max-dirty", "SIZE|N%", "how much may be dirty, and is lost with the fast device");
   line.add("no-discard-passdown", "don't pass discards on to the origin");
   line.add("read-only", "write nothing to any of the three devices");
   line.add("socket", "PATH", "serve at this unix socket");

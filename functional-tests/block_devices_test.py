@@ -47,6 +47,16 @@ class BlockDevicesTest(ServedCacheTest):
             self.assertEqual(done.returncode, 1, done.stderr)
             self.assertNotIn("share storage", done.stderr)
 
+    def test_a_device_that_cannot_be_written_to_is_refused(self):
+        self.make_cache()
+        self.origin = self.loop(self.origin, "--read-only")
+        done = self.serve()
+        self.assertEqual((done.returncode, done.stdout, done.stderr),
+                         (3, "", f"cache_serve: the origin ({self.origin}) is read-only: make it "
+                                 "writable, or serve the cache read-only\n"))
+        self.must_serve("--read-only")
+        self.must_ctl("stop")
+
     def test_a_loop_device_and_its_file_are_refused(self):
         file = self.fast
         self.fast = self.loop(file)

@@ -82,6 +82,23 @@ class SoundMetadata(CheckTest):
                 self.assertEqual(self.check(image, option).returncode, 0)
                 self.assertEqual(self.check(image).returncode, 1)
 
+    def test_a_device_that_is_nearly_full_is_noted(self):
+        document, small = self.folder / "document.xml", self.folder / "small"
+        run("cache_dump", "-o", document, Image("v2-writeback").write(self.folder))
+        restored = None
+        for blocks in range(8, 64):
+            small.write_bytes(bytes(blocks * BLOCK))
+            restored = run("cache_restore", "-q", "-i", document, "-o", small)
+            if restored.returncode == 0:
+                break
+        self.assertEqual(restored.returncode, 0)
+        checked = run("cache_check", small)
+        self.assertEqual((checked.returncode, checked.stderr), (0, ""))
+        self.assertRegex(checked.stdout, rf"^note: \d+ of {blocks} metadata blocks are in use: when none "
+                                         r"is left, nothing new is cached: restore a dump to a larger "
+                                         r"device \(see cache_metadata_size\)\n")
+        self.assertEqual(run("cache_check", "-q", small).stdout, "")
+
     def test_a_checksum_that_looks_like_xml_is_a_checksum(self):
         image = Image("v2-writeback")
         for hits in range(100000):

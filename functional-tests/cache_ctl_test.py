@@ -191,6 +191,42 @@ class Control(ServedCacheTest):
         self.refuse(3, f"no cache listens at {self.control}: No such file or directory: serve it "
                        f"with cache_serve --control {self.control}", "stop")
 
+    def hold_dirty(self):
+        """16 blocks, until somebody asks for them."""
+        self.must_ctl("set", "cleaning", "on-request")
+        piece = self.image("piece", 1 << 20)
+        nbdcopy(piece, self.uri)
+        self.assertEqual(self.field("cache_blocks_dirty"), 16)
+        return piece.read_bytes()
+
+    def test_stop_says_what_the_origin_lacks(self):
+        self.hold_dirty()
+        done = self.ctl("stop")
+        self.assertEqual((done.returncode, done.stdout, done.stderr),
+                         (0, "", "cache_ctl: 16 dirty blocks, 1 MiB, are on the fast device alone: "
+                                 "the origin is not complete without it\n"))
+        self.assertIn("16 dirty, cleanly shut down: sound", self.check())
+
+    def test_stop_clean_writes_all_back_before(self):
+        written = self.hold_dirty()
+        done = self.ctl("stop", "--clean")
+        self.assertEqual((done.returncode, done.stdout, done.stderr), (0, "", ""))
+        self.assertIn("16 mapped, 0 dirty, cleanly shut down: sound", self.check())
+        self.assertEqual(self.origin.read_bytes()[:len(written)], written)
+
+    def test_settings_of_what_is_dirty(self):
+        self.must_ctl("set", "max-dirty", "512k")
+        self.assertEqual(self.field("cache_blocks_dirty_max"), 8)
+        self.must_ctl("set", "cleaning", "on-request")
+        nbdcopy(self.image("piece", 1 << 20), self.uri)
+        self.assertEqual(self.field("cache_blocks_dirty"), 8)
+        self.assertEqual(self.field("cleaning"), "on-request")
+        self.must_ctl("message", "max_dirty", "50%")
+        self.assertIn("8 dirty (6.2 %; at most 50.0 %)", self.must_ctl("status", "--human"))
+        self.refuse(2, "cleaning is background or on-request, not 'never'", "set", "cleaning", "never")
+        self.refuse(2, "'101%' is no share of the cache: 0% to 100% are", "set", "max-dirty", "101%")
+        self.refuse(2, "'much' is no size", "set", "max-dirty", "much")
+
     def test_a_dead_server_is_told_from_a_living_one(self):
         self.kill_all_servers()
         self.refuse(3, f"no cache listens at {self.control}: Connection refused", "status")
@@ -204,6 +240,7 @@ class Control(ServedCacheTest):
     def test_wrong_usage(self):
         self.refuse(2, "'frobnicate' is no request: status, message, set, clean and stop are",
                     "frobnicate")
+        self.refuse(2, "--clean goes with stop", "clean", "--clean")
         self.refuse(2, "requests are: status, message WORD..., set mode MODE,", "set", "colour",
                     "blue")
         for words in (["set"], ["set", "mode"]):

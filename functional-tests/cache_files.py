@@ -2,6 +2,7 @@
 
 import pathlib
 import random
+import re
 import subprocess
 import tempfile
 import time
@@ -11,6 +12,9 @@ ORIGIN_SIZE = 32 << 20
 FAST_SIZE = 8 << 20
 METADATA_SIZE = 4 << 20
 PATIENCE = 300  # seconds, after which something hangs, however busy the machine is
+# What a stop says if something is dirty, and nbdkit at its end.
+INCOMPLETE = re.compile(r"(?:cache_ctl|nbdkit: error): \d+ dirty blocks?, [0-9.]+ [KM]iB, (?:is|are) on "
+                        r"the fast device alone: the origin is not complete without it\n")
 
 
 def wait_until(condition):

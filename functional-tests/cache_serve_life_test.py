@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import json
 import os
 import pathlib
 import re
@@ -78,6 +79,8 @@ class StartedAgain(LivingServerTest):
         self.must_ctl("message", "sequential_threshold", "5")
         self.must_ctl("message", "migration_threshold", "4096")
         self.must_ctl("set", "mode", "writethrough")
+        self.must_ctl("set", "cleaning", "on-request")
+        self.must_ctl("set", "max-dirty", "1m")
         self.assertEqual(self.ctl("message", "migration_threshold", "all").returncode, 2)
         for number in (signal.SIGABRT, signal.SIGKILL):
             self.kill_server(number)
@@ -87,6 +90,9 @@ class StartedAgain(LivingServerTest):
             words = pathlib.Path(f"/proc/{self.server_pid()}/cmdline").read_text().split("\0")
             self.assertIn("policy-random_threshold=3", words)
             self.assertIn("policy-sequential_threshold=5", words)
+            status = json.loads(self.must_ctl("status", "--json"))
+            self.assertEqual((status["cleaning"], status["cache_blocks_dirty_max"]),
+                             ("on-request", 16))
         self.must_ctl("stop")
         self.must_serve()
         self.assertIn(" 2 metadata2 writeback 2 migration_threshold 2048 smq ",
@@ -111,7 +117,8 @@ class StartedAgain(LivingServerTest):
         self.assertTrue(server.stderr.read().endswith(
             "cache_serve: 1 cache blocks are dirty, which passthrough can't serve: use writeback or "
             f"writethrough until none is ({self.metadata}): the cache is served in writethrough "
-            "mode\n"))
+            "mode\nnbdkit: error: 1 dirty block, 64 KiB, is on the fast device alone: the origin is "
+            "not complete without it\n"))
 
     def test_although_somebody_waits_for_the_devices(self):
         """Whoever can read a file can lock it, and keep others from it."""

@@ -12,6 +12,8 @@ from nbd_client import NbdError
 from nbdkit_cache import BLOCK, MIB, PLUGIN, NbdkitTest, counts_dirty_blocks
 
 SHUTTING_DOWN = 108
+INCOMPLETE_BY_ONE = ("nbdkit: error: 1 dirty block, 64 KiB, is on the fast device alone: the origin is "
+                     "not complete without it\n")
 
 
 class Parameters(NbdkitTest):
@@ -25,6 +27,9 @@ class Parameters(NbdkitTest):
                  "sectors of 512 bytes, 65536b for bytes, or one of k, m, g, as in 64k"),
                 (["block-size=lots"], "block-size: 'lots' is no size"),
                 (["metadata-version=3"], "metadata-version must be 1 or 2, not 3"),
+                (["cleaning=never"], "cleaning is background or on-request, not 'never'"),
+                (["max-dirty=101%"], "max-dirty: '101%' is no share of the cache: 0% to 100% are"),
+                (["max-dirty=100"], "max-dirty: '100' has no unit"),
                 (["create=perhaps"], "could not decipher boolean (perhaps)"),
                 (["speed=high"], "unknown parameter 'speed'"),
                 (["speed"], "expecting key=value on the command line but got: speed"),
@@ -84,7 +89,8 @@ class Parameters(NbdkitTest):
         text = self.client("nbdkit", PLUGIN, "--help")
         for parameter in ("metadata", "fast", "origin", "create", "block-size", "mode", "policy",
                           "policy-KEY", "metadata-version", "migration-threshold",
-                          "discard-passdown", "readonly", "control", "NAME-offset"):
+                          "discard-passdown", "cleaning", "max-dirty", "readonly", "control",
+                          "NAME-offset"):
             self.assertIn(f"\n{parameter}=", text)
         done = subprocess.run(["nbdkit", PLUGIN, "--dump-plugin"], capture_output=True, text=True,
                               check=True)
@@ -171,6 +177,7 @@ class Life(NbdkitTest):
             self.create()
             self.connect().write(0, b"y" * BLOCK)
             self.assertEqual(self.stop(number), "", number)
+            self.assertEqual(self.incomplete, [INCOMPLETE_BY_ONE], number)
             self.assertIn("1 dirty, cleanly shut down: sound", self.check(), number)
 
     @counts_dirty_blocks
@@ -255,11 +262,11 @@ class Life(NbdkitTest):
             answer = "progress"
             while answer.startswith("progress"):
                 answer = answers.readline()
-            self.assertEqual(answer, "ok\n")
+            self.assertEqual(f"nbdkit: error: {answer[3:]}", INCOMPLETE_BY_ONE)
         self.wait_for_devices()
         self.assertIn("1 dirty, cleanly shut down: sound", self.check())
         self.dismiss_clients()
-        self.assertEqual(self.server.communicate(timeout=PATIENCE)[1], "")
+        self.assertEqual(self.server.communicate(timeout=PATIENCE)[1], INCOMPLETE_BY_ONE)
         self.assertEqual(self.server.returncode, 0)
         self.assertFalse(control_path.exists())
 

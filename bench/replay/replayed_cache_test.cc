@@ -31,6 +31,7 @@ class obedient_policy final : public policy {
   std::optional<background_work> next_work(bool is_idle) override {
     return is_idle ? std::exchange(when_idle, {}) : std::exchange(when_busy, {});
   }
+  std::optional<background_work> next_demotion() override { return {}; }
   void completed(const background_work &, bool is_done) override { done.push_back(is_done); }
   void invalidated(cache_block) override {}
   void tick(std::uint64_t seconds) override { ticks.push_back(seconds); }

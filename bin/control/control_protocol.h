@@ -6,8 +6,11 @@
 //   message WORD...                     as dmsetup sends them to the kernel's target
 //   set mode MODE                       writeback, writethrough, passthrough
 //   set policy NAME [KEY VALUE]...
+//   set cleaning TRIGGER                background, on-request
+//   set max-dirty LIMIT                 a number of sectors, or a percentage of the cache: 25%
 //   clean                               writes back everything, and waits for it
 //   stop                                shuts the cache down cleanly, and waits for it
+//   stop clean                          the same, when everything is written back
 //
 // The answer is any number of lines
 //
@@ -16,6 +19,7 @@
 // of which one comes at least once a second for as long as the request takes, and then one of
 //
 //   ok                                  for status: ok JSON (status_json.h)
+//                                       for stop: ok TEXT, if the origin isn't complete
 //   error KIND TEXT                     KIND: failed, usage, environment (failure of result.h)
 //
 // A client may send its next request when it has the answer. The server hangs up on a client that

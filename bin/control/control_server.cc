@@ -14,6 +14,7 @@
 #include "base/worker_threads.h"
 #include "bin/control/control_protocol.h"
 #include "bin/control/status_json.h"
+#include "bin/control/status_text.h"
 #include "bin/control/unix_socket.h"
 
 namespace dmcache {
@@ -73,13 +74,17 @@ class time_limit {
 struct operation {
   explicit operation(asio::io_context &in) : changed{in} {}
 
+  // The first outcome counts.
   void end(result<> ended) {
-    outcome = std::move(ended);
+    if (!outcome) {
+      outcome = std::move(ended);
+    }
     changed.cancel();
   }
 
   std::optional<result<>> outcome;
-  asio::steady_timer changed; // cancelled when there is an outcome
+  bool ends_with_cache = false; // unless it fails before
+  asio::steady_timer changed;   // cancelled when there is an outcome
 };
 
 result<std::vector<std::string>> words_of(std::string_view line) {
@@ -131,11 +136,15 @@ class control_server::implementation {
   task<std::string> answer(client_pointer with, std::vector<std::string> words);
   task<std::string> change_mode(client_pointer with, std::string name);
   task<std::string> change_policy(client_pointer with, std::vector<std::string> words);
+  task<std::string> change_setting(client_pointer with, std::string key, std::string value);
   task<std::string> change(client_pointer with, action asked);
   task<std::string> clean(client_pointer with);
   task<std::string> stop(client_pointer with);
-  task<std::string> in_background(client_pointer with, action asked,
-                                  std::optional<std::uint64_t> nr_dirty = {});
+  task<std::string> clean_and_stop(client_pointer with);
+  task<std::string> in_background(client_pointer with, action asked);
+  task<std::string> in_background(client_pointer with, std::shared_ptr<operation> made,
+                                  action asked, std::optional<std::uint64_t> nr_dirty);
+  void ended_in_background(operation &ended, const result<> &outcome);
   task<std::string> wait_for(client_pointer with, std::shared_ptr<operation> awaited,
                              std::optional<std::uint64_t> nr_dirty);
   std::string progress_line(std::optional<std::uint64_t> nr_dirty);
@@ -289,14 +298,30 @@ task<std::string> control_server::implementation::answer(client_pointer with,
   if (first == "set" && words.size() > 2 && words[1] == "policy") {
     co_return co_await change_policy(with, std::move(words));
   }
+  if (first == "set" && words.size() == 3 && (words[1] == "cleaning" || words[1] == "max-dirty")) {
+    co_return co_await change_setting(with, words[1] == "cleaning" ? "cleaning" : "max_dirty",
+                                      words[2]);
+  }
   if (first == "clean" && words.size() == 1) {
     co_return co_await clean(with);
   }
   if (first == "stop" && words.size() == 1) {
     co_return co_await stop(with);
   }
+  if (first == "stop" && words.size() == 2 && words[1] == "clean") {
+    co_return co_await clean_and_stop(with);
+  }
   co_return error_line({failure::usage, "requests are: status, message WORD..., set mode MODE, set "
-                                        "policy NAME [KEY VALUE]..., clean, stop"});
+                                        "policy NAME [KEY VALUE]..., set cleaning TRIGGER, set "
+                                        "max-dirty LIMIT, clean, stop [clean]"});
+}
+
+// The engine has it as a message.
+task<std::string> control_server::implementation::change_setting(client_pointer with,
+                                                                 std::string key,
+                                                                 std::string value) {
+  action asked = [this, key, value] { return runtime_.message({key, value}); };
+  co_return co_await change(with, std::move(asked));
 }
 
 task<std::string> control_server::implementation::change_mode(client_pointer with,
@@ -341,27 +366,43 @@ task<std::string> control_server::implementation::change(client_pointer with, ac
 }
 
 task<std::string> control_server::implementation::clean(client_pointer with) {
-  action asked = [this] { return runtime_.clean(); };
-  co_return co_await in_background(with, std::move(asked), runtime_.status().dirty);
+  action asked = [this] { return runtime_.clean(cache_engine::afterwards::in_use); };
+  co_return co_await in_background(with, std::make_shared<operation>(io_), std::move(asked),
+                                   runtime_.status().dirty);
 }
 
 task<std::string> control_server::implementation::stop(client_pointer with) {
   const auto made = std::make_shared<operation>(io_);
+  made->ends_with_cache = true;
   stopping_.push_back(made);
   handlers_.stop();
   co_return co_await wait_for(with, made, {});
 }
 
+// If the client is gone when all is written back, the cache is stopped all the same.
+task<std::string> control_server::implementation::clean_and_stop(client_pointer with) {
+  const auto made = std::make_shared<operation>(io_);
+  made->ends_with_cache = true;
+  action asked = [this] { return runtime_.clean(cache_engine::afterwards::kept_clean); };
+  co_return co_await in_background(with, made, std::move(asked), runtime_.status().dirty);
+}
+
+task<std::string> control_server::implementation::in_background(client_pointer with, action asked) {
+  co_return co_await in_background(with, std::make_shared<operation>(io_), std::move(asked), {});
+}
+
 task<std::string>
-control_server::implementation::in_background(client_pointer with, action asked,
-                                              std::optional<std::uint64_t> nr_dirty) {
+control_server::implementation::in_background(client_pointer with, std::shared_ptr<operation> made,
+                                              action asked, std::optional<std::uint64_t> nr_dirty) {
   if (nr_operations_ == max_operations) {
     co_return error_line({failure::failed, fmt::format("{} requests are under way already: wait "
                                                        "until one is done",
                                                        max_operations)});
   }
   ++nr_operations_;
-  const auto made = std::make_shared<operation>(io_);
+  if (made->ends_with_cache) {
+    stopping_.push_back(made);
+  }
   workers_->add([this, made, asked] {
     result<> outcome = fail(failure::environment, "out of memory");
     try {
@@ -369,12 +410,19 @@ control_server::implementation::in_background(client_pointer with, action asked,
     } catch (const std::exception &unexpected) {
       outcome = fail(failure::environment, unexpected.what());
     }
-    asio::post(io_, [this, made, outcome] {
-      --nr_operations_;
-      made->end(outcome);
-    });
+    asio::post(io_, [this, made, outcome] { ended_in_background(*made, outcome); });
   });
   co_return co_await wait_for(with, made, nr_dirty);
+}
+
+void control_server::implementation::ended_in_background(operation &ended,
+                                                         const result<> &outcome) {
+  --nr_operations_;
+  if (outcome && ended.ends_with_cache) {
+    handlers_.stop();
+  } else {
+    ended.end(outcome);
+  }
 }
 
 // Gives the answer, or nothing if the client doesn't take the lines about progress.
@@ -395,7 +443,11 @@ task<std::string> control_server::implementation::wait_for(client_pointer with,
     }
   }
   std::erase(stopping_, awaited);
-  co_return *awaited->outcome ? std::string{"ok\n"} : error_line(awaited->outcome->error());
+  if (!*awaited->outcome) {
+    co_return error_line(awaited->outcome->error());
+  }
+  const std::string left = awaited->ends_with_cache ? incompleteness_of(runtime_.status()) : "";
+  co_return left.empty() ? "ok\n" : fmt::format("ok {}\n", left);
 }
 
 // `nr_dirty` is how many blocks there were to clean at the beginning.

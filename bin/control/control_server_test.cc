@@ -1,22 +1,8 @@
-#include "bin/control/control_server.h"
+#include "bin/control/control_server_test.h"
 
-#include <poll.h>
-#include <sys/socket.h>
-
-#include <atomic>
-#include <condition_variable>
-#include <filesystem>
-#include <mutex>
 #include <random>
-#include <thread>
 
-#include <gmock/gmock.h>
-
-#include "base/testing/matchers.h"
-#include "bin/control/control_client.h"
 #include "bin/control/control_protocol.h"
-#include "bin/control/status_json.h"
-#include "bin/control/unix_socket.h"
 
 namespace dmcache {
 namespace {
@@ -24,150 +10,6 @@ namespace {
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::StartsWith;
-using namespace std::chrono_literals;
-
-// A cache without a cache: it keeps what it is told, and cleans when it is allowed to.
-class fake_runtime final : public threaded_runtime {
- public:
-  result<> start() override { return {}; }
-  std::error_code carry_out(request & /*wanted*/) override { return {}; }
-  std::vector<origin_extent> extents(bytes /*offset*/, bytes /*length*/) override { return {}; }
-  result<> clean() override {
-    std::unique_lock lock{mutex_};
-    ++nr_cleaning_;
-    changed_.notify_all();
-    changed_.wait(lock, [&] { return is_allowed_; });
-    status_.dirty = 0;
-    return {};
-  }
-  result<> reload(options_change change) override {
-    const std::lock_guard lock{mutex_};
-    engine_options options = options_;
-    change(options);
-    if (options.mode == cache_mode::passthrough) {
-      return fail(failure::failed, "passthrough\nis refused");
-    }
-    options_ = options;
-    return {};
-  }
-  result<> message(std::vector<std::string> words) override {
-    const std::lock_guard lock{mutex_};
-    messages_.push_back(std::move(words));
-    return messages_.back().size() == 2 ? result<>{} : fail(failure::usage, "a key and a value");
-  }
-  engine_status status() override {
-    const std::lock_guard lock{mutex_};
-    return status_;
-  }
-  engine_options options() override {
-    const std::lock_guard lock{mutex_};
-    return options_;
-  }
-  result<> close() override {
-    allow_cleaning();
-    return {};
-  }
-  bytes origin_size() const override { return {}; }
-
-  void wait_for_cleaning(unsigned nr) {
-    std::unique_lock lock{mutex_};
-    changed_.wait(lock, [&] { return nr_cleaning_ >= nr; });
-  }
-  void allow_cleaning() {
-    const std::lock_guard lock{mutex_};
-    is_allowed_ = true;
-    changed_.notify_all();
-  }
-  void set_dirty(std::uint64_t nr) {
-    const std::lock_guard lock{mutex_};
-    status_.dirty = nr;
-  }
-  std::vector<std::vector<std::string>> messages() {
-    const std::lock_guard lock{mutex_};
-    return messages_;
-  }
-
- private:
-  std::mutex mutex_;
-  std::condition_variable changed_;
-  engine_status status_;
-  engine_options options_;
-  std::vector<std::vector<std::string>> messages_;
-  unsigned nr_cleaning_ = 0;
-  bool is_allowed_ = false;
-};
-
-class control_server_test : public testing::Test {
- protected:
-  control_server_test() {
-    std::string made = testing::TempDir() + "controlXXXXXX";
-    folder_ = ::mkdtemp(made.data());
-  }
-  ~control_server_test() override {
-    runtime_.allow_cleaning();
-    server_.reset();
-    std::filesystem::remove_all(folder_);
-  }
-
-  void start(const control_limits &limits = {}) {
-    auto started = control_server::start(
-        runtime_, path(), {.stop = [this] { ++nr_stops_; }, .changed = [this] { ++nr_changes_; }},
-        limits);
-    ASSERT_THAT(started, succeeds());
-    server_ = std::move(*started);
-  }
-
-  std::string path() const { return folder_ / "control"; }
-
-  control_client connect() const {
-    auto made = control_client::connect(path());
-    EXPECT_THAT(made, succeeds());
-    return std::move(*made);
-  }
-  // Others go on their own time, which this waits for.
-  bool is_granted_soon(std::string_view request) const {
-    bool is_granted = false;
-    for (int i = 0; i < 100 && !is_granted; ++i) {
-      std::this_thread::sleep_for(50ms);
-      is_granted = connect().ask(request).has_value();
-    }
-    return is_granted;
-  }
-  file_descriptor connect_raw() const {
-    auto made = connect_to(path());
-    EXPECT_THAT(made, succeeds());
-    return std::move(*made);
-  }
-  // What the server makes of it, up to the end of the line, or of the connection.
-  static std::string say(const file_descriptor &to, std::string_view text) {
-    (void)::send(to.get(), text.data(), text.size(), MSG_NOSIGNAL);
-    return hear(to);
-  }
-  static std::string hear(const file_descriptor &from) {
-    std::string line;
-    char each = 0;
-    while (!line.ends_with('\n') && ::recv(from.get(), &each, 1, 0) == 1) {
-      line += each;
-    }
-    return line;
-  }
-  static bool is_hung_up(const file_descriptor &on, std::chrono::milliseconds within) {
-    pollfd events{on.get(), POLLRDHUP, 0};
-    return ::poll(&events, 1, static_cast<int>(within.count())) == 1 &&
-           (events.revents & (POLLRDHUP | POLLHUP)) != 0;
-  }
-  void expect_alive() const {
-    const auto status = connect().ask("status");
-    ASSERT_THAT(status, succeeds());
-    EXPECT_THAT(status_from_json(*status), succeeds());
-  }
-
-  std::filesystem::path folder_;
-  fake_runtime runtime_;
-  std::atomic<unsigned> nr_stops_ = 0;
-  std::atomic<unsigned> nr_changes_ = 0;
-  std::unique_ptr<control_server> server_;
-};
 
 TEST_F(control_server_test, tells_the_status) {
   start();
@@ -279,7 +121,7 @@ TEST_F(control_server_test, refuses_what_is_no_request) {
   const file_descriptor client = connect_raw();
   for (const std::string text :
        {"frobnicate\n", "\n", "   \n", "status now\n", "set\n", "set mode\n", "message\n",
-        "clean all\n", "stop it\n", "set policy\n", "ok\n"}) {
+        "clean all\n", "stop it\n", "set cleaning\n", "stop clean now\n", "set policy\n", "ok\n"}) {
     EXPECT_THAT(say(client, text), StartsWith("error usage requests are: status,")) << text;
   }
   EXPECT_THAT(say(client, "stat\tus\n"), HasSubstr("printable characters"));
@@ -354,17 +196,14 @@ TEST_F(control_server_test, hangs_up_on_clients_that_take_no_answer) {
   expect_alive();
 }
 
-TEST_F(control_server_test, tells_those_who_stop_it_how_that_went) {
+TEST_F(control_server_test, passes_on_settings_of_what_is_dirty) {
   start();
-  std::jthread one{[&] { EXPECT_THAT(connect().ask("stop"), succeeds()); }};
-  std::jthread other{[&] { EXPECT_THAT(connect().ask("stop"), succeeds()); }};
-  while (nr_stops_ < 2) {
-    std::this_thread::sleep_for(1ms);
-  }
-  expect_alive();
-  server_->finish(runtime_.close());
-  server_.reset();
-  EXPECT_FALSE(std::filesystem::exists(path()));
+  control_client client = connect();
+  EXPECT_THAT(client.ask("set cleaning on-request"), succeeds());
+  EXPECT_THAT(client.ask("set max-dirty 25%"), succeeds());
+  EXPECT_THAT(runtime_.messages(),
+              ElementsAre(ElementsAre("cleaning", "on-request"), ElementsAre("max_dirty", "25%")));
+  EXPECT_EQ(nr_changes_, 2U);
 }
 
 TEST_F(control_server_test, is_missed_by_its_clients_only_when_its_process_has_ended) {
@@ -375,20 +214,12 @@ TEST_F(control_server_test, is_missed_by_its_clients_only_when_its_process_has_e
                                                      "within 0 seconds: end it by kill"));
 }
 
-TEST_F(control_server_test, tells_that_the_cache_was_not_cleanly_shut_down) {
-  start();
-  std::jthread client{[&] {
-    EXPECT_THAT(connect().ask("stop"), fails_with(failure::environment, "not cleanly shut down"));
-  }};
-  while (nr_stops_ == 0) {
-    std::this_thread::sleep_for(1ms);
-  }
-  server_->finish(fail(failure::environment, "not cleanly shut down"));
-}
-
 TEST_F(control_server_test, ends_what_is_under_way_before_it_ends) {
   start();
-  std::jthread client{[&] { EXPECT_THAT(connect().ask("clean"), succeeds()); }};
+  std::jthread client{[&] {
+    EXPECT_THAT(connect().ask("clean"),
+                fails_with(failure::failed, "the cache is being shut down"));
+  }};
   runtime_.wait_for_cleaning(1);
   const file_descriptor idle = connect_raw();
   server_->finish(runtime_.close());

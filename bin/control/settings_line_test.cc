@@ -15,6 +15,8 @@ engine_options changed_options() {
   made.policy_settings = {{"sequential_threshold", "7"}, {"random_threshold", "3"}};
   made.migration_threshold = sectors{4096};
   made.discard_passdown = false;
+  made.cleaning = cleaning_trigger::on_request;
+  made.max_dirty = {25, true};
   return made;
 }
 
@@ -22,7 +24,8 @@ TEST(settings_line, is_one_line) {
   EXPECT_EQ(
       settings_line(changed_options()),
       R"({"mode":"writethrough","policy":"mq","policy_settings":[["sequential_threshold","7"],)"
-      R"(["random_threshold","3"]],"migration_threshold_sectors":4096,"discard_passdown":false})");
+      R"(["random_threshold","3"]],"migration_threshold_sectors":4096,"discard_passdown":false,)"
+      R"("cleaning":"on-request","max_dirty":"25%"})");
 }
 
 TEST(settings_line, keeps_all_that_can_be_changed_and_changes_nothing_else) {
@@ -37,6 +40,8 @@ TEST(settings_line, keeps_all_that_can_be_changed_and_changes_nothing_else) {
               ElementsAre(Pair("sequential_threshold", "7"), Pair("random_threshold", "3")));
   EXPECT_EQ(into.migration_threshold, sectors{4096});
   EXPECT_FALSE(into.discard_passdown);
+  EXPECT_EQ(into.cleaning, cleaning_trigger::on_request);
+  EXPECT_EQ(text_of(into.max_dirty), "25%");
   EXPECT_EQ(into.block_size, sectors{256});
   EXPECT_TRUE(into.read_only);
 }

@@ -19,11 +19,13 @@ template <typename Status, typename Each> void for_each_field(Status &of, Each e
   each("policy_settings", of.policy_settings);
   each("migration_threshold_sectors", of.migration_threshold);
   each("discard_passdown", of.discard_passdown);
+  each("cleaning", of.cleaning);
   each("origin_size_sectors", of.origin_size);
   each("block_size_sectors", of.block_size);
   each("cache_blocks_total", of.cache_total);
   each("cache_blocks_used", of.cache_used);
   each("cache_blocks_dirty", of.dirty);
+  each("cache_blocks_dirty_max", of.max_dirty);
   each("cache_blocks_migrating", of.migrating);
   each("metadata_version", of.metadata_version);
   each("metadata_blocks_total", of.metadata_total);
@@ -91,6 +93,10 @@ void decode(const json &from, cache_mode &to) {
 
 void decode(const json &from, dirty_tracking &to) {
   decode_name(from, dirty_trackings, to);
+}
+
+void decode(const json &from, cleaning_trigger &to) {
+  decode_name(from, cleaning_triggers, to);
 }
 
 void decode(const json &from, metadata_mode &to) {

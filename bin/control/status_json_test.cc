@@ -18,6 +18,8 @@ engine_status some_status() {
   made.statistics = {8050, 3585, 21309, 4294967295};
   made.counts = {.demotions = 1, .promotions = 2, .writebacks = 3, .commits = 1ULL << 40};
   made.dirty = 64;
+  made.max_dirty = 150;
+  made.cleaning = cleaning_trigger::on_request;
   made.migrating = 5;
   made.metadata_version = 2;
   made.mode = cache_mode::writethrough;

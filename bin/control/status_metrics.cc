@@ -109,6 +109,7 @@ std::vector<metric> gauges(const engine_status &status) {
       gauge("cache_blocks", "Blocks of the cache.", status.cache_total),
       gauge("cache_blocks_used", "Blocks that are mapped.", status.cache_used),
       gauge("cache_blocks_dirty", "Blocks that are newer than the origin's.", status.dirty),
+      gauge("cache_blocks_dirty_max", "How many of them there may be.", status.max_dirty),
       gauge("cache_blocks_migrating", "Migrations under way.", status.migrating),
       gauge("metadata_blocks", "Blocks of the metadata.", status.metadata_total),
       gauge("metadata_blocks_used", "Blocks of the metadata in use.", status.metadata_used),
@@ -120,6 +121,8 @@ std::vector<metric> gauges(const engine_status &status) {
 std::vector<metric> states(const engine_status &status) {
   return {
       state_set("mode", "What becomes of writes.", cache_modes, status.mode),
+      state_set("cleaning", "What dirty blocks are written back by.", cleaning_triggers,
+                status.cleaning),
       state_set("metadata_mode", "How far the metadata can be relied on.", metadata_modes,
                 status.mode_of_metadata),
       state_set("dirty_tracking", "When the metadata say what is dirty.", dirty_trackings,

@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 
 #include "bin/control/status_json.h"
+#include "caching/metadata/metadata_size.h"
 #include "caching/runtime/trouble_log.h"
 
 namespace dmcache {
@@ -82,6 +83,9 @@ std::string troubles(const engine_status &status) {
                         "fast device failed were served from the origin\n",
                         "errors", status.counts.migration_errors, status.counts.fast_errors_served);
   }
+  if (const auto shortage = metadata_shortage_of(status); !shortage.empty()) {
+    text += fmt::format("{:<12}{}\n", "room", shortage);
+  }
   if (const auto trouble = trouble_of(status.mode_of_metadata); !trouble.empty()) {
     text += fmt::format("{:<12}{}\n", "trouble", trouble);
   }
@@ -102,14 +106,19 @@ std::string readable_status(const status_sample &now, const status_sample *befor
                              : std::optional{hit_counts{before->status.statistics.*hits,
                                                         before->status.statistics.*misses}};
   };
-  std::string text = fmt::format(
-      "{:<12}{}, policy {}, migration threshold {}{}\n", "mode", name_of(is.mode), is.policy,
-      readable_size(to_bytes(is.migration_threshold)), is.is_read_only ? ", read-only" : "");
+  std::string text =
+      fmt::format("{:<12}{}, policy {}, migration threshold {}{}{}\n", "mode", name_of(is.mode),
+                  is.policy, readable_size(to_bytes(is.migration_threshold)),
+                  is.cleaning == cleaning_trigger::on_request ? ", cleaning on request" : "",
+                  is.is_read_only ? ", read-only" : "");
   text += fmt::format("{:<12}{}\n", "origin", readable_size(to_bytes(is.origin_size)));
-  text += fmt::format("{:<12}{} blocks of {}: {} used ({}), {} dirty ({})\n", "cache",
+  text += fmt::format("{:<12}{} blocks of {}: {} used ({}), {} dirty ({}{})\n", "cache",
                       is.cache_total, readable_size(to_bytes(is.block_size)), is.cache_used,
                       percent(is.cache_used, is.cache_total), is.dirty,
-                      percent(is.dirty, is.cache_total));
+                      percent(is.dirty, is.cache_total),
+                      is.max_dirty < is.cache_total
+                          ? fmt::format("; at most {}", percent(is.max_dirty, is.cache_total))
+                          : "");
   text += fmt::format("{:<12}{} of {} blocks used ({}), format {}, {} commits, dirty bits {}\n",
                       "metadata", is.metadata_used, is.metadata_total,
                       percent(is.metadata_used, is.metadata_total), is.metadata_version,
@@ -122,6 +131,29 @@ std::string readable_status(const status_sample &now, const status_sample *befor
                     counts_before(&cache_statistics::write_hits, &cache_statistics::write_misses),
                     seconds);
   return text + migrations_line(now, before) + troubles(is);
+}
+
+std::string incompleteness_of(const engine_status &status) {
+  if (status.dirty == 0) {
+    return "";
+  }
+  const bool is_one = status.dirty == 1;
+  return fmt::format(
+      "{} dirty block{}, {}, {} on the fast device alone: the origin is not complete "
+      "without it",
+      status.dirty, is_one ? "" : "s",
+      readable_size(bytes{status.dirty * to_bytes(status.block_size).value()}),
+      is_one ? "is" : "are");
+}
+
+std::string metadata_shortage_of(const engine_status &status) {
+  if (!is_nearly_full(status.metadata_used, status.metadata_total)) {
+    return "";
+  }
+  return fmt::format(
+      "{} of {} metadata blocks are in use: when none is left, nothing new is cached: "
+      "restore a dump to a larger device (see cache_metadata_size)",
+      status.metadata_used, status.metadata_total);
 }
 
 } // namespace dmcache

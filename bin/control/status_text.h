@@ -17,4 +17,10 @@ struct status_sample {
 // Makes a few lines of text. With an earlier sample they tell the rates since then as well.
 std::string readable_status(const status_sample &now, const status_sample *before = nullptr);
 
+// What the origin lacks of what a cache holds that is shut down, in a sentence; empty if nothing.
+std::string incompleteness_of(const engine_status &status);
+
+// That there is little room left on the metadata device, in a sentence; empty if there is enough.
+std::string metadata_shortage_of(const engine_status &status);
+
 } // namespace dmcache

@@ -18,6 +18,7 @@ engine_status some_status() {
   made.cache_total = 2048;
   made.cache_used = 1024;
   made.dirty = 512;
+  made.max_dirty = 2048;
   made.metadata_total = 1024;
   made.metadata_used = 64;
   made.metadata_version = 2;
@@ -38,6 +39,34 @@ TEST(status_text, tells_what_people_want_to_know) {
             "reads       900 hits, 100 misses: 90.0 % hit\n"
             "writes      0 hits, 0 misses: - hit\n"
             "migrations  10 promotions, 0 demotions, 0 writebacks, 0 under way\n");
+}
+
+TEST(status_text, tells_what_is_held_off_and_bounded) {
+  engine_status bounded = some_status();
+  bounded.cleaning = cleaning_trigger::on_request;
+  bounded.max_dirty = 1024;
+  const std::string text = readable_status({bounded, {}});
+  EXPECT_THAT(text, HasSubstr("migration threshold 1 MiB, cleaning on request\n"));
+  EXPECT_THAT(text, HasSubstr("512 dirty (25.0 %; at most 50.0 %)\n"));
+}
+
+TEST(status_text, tells_that_the_metadata_device_is_nearly_full) {
+  engine_status filling = some_status();
+  filling.metadata_total = 100;
+  filling.metadata_used = 80;
+  EXPECT_EQ(metadata_shortage_of(filling), "");
+  filling.metadata_used = 81;
+  EXPECT_THAT(metadata_shortage_of(filling), testing::StartsWith("81 of 100 metadata blocks are in "
+                                                                 "use: "));
+  EXPECT_THAT(readable_status({filling, {}}), HasSubstr("room        81 of 100 metadata blocks"));
+}
+
+TEST(status_text, tells_what_the_origin_lacks) {
+  engine_status left = some_status();
+  EXPECT_EQ(incompleteness_of(left), "512 dirty blocks, 32 MiB, are on the fast device alone: the "
+                                     "origin is not complete without it");
+  left.dirty = 0;
+  EXPECT_EQ(incompleteness_of(left), "");
 }
 
 TEST(status_text, tells_rates_since_an_earlier_one) {

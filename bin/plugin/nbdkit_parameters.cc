@@ -104,6 +104,26 @@ int take_dirty_tracking(dirty_tracking &into, const char *value) {
   return 0;
 }
 
+int take_cleaning(cleaning_trigger &into, const char *value) {
+  const auto trigger = find_cleaning_trigger(value);
+  if (!trigger) {
+    nbdkit_error("%s", trigger.error().message.c_str());
+    return -1;
+  }
+  into = *trigger;
+  return 0;
+}
+
+int take_max_dirty(dirty_limit &into, const char *value) {
+  const auto limit = find_dirty_limit("max-dirty", value, bare_number::is_refused);
+  if (!limit) {
+    nbdkit_error("%s", limit.error().message.c_str());
+    return -1;
+  }
+  into = *limit;
+  return 0;
+}
+
 int take_force(accepted_devices &into, const char *value) {
   if (const auto accepted = accept(into, value); !accepted) {
     nbdkit_error("force: %s", accepted.error().message.c_str());
@@ -193,6 +213,12 @@ int nbdkit_parameters::config(const std::string &key, const char *value) {
   if (key == "discard-passdown") {
     return take_bool(options.discard_passdown, value);
   }
+  if (key == "cleaning") {
+    return take_cleaning(options.cleaning, value);
+  }
+  if (key == "max-dirty") {
+    return take_max_dirty(options.max_dirty, value);
+  }
   if (key == "policy") {
     options.policy = value;
     return 0;
@@ -238,6 +264,8 @@ const char *const nbdkit_parameters_help =
     "policy-KEY=VALUE     A setting of the policy.\n"
     "migration-threshold=SIZE  How much is copied at a time in the background. Default: 1M.\n"
     "discard-passdown=BOOL  Pass discards to the origin. Default: true.\n"
+    "cleaning=WHEN        Write back in the background (the default), or on-request only.\n"
+    "max-dirty=SIZE|N%    How much may be dirty, and is lost with the fast device. Default: 100%.\n"
     "accept-resize=BOOL   Accept another size of the fast device or the origin. Default: false.\n"
     "force=CHECK          Use devices that look wrong: differing, contents, large-fast or image.\n"
     "readonly=BOOL        Write nothing to any of the devices. Default: false.\n"

@@ -33,6 +33,7 @@
 #include "base/file_device.h"
 #include "base/mutex.h"
 #include "bin/control/control_server.h"
+#include "bin/control/status_text.h"
 #include "bin/plugin/nbdkit_parameters.h"
 #include "bin/plugin/quit_signals.h"
 #include "bin/plugin/settings_teller.h"
@@ -127,6 +128,9 @@ result<> served_cache::activate() {
     return std::unexpected{opened.error()};
   }
   runtime_ = std::move(*opened);
+  if (const std::string shortage = metadata_shortage_of(runtime_->status()); !shortage.empty()) {
+    nbdkit_error("%s", shortage.c_str());
+  }
   return {};
 }
 
@@ -178,6 +182,9 @@ void served_cache::shut_down() {
     exit_status = EXIT_SUCCESS;
   } else {
     nbdkit_error("%s", closed.error().message.c_str());
+  }
+  if (const std::string left = incompleteness_of(runtime_->status()); !left.empty()) {
+    nbdkit_error("%s", left.c_str());
   }
   // The devices are free, and whatever this process still waits for is not worth a process that
   // stays.

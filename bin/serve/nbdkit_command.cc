@@ -57,6 +57,10 @@ std::string size_text(sectors size) {
   return fmt::format("{}s", size);
 }
 
+std::string size_text(const dirty_limit &limit) {
+  return limit.is_percentage ? text_of(limit) : size_text(sectors{limit.amount});
+}
+
 void add_plugin_parameters(std::vector<std::string> &command, const serve_options &options,
                            std::size_t nr_locks) {
   const engine_options &engine = options.engine;
@@ -91,6 +95,8 @@ void add_plugin_parameters(std::vector<std::string> &command, const serve_option
   add("metadata-version", engine.metadata_version);
   add("migration-threshold", size_text(engine.migration_threshold));
   add("discard-passdown", yes_or_no(engine.discard_passdown));
+  add("cleaning", name_of(engine.cleaning));
+  add("max-dirty", size_text(engine.max_dirty));
   if (engine.block_size != sectors{}) {
     add("block-size", size_text(engine.block_size));
   }

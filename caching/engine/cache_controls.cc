@@ -12,8 +12,8 @@
 
 namespace dmcache {
 
-void cache_engine::clean(control &call) noexcept {
-  start(do_clean(call));
+void cache_engine::clean(control &call, afterwards intended) noexcept {
+  start(do_clean(call, intended));
 }
 
 void cache_engine::reload(options_change change, control &call) noexcept {
@@ -37,10 +37,13 @@ std::uint64_t cache_engine::nr_failed_writebacks() const {
   return migrations_.so_far().failed_writebacks + commits_.so_far().unsettled;
 }
 
-flow<> cache_engine::do_clean(control &call) {
+flow<> cache_engine::do_clean(control &call, afterwards intended) {
+  const unsigned keeping = intended == afterwards::kept_clean ? 1 : 0;
+  state_.nr_keeping_clean += keeping;
   const std::string why = co_await write_back_all(false);
   result<> outcome;
   if (const std::uint64_t left = state_.mappings->nr_dirty(); left != 0) {
+    state_.nr_keeping_clean -= keeping;
     outcome = fail(failure::failed, fmt::format("{} blocks are dirty still: {}", left, why));
   }
   finish(call, std::move(outcome));
@@ -53,8 +56,12 @@ flow<std::string> cache_engine::write_back_all(bool is_for_shutdown) {
   const std::uint64_t unsettled = commits_.so_far().unsettled;
   ++nr_cleaning_;
   migrations_.clean(true);
-  while (state_.mappings->nr_dirty() != 0 && nr_failed_writebacks() == failures &&
-         migrations_.may_write_back() && (is_for_shutdown || !is_shut_down_)) {
+  const auto is_any_dirty = [&] {
+    return state_.mappings->nr_dirty() != 0 ||
+           (state_.nr_keeping_clean != 0 && state_.nr_becoming_dirty != 0);
+  };
+  while (is_any_dirty() && nr_failed_writebacks() == failures && migrations_.may_write_back() &&
+         (is_for_shutdown || !is_shut_down_)) {
     co_await something_ended_;
   }
   migrations_.clean(--nr_cleaning_ != 0);
@@ -124,7 +131,13 @@ result<> cache_engine::change_options(engine_options options) {
   options.tracking = state_.options.tracking;
   options.dirty_linger = state_.options.dirty_linger;
   state_.options = std::move(options);
+  apply_dirty_limit();
   return {};
+}
+
+void cache_engine::apply_dirty_limit() {
+  state_.max_dirty = state_.options.max_dirty.in_blocks(state_.mappings->nr_cache_blocks(),
+                                                        state_.options.block_size);
 }
 
 // It takes turns with reloads: what one of them asks for must not end in another mode.
@@ -171,7 +184,7 @@ flow<> cache_engine::do_message(std::vector<std::string> words, control &call) {
   finish(call, std::move(outcome));
 }
 
-// "7" or "3-9", call is without 9.
+// "7" or "3-9", which is without 9.
 result<std::vector<cache_engine::block_range>>
 cache_engine::ranges_of(const std::vector<std::string> &words) const {
   std::vector<block_range> ranges;
@@ -290,19 +303,43 @@ flow<result<>> cache_engine::leave_in_order() {
 }
 
 result<> cache_engine::set(const std::string &key, const std::string &value) {
-  if (key != "migration_threshold") {
-    return set_of_policy(key, value);
-  }
-  const auto threshold = parse_sectors(key, value, bare_number::is_in_sectors);
+  const auto done = key == "migration_threshold" ? set_threshold(value)
+                    : key == "cleaning"          ? set_cleaning(value)
+                    : key == "max_dirty"         ? set_max_dirty(value)
+                                                 : set_of_policy(key, value);
+  migrations_.work();
+  return done;
+}
+
+result<> cache_engine::set_threshold(const std::string &value) {
+  const auto threshold = parse_sectors("migration_threshold", value, bare_number::is_in_sectors);
   if (!threshold) {
     return std::unexpected{threshold.error()};
   }
   state_.options.migration_threshold = *threshold;
-  migrations_.work();
   return {};
 }
 
-// The options know it as well, of call a reload makes a new policy.
+result<> cache_engine::set_cleaning(const std::string &value) {
+  const auto trigger = find_cleaning_trigger(value);
+  if (!trigger) {
+    return std::unexpected{trigger.error()};
+  }
+  state_.options.cleaning = *trigger;
+  return {};
+}
+
+result<> cache_engine::set_max_dirty(const std::string &value) {
+  const auto limit = find_dirty_limit("max_dirty", value, bare_number::is_in_sectors);
+  if (!limit) {
+    return std::unexpected{limit.error()};
+  }
+  state_.options.max_dirty = *limit;
+  apply_dirty_limit();
+  return {};
+}
+
+// The options know it as well, of which a reload makes a new policy.
 result<> cache_engine::set_of_policy(const std::string &key, const std::string &value) {
   if (auto done = state_.policy->set(key, value); !done) {
     return done;

@@ -106,6 +106,7 @@ cache_engine::open(const devices &on, const engine_options &options, instant now
   state.mappings = std::move(opened->mappings);
   state.discards = std::move(opened->discards);
   state.statistics = opened->statistics;
+  engine->apply_dirty_limit();
   state.is_exact = state.metadata->is_exact();
   state.mode_of_metadata = options.read_only ? metadata_mode::untouched : metadata_mode::write;
   if (!options.read_only) { // who had the cache before may have been killed
@@ -265,6 +266,8 @@ engine_status cache_engine::status() const {
   now.statistics = state_.statistics;
   now.counts = counts();
   now.dirty = state_.mappings->nr_dirty();
+  now.max_dirty = state_.max_dirty;
+  now.cleaning = state_.options.cleaning;
   now.migrating = migrations_.nr_migrating();
   now.mode = state_.mode();
   now.discard_passdown = state_.options.discard_passdown;

@@ -68,15 +68,22 @@ class cache_engine {
   // Time has come this far. To be told at next_tick(), and as often as is convenient.
   void tick(instant now) noexcept;
 
-  // Writes back every dirty block and waits for it. Fails if a block could not be.
-  void clean(control &call) noexcept;
+  // What is to be of a cache after it was cleaned.
+  enum class afterwards : std::uint8_t {
+    in_use,     // as before
+    kept_clean, // to be shut down: nothing becomes dirty any more, from the call on
+  };
+
+  // Writes back every dirty block and waits for it. Fails if a block could not be; then the cache is
+  // in use as before.
+  void clean(control &call, afterwards intended = afterwards::in_use) noexcept;
   // Waits for requests under way and keeps new ones waiting, then has `change` made to the options
   // as they are by then, and takes what can change of them: mode, policy and its settings,
-  // threshold, passdown. Passthrough is refused while blocks are dirty. If it fails, all is as it
+  // threshold, passdown, cleaning and how much may be dirty. Passthrough is refused while blocks are dirty. If it fails, all is as it
   // was.
   void reload(options_change change, control &call) noexcept;
-  // As dmsetup sends it: "migration_threshold 4096", "<policy key> <value>", "invalidate_cblocks 1
-  // 5-9". What it sets stays set over a reload that doesn't change that.
+  // As dmsetup sends it: "migration_threshold 4096", "cleaning on-request", "max_dirty 25%",
+  // "<policy key> <value>", "invalidate_cblocks 1 5-9". What it sets stays set over a reload that doesn't change that.
   void message(std::vector<std::string> words, control &call) noexcept;
   // A clean shutdown: nothing new is accepted, what is under way ends, and everything is written.
   // Only if all of it worked the cache is cleanly shut down, and `outcome` good. Afterwards the
@@ -139,7 +146,7 @@ class cache_engine {
   void run_ready();
   void start(flow<> call);
 
-  flow<> do_clean(control &call);
+  flow<> do_clean(control &call, afterwards intended);
   flow<> do_reload(options_change change, control &call);
   flow<> do_message(std::vector<std::string> words, control &call);
   flow<> do_shut_down(control &call);
@@ -151,8 +158,12 @@ class cache_engine {
   std::uint64_t nr_failed_writebacks() const;
   result<std::vector<block_range>> ranges_of(const std::vector<std::string> &words) const;
   result<> set(const std::string &key, const std::string &value);
+  result<> set_threshold(const std::string &value);
+  result<> set_cleaning(const std::string &value);
+  result<> set_max_dirty(const std::string &value);
   result<> set_of_policy(const std::string &key, const std::string &value);
   result<> change_options(engine_options options);
+  void apply_dirty_limit();
 
   cache_state state_;
   committer commits_;

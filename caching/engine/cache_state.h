@@ -62,6 +62,13 @@ struct cache_state {
   instant now{};                  // cache_engine's
   bool migrations_allowed = true; // cache_engine's: not while it is being changed or shut down
 
+  // At most so many blocks may be dirty, as the options say; cache_engine's.
+  std::uint64_t max_dirty = 0;
+  // Controls for which nothing may become dirty any more; cache_engine's.
+  unsigned nr_keeping_clean = 0;
+  // Blocks that are dirty as soon as they are mapped; the migrator's.
+  std::uint64_t nr_becoming_dirty = 0;
+
   // cache_engine says what was written, the committer what becomes of flushes.
   flush_record flushes;
 
@@ -78,6 +85,16 @@ struct cache_state {
     const std::uint64_t at =
         origin_offset(part.block).value() + part.begin - part.of->offset.value();
     return part.of->data.subspan(at, part.end - part.begin);
+  }
+  // May one more block be dirty?
+  bool may_become_dirty() const {
+    return mode() == cache_mode::writeback && nr_keeping_clean == 0 &&
+           mappings->nr_dirty() + nr_becoming_dirty < max_dirty;
+  }
+  // Is it time to make room for others that become dirty? There is no limit if all may be dirty.
+  bool is_near_dirty_limit() const {
+    return max_dirty < mappings->nr_cache_blocks() &&
+           mappings->nr_dirty() >= max_dirty - max_dirty / 4;
   }
   bool is_cacheable(origin_block block) const { return block.value() < nr_origin_blocks; }
 };

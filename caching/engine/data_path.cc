@@ -136,7 +136,7 @@ void data_path::write_hit(piece &part, cache_block block) {
     commits_.wait_for_note(part);
     return;
   }
-  if (state_.mode() == cache_mode::writethrough && !state_.mappings->is_dirty(block)) {
+  if (is_becoming_clean(block) && !state_.may_become_dirty()) {
     send_to_both(part, block);
     return;
   }
@@ -172,6 +172,12 @@ void data_path::write_noted(piece &part) {
   }
 }
 
+// It is clean, or will be when the origin is flushed, unless it is written to on the fast device
+// alone.
+bool data_path::is_becoming_clean(cache_block block) const {
+  return !state_.mappings->is_dirty(block) || state_.mappings->is_settling(block);
+}
+
 // If it is still mapped.
 void data_path::mark_dirty(cache_block block) {
   if (state_.mappings->is_mapped(block) && !state_.mappings->is_dirty(block)) {
@@ -180,12 +186,16 @@ void data_path::mark_dirty(cache_block block) {
   }
 }
 
-// A clean block stays the same as the origin: if all of it is discarded, it leaves the cache. What
-// is dirty the origin doesn't have anyway.
+// A block that is discarded as a whole leaves the cache, and nothing of it is written back any more.
+// One that is discarded in part stays: if it is clean, it has to stay the same as the origin, and if
+// it is dirty, the origin doesn't have the data anyway.
 void data_path::discard_hit(piece &part, cache_block block) {
   const bool is_whole = part.begin == 0 && part.end == state_.block_size;
-  const bool may_leave = is_whole || state_.mode() == cache_mode::passthrough;
-  if (!may_leave || state_.mappings->is_dirty(block) || !migrations_.invalidate(block, &part)) {
+  const bool is_leaving = is_whole ? migrations_.forget(block, part)
+                                   : state_.mode() == cache_mode::passthrough &&
+                                         !state_.mappings->is_dirty(block) &&
+                                         migrations_.invalidate(block, &part);
+  if (!is_leaving) {
     end(part);
   }
 }
@@ -204,7 +214,7 @@ promotion data_path::possible_promotion(const piece &part, bool was_discarded) c
   const bool is_whole = part.begin == 0 && part.end == state_.block_size;
   // Beside what others are writing the rest of a discarded block isn't zero.
   const bool is_alone = part.cell->in_flight == &part && part.next == nullptr;
-  if (state_.mode() == cache_mode::writeback && (is_whole || (was_discarded && is_alone))) {
+  if (state_.may_become_dirty() && (is_whole || (was_discarded && is_alone))) {
     return promotion::without_copy;
   }
   return migrations_.has_room() ? promotion::by_copy : promotion::none;
@@ -266,7 +276,7 @@ void data_path::send_to_origin(piece &part) {
 void data_path::send_to_both(piece &part, cache_block block) {
   part.cached_in = block;
   part.sent_to = piece::place::both;
-  if (!state_.mappings->is_dirty(block)) {
+  if (is_becoming_clean(block)) {
     commits_.mirrored(block);
   }
   part.nr_ios = 2;
@@ -382,7 +392,7 @@ void data_path::failed_on_fast(piece &part, std::error_code error) {
 
 void data_path::ended_on_both(piece &part, std::error_code origin_error) {
   if (!part.fast_error && !origin_error) {
-    if (!state_.mappings->is_dirty(part.cached_in)) {
+    if (is_becoming_clean(part.cached_in)) {
       commits_.mirrored(part.cached_in); // a flush that began meanwhile doesn't cover it
     }
     end(part);
@@ -394,7 +404,10 @@ void data_path::ended_on_both(piece &part, std::error_code origin_error) {
       migrations_.invalidate(part.cached_in, &part)) {
     return;
   }
-  // The two differ from now on, and dirty says part one counts.
+  // The two differ from now on, and dirty says which one counts.
+  if (state_.mappings->is_settling(part.cached_in)) {
+    migrations_.unsettle(part.cached_in);
+  }
   mark_dirty(part.cached_in);
   const std::error_code fast_error = std::exchange(part.fast_error, {});
   end(part, origin_error ? origin_error : fast_error);

@@ -65,6 +65,7 @@ class data_path {
   void write_hit(piece &part, cache_block block);
   bool has_to_be_noted(cache_block block) const;
   void write_noted(piece &part);
+  bool is_becoming_clean(cache_block block) const;
   void mark_dirty(cache_block block);
   void discard_hit(piece &part, cache_block block);
   promotion possible_promotion(const piece &part, bool was_discarded) const;

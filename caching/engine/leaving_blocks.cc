@@ -1,5 +1,5 @@
-// How blocks leave the cache that nobody wants to make room for: because they are invalidated, or
-// can't be relied on any more.
+// How blocks leave the cache that nobody wants to make room for: because they are invalidated or
+// discarded, or can't be relied on any more.
 #include <algorithm>
 
 #include "caching/engine/migrator.h"
@@ -7,12 +7,22 @@
 namespace dmcache {
 
 bool migrator::invalidate(cache_block block, piece *waiting) {
+  return let_leave(block, spared::dirty_ones, waiting);
+}
+
+bool migrator::forget(cache_block block, piece &discard) {
+  return let_leave(block, spared::none, &discard);
+}
+
+// If the block is leaving already for another reason, and stays because it is dirty, the piece that
+// waits comes here once more.
+bool migrator::let_leave(cache_block block, spared blocks, piece *waiting) {
   if (!may_change_metadata() || state_.metadata->is_full()) {
     return false;
   }
   if (!is_leaving(block)) {
     leaving_.push_back({block, {}});
-    flows_.start(do_invalidate(block));
+    flows_.start(do_invalidate(block, blocks));
   }
   if (waiting != nullptr) {
     state_.locks.put_back(*waiting);
@@ -21,9 +31,9 @@ bool migrator::invalidate(cache_block block, piece *waiting) {
 }
 
 // Invalidation. Nobody comes into the block until the mapping is gone for good.
-flow<> migrator::do_invalidate(cache_block block) {
+flow<> migrator::do_invalidate(cache_block block, spared blocks) {
   const origin_block from = state_.mappings->origin_of(block);
-  const bool is_gone = co_await remove(block, from, exclusion::all);
+  const bool is_gone = co_await remove(block, from, exclusion::all, blocks);
   left(block, is_gone);
   co_await release(from);
   changed_.happen();

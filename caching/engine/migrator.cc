@@ -59,7 +59,7 @@ void migrator::work() {
   is_starting_ = true;
   while ((may_change_metadata() || (is_cleaning_ && may_write_back())) &&
          state_.now >= rest_until_ && has_room() && nr_demoting_ < max_demoting) {
-    const auto next = state_.policy->next_work(is_idle_ || is_cleaning_);
+    const auto next = next_work();
     if (!next) {
       break;
     }
@@ -79,6 +79,13 @@ void migrator::work() {
   if (in_flight_ == 0 && is_cleaning_) {
     commits_.hurry_settling();
   }
+}
+
+std::optional<background_work> migrator::next_work() {
+  if (state_.options.cleaning == cleaning_trigger::on_request && !is_cleaning_) {
+    return state_.policy->next_demotion();
+  }
+  return state_.policy->next_work(is_idle_ || is_cleaning_ || state_.is_near_dirty_limit());
 }
 
 void migrator::commit_ended(const committer::outcome &result) {
@@ -210,6 +217,7 @@ void migrator::overwrite(piece &writer, cache_block into) {
 flow<> migrator::do_overwrite(piece &writer, cache_block into) {
   const origin_block block = writer.block;
   const flush_record::mark flushed = state_.flushes.fast_now();
+  ++state_.nr_becoming_dirty;
   co_await state_.locks.exclude(block, exclusion::all);
   std::error_code error = co_await write_into(writer, into);
   bool is_done = !error;
@@ -217,6 +225,7 @@ flow<> migrator::do_overwrite(piece &writer, cache_block into) {
     is_done = co_await make_room(into);
   }
   is_done = is_done && !state_.flushes.has_fast_failed_since(flushed); // or it may be lost
+  --state_.nr_becoming_dirty;
   if (is_done) {
     state_.mappings->map(into, block);
     state_.mappings->mark_dirty(into);
@@ -282,7 +291,7 @@ flow<> migrator::do_demote(background_work job) {
   ++nr_demoting_;
   const cache_block from = job.block;
   const origin_block block = state_.mappings->origin_of(from);
-  const bool is_gone = co_await remove(from, block, exclusion::writes);
+  const bool is_gone = co_await remove(from, block, exclusion::writes, spared::dirty_ones);
   state_.policy->completed(job, is_gone);
   co_await release(block);
   --nr_demoting_;
@@ -312,19 +321,25 @@ flow<bool> migrator::make_removable(cache_block block) {
   co_return co_await make_room(block);
 }
 
-// Removes the mapping, if it is clean, when nothing is in flight in the block, which the caller
-// releases. Writes, or all that `meanwhile` says, wait until it is gone from the metadata for good:
+// Removes the mapping when nothing is in flight in the block, which the caller releases; of a dirty
+// block only if none are spared. Writes, or all that `meanwhile` says, wait until it is gone from the metadata for good:
 // until then, a power cut, or the death of the process, would bring it back, and hide what was
 // written. Only then the cache block is free as well. If that fails, the metadata can't be changed any
 // more, and what they map is mapped again.
-flow<bool> migrator::remove(cache_block block, origin_block from, exclusion meanwhile) {
+flow<bool> migrator::remove(cache_block block, origin_block from, exclusion meanwhile,
+                            spared blocks) {
   co_await state_.locks.exclude(from, exclusion::all);
   const bool is_removable = co_await make_removable(block);
   if (!is_removable || !state_.mappings->is_mapped(block) ||
-      state_.mappings->origin_of(block) != from || state_.mappings->is_dirty(block)) {
+      state_.mappings->origin_of(block) != from ||
+      (blocks == spared::dirty_ones && state_.mappings->is_dirty(block))) {
     co_return false;
   }
   const bool was_stored = state_.mappings->is_stored(block);
+  const bool was_dirty = state_.mappings->is_dirty(block);
+  if (state_.mappings->is_settling(block)) {
+    commits_.unsettle(block);
+  }
   state_.mappings->unmap(block);
   commits_.unmapped(block);
   state_.locks.weaken(from, meanwhile);
@@ -332,6 +347,9 @@ flow<bool> migrator::remove(cache_block block, origin_block from, exclusion mean
   if (!outcome.metadata && was_stored) {
     state_.mappings->map(block, from);
     state_.mappings->mark_stored(block);
+    if (was_dirty) {
+      state_.mappings->mark_dirty(block);
+    }
     co_return false;
   }
   ++counts_.demotions;

@@ -53,6 +53,9 @@ class migrator {
   // Drops the mapping of a block, if it is clean. The piece, if any, in flight in the block, waits
   // until it is gone for good. False, and nothing is done, if mappings can't be changed any more.
   bool invalidate(cache_block block, piece *waiting);
+  // The same for a block that the piece, in flight, discards as a whole: nobody wants what is dirty
+  // of it any more, and the mapping goes all the same.
+  bool forget(cache_block block, piece &discard);
   // The same for all blocks of [begin, end) that are mapped. False if some still are, or may be at
   // the next start.
   flow<bool> invalidate_range(cache_block begin, cache_block end);
@@ -99,6 +102,11 @@ class migrator {
     std::optional<background_work> asked; // by the policy, meanwhile
   };
 
+  std::optional<background_work> next_work();
+
+  // Which blocks remove() leaves alone.
+  enum class spared : std::uint8_t { dirty_ones, none };
+
   pieces_first release(origin_block block);
   flow<> do_promote(origin_block block, cache_block into, std::uint32_t first, piece *reader);
   flow<bool> fill(origin_block block, cache_block into, block_fill &readers);
@@ -109,7 +117,8 @@ class migrator {
   flow<std::error_code> write_to_origin(const piece &writer);
   flow<> do_demote(background_work job);
   flow<> do_write_back(background_work job);
-  flow<> do_invalidate(cache_block block);
+  bool let_leave(cache_block block, spared blocks, piece *waiting);
+  flow<> do_invalidate(cache_block block, spared blocks);
   bool is_to_be_withdrawn(cache_block block) const;
   flow<> do_withdraw();
   flow<bool> withdraw_one(cache_block block);
@@ -119,7 +128,7 @@ class migrator {
   flow<bool> copy_to_origin(cache_block from, origin_block to);
   flow<bool> make_room(cache_block block);
   flow<bool> make_removable(cache_block block);
-  flow<bool> remove(cache_block block, origin_block from, exclusion meanwhile);
+  flow<bool> remove(cache_block block, origin_block from, exclusion meanwhile, spared blocks);
   void failed();
 
   cache_state &state_;

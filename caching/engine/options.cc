@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include "base/whole_number.h"
+
 namespace dmcache {
 namespace {
 
@@ -30,6 +32,38 @@ result<dirty_tracking> find_dirty_tracking(std::string_view name) {
         fmt::format("'{}' is no way to track what is dirty: exact and at-shutdown are", name));
   }
   return *found;
+}
+
+std::string_view name_of(cleaning_trigger trigger) {
+  return name_in(cleaning_triggers, trigger);
+}
+
+result<cleaning_trigger> find_cleaning_trigger(std::string_view name) {
+  const auto found = value_in(cleaning_triggers, name);
+  if (!found) {
+    return fail(failure::usage,
+                fmt::format("cleaning is background or on-request, not '{}'", name));
+  }
+  return *found;
+}
+
+std::string text_of(const dirty_limit &limit) {
+  return fmt::format("{}{}", limit.amount, limit.is_percentage ? "%" : "");
+}
+
+result<dirty_limit> find_dirty_limit(std::string_view name, std::string_view text,
+                                     bare_number bare) {
+  if (!text.ends_with('%')) {
+    const auto size = parse_sectors(name, text, bare);
+    return size ? result<dirty_limit>{dirty_limit{size->value(), false}}
+                : std::unexpected{size.error()};
+  }
+  const auto percentage = whole_number<std::uint64_t>(text.substr(0, text.size() - 1));
+  if (!percentage || *percentage > 100) {
+    return fail(failure::usage,
+                fmt::format("{}: '{}' is no share of the cache: 0% to 100% are", name, text));
+  }
+  return dirty_limit{*percentage, true};
 }
 
 result<cache_mode> find_cache_mode(std::string_view name) {

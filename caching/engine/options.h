@@ -11,6 +11,7 @@
 
 #include "base/named_values.h"
 #include "base/result.h"
+#include "base/size_text.h"
 #include "base/units.h"
 #include "caching/policy/policy.h"
 
@@ -45,6 +46,40 @@ std::string_view name_of(dirty_tracking tracking);
 // The other way round. Fails with failure::usage.
 result<dirty_tracking> find_dirty_tracking(std::string_view name);
 
+// When dirty blocks are written back.
+enum class cleaning_trigger : std::uint8_t {
+  background, // whenever the policy finds it right
+  on_request, // when somebody asks for it, and never else
+};
+
+inline constexpr named_values<cleaning_trigger, 2> cleaning_triggers{{
+    {cleaning_trigger::background, "background"},
+    {cleaning_trigger::on_request, "on-request"},
+}};
+
+// "background", "on-request".
+std::string_view name_of(cleaning_trigger trigger);
+// The other way round. Fails with failure::usage.
+result<cleaning_trigger> find_cleaning_trigger(std::string_view name);
+
+// How much may be dirty: no more is lost if the fast device dies.
+struct dirty_limit {
+  std::uint64_t amount = 100;
+  bool is_percentage = true; // of the cache, at most 100; else the amount is in sectors
+
+  // Whole blocks, of a cache of so many.
+  std::uint64_t in_blocks(std::uint64_t nr_cache_blocks, sectors block_size) const {
+    return is_percentage ? nr_cache_blocks * amount / 100 : amount / block_size.value();
+  }
+};
+
+// "25%", or a number of sectors.
+std::string text_of(const dirty_limit &limit);
+// The other way round; sizes may have units. Fails with failure::usage, in a text that begins with
+// `name`.
+result<dirty_limit> find_dirty_limit(std::string_view name, std::string_view text,
+                                     bare_number bare);
+
 inline constexpr std::chrono::seconds max_dirty_linger = std::chrono::hours{24};
 constexpr bool is_legal_dirty_linger(std::chrono::seconds linger) {
   return linger >= std::chrono::seconds{1} && linger <= max_dirty_linger;
@@ -78,6 +113,8 @@ struct engine_options {
   std::vector<policy::setting> policy_settings;
   sectors migration_threshold{2048};
   bool discard_passdown = true;
+  cleaning_trigger cleaning = cleaning_trigger::background;
+  dirty_limit max_dirty{};
   // Makes the policy of a name: others than this one's are possible.
   std::function<result<std::unique_ptr<dmcache::policy>>(std::string_view, const policy_geometry &)>
       make_policy = dmcache::make_policy;

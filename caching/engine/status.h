@@ -51,11 +51,13 @@ struct engine_status {
   cache_statistics statistics;
   cache_counts counts;
   std::uint64_t dirty = 0;
+  std::uint64_t max_dirty = 0; // blocks, as the one before
   std::uint64_t migrating = 0;
   std::uint32_t metadata_version = 0;
   cache_mode mode{};
   bool discard_passdown = true;
   sectors migration_threshold;
+  cleaning_trigger cleaning{};
   std::string policy;
   std::vector<policy::setting> policy_settings;
   metadata_mode mode_of_metadata{};

@@ -17,6 +17,7 @@ class cleaner final : public multi_queue_policy {
   std::optional<cache_block> miss(origin_block /*block*/, promotion /*possible*/) override {
     return {};
   }
+  std::optional<background_work> next_demotion() override { return {}; }
   std::optional<background_work> next_work(bool /*is_idle*/) override {
     return write_back_oldest(true);
   }

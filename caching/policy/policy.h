@@ -73,9 +73,12 @@ class policy {
   virtual void mark_clean(cache_block block) = 0;
 
   // What should be done next, if anything. A block is not named again before completed() is called
-  // for it. `is_idle` says that nobody is waiting for the cache.
+  // for it. `is_idle` says that nobody is waiting for the cache, or that what is dirty has to become
+  // less.
   virtual std::optional<background_work> next_work(bool is_idle) = 0;
-  // What next_work() asked for has ended. If it is done, a block that was demoted is free, and one
+  // The same, but nothing is to be written back.
+  virtual std::optional<background_work> next_demotion() = 0;
+  // What next_work() or next_demotion() asked for has ended. If it is done, a block that was demoted is free, and one
   // that was written back is clean; if not, the block is as it was.
   virtual void completed(const background_work &work, bool is_done) = 0;
   // The used block lost its mapping and is free, whatever next_work() asked for: completed() will

@@ -46,18 +46,19 @@ std::optional<cache_block> smq::miss(origin_block block, promotion possible) {
   return {};
 }
 
-std::optional<background_work> smq::next_work(bool is_idle) {
+std::optional<background_work> smq::next_demotion() {
   needs_room_ = needs_room_ && !has_room();
-  if (needs_room_) {
-    if (const auto work = demote_oldest()) {
-      return work;
-    }
-    needs_room_ = false; // until the next promotion finds none
-    if (const auto work = write_back_oldest(true)) {
-      return work; // so that the block can be demoted then
-    }
+  const auto work = needs_room_ ? demote_oldest() : std::nullopt;
+  needs_room_ = work.has_value(); // if none can be, not until the next promotion finds none free
+  return work;
+}
+
+std::optional<background_work> smq::next_work(bool is_idle) {
+  const bool needs_room = needs_room_ && !has_room();
+  if (const auto work = next_demotion()) {
+    return work;
   }
-  return write_back_oldest(is_idle);
+  return write_back_oldest(is_idle || needs_room); // so that the block can be demoted then
 }
 
 // Where a block could not be demoted, most likely none can: dirty ones needn't wait for that.

@@ -22,6 +22,7 @@ class smq final : public multi_queue_policy {
 
   std::string_view name() const override { return name_; }
   std::optional<cache_block> miss(origin_block block, promotion possible) override;
+  std::optional<background_work> next_demotion() override;
   std::optional<background_work> next_work(bool is_idle) override;
   void completed(const background_work &work, bool is_done) override;
   void tick(std::uint64_t seconds) override;

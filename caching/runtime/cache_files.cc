@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <span>
 #include <utility>
 
@@ -50,6 +51,17 @@ result<cache_files> open_cache_files(const cache_paths &paths, access mode) {
       open_files(std::array{part_to_open{paths.metadata, mode}, part_to_open{paths.fast, mode},
                             part_to_open{paths.origin, mode}},
                  paths.files_locked_by);
+  for (std::size_t i = 0; i < devices.size() && mode == access::read_write; ++i) {
+    const std::string &path = devices.at(i).part.path;
+    const bool is_read_only = opened ? (*opened)[i].is_read_only_device()
+                                     : ::access(path.c_str(), W_OK) != 0 && errno == EROFS;
+    if (is_read_only) {
+      return fail(failure::environment,
+                  fmt::format("the {} ({}) is read-only: make it writable, or serve the cache "
+                              "read-only",
+                              devices.at(i).role, path));
+    }
+  }
   if (!opened) {
     return std::unexpected{opened.error()};
   }

@@ -4,6 +4,7 @@
 
 #include "base/signature.h"
 #include "caching/metadata/clean_sample.h"
+#include "caching/metadata/metadata_size.h"
 
 namespace dmcache {
 namespace {
@@ -101,6 +102,18 @@ result<> check_devices(const found_cache &found, const guarded_devices &on,
     checked = check_clean_blocks(found, on);
   }
   return checked;
+}
+
+result<> check_metadata_size(bytes size, std::uint64_t nr_cache_blocks) {
+  if (size >= smallest_metadata_size(nr_cache_blocks)) {
+    return {};
+  }
+  constexpr std::uint64_t kibibyte = 1024;
+  const bytes needed = to_bytes(estimate_metadata_size(nr_cache_blocks, sizeof(std::uint32_t)));
+  return refused(
+      fmt::format("the metadata device has {} KiB, and a cache of {} blocks needs {} KiB: "
+                  "make it larger, or the cache blocks (cache_metadata_size tells the size)",
+                  size.value() / kibibyte, nr_cache_blocks, divided_up(needed.value(), kibibyte)));
 }
 
 } // namespace dmcache

@@ -24,4 +24,8 @@ struct guarded_devices {
 result<> check_devices(const found_cache &found, const guarded_devices &on,
                        const accepted_devices &accepted);
 
+// Is a metadata device of this size large enough for a new cache of so many blocks? Fails with
+// failure::failed and a text that names the size that it needs.
+result<> check_metadata_size(bytes size, std::uint64_t nr_cache_blocks);
+
 } // namespace dmcache

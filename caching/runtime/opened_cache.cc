@@ -101,7 +101,11 @@ result<std::unique_ptr<cache_engine>> opened_cache::activate(device &metadata_us
                              .origin_can_discard = files.origin.can_discard(),
                              .inspect =
                                  [&](const found_cache &found) {
-                                   return check_devices(found, guarded, options.accepted);
+                                   auto checked = check_devices(found, guarded, options.accepted);
+                                   return checked && found.is_new
+                                              ? check_metadata_size(metadata_used.size(),
+                                                                    found.nr_cache_blocks)
+                                              : checked;
                                  }},
                             options, present_time());
 }

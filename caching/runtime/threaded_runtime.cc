@@ -51,7 +51,7 @@ class runtime final : public threaded_runtime, private sector_requests {
   result<> start() override;
   std::error_code carry_out(request &wanted) override;
   std::vector<origin_extent> extents(bytes offset, bytes length) override;
-  result<> clean() override;
+  result<> clean(cache_engine::afterwards intended) override;
   result<> reload(options_change change) override;
   result<> message(std::vector<std::string> words) override;
   engine_status status() override;
@@ -414,8 +414,8 @@ std::vector<origin_extent> runtime::extents(bytes offset, bytes length) {
                : std::vector<origin_extent>{};
 }
 
-result<> runtime::clean() {
-  return ask([](cache_engine &engine, control &wanted) { engine.clean(wanted); });
+result<> runtime::clean(cache_engine::afterwards intended) {
+  return ask([&](cache_engine &engine, control &wanted) { engine.clean(wanted, intended); });
 }
 
 result<> runtime::reload(options_change change) {

@@ -59,7 +59,7 @@ class threaded_runtime {
   virtual std::vector<origin_extent> extents(bytes offset, bytes length) = 0;
 
   // These are the engine's (cache_engine.h).
-  virtual result<> clean() = 0;
+  virtual result<> clean(cache_engine::afterwards intended = cache_engine::afterwards::in_use) = 0;
   virtual result<> reload(options_change change) = 0;
   virtual result<> message(std::vector<std::string> words) = 0;
   virtual engine_status status() = 0;

@@ -242,6 +242,15 @@ std::optional<std::string> data_model::survived(std::uint64_t number, const stam
   return {};
 }
 
+bool data_model::is_last(change_id id, std::uint64_t number) const {
+  const sector_state &sector = sectors_[number];
+  change_id last = sector.durable;
+  for (std::uint32_t at = sector.first; at != 0; at = links_[at].next) {
+    last = links_[at].id;
+  }
+  return last == id;
+}
+
 bool data_model::is_discarded(std::uint64_t number) const {
   const sector_state &sector = sectors_[number];
   bool is_so = changes_[sector.durable].kind == change_kind::discard;

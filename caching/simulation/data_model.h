@@ -69,6 +69,8 @@ class data_model {
   std::optional<std::string> survived(std::uint64_t sector, const stamp &found,
                                       bool are_discards_kept);
 
+  // Is the change the last one of the sector that was submitted?
+  bool is_last(change_id id, std::uint64_t sector) const;
   // May the sector hold anything because it was discarded?
   bool is_discarded(std::uint64_t sector) const;
 

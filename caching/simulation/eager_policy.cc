@@ -1,6 +1,7 @@
 #include "caching/simulation/eager_policy.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "base/assert.h"
 
@@ -66,23 +67,30 @@ void eager_policy::mark_clean(cache_block block) {
   used(block).is = state::clean;
 }
 
+std::optional<background_work> eager_policy::next_demotion() {
+  if (!std::exchange(wants_room_, false)) {
+    return {};
+  }
+  return busy(background_work::kind::demote, any(state::clean));
+}
+
 std::optional<background_work> eager_policy::next_work(bool is_idle) {
-  std::optional<background_work> found;
-  if (wants_room_) {
-    wants_room_ = false;
-    if (const auto clean = any(state::clean)) {
-      found = {background_work::kind::demote, *clean};
-    }
+  if (const auto demotion = next_demotion()) {
+    return demotion;
   }
-  if (!found && (is_idle || chance_.one_in(writes_back_one_in_))) {
-    if (const auto dirty = any(state::dirty)) {
-      found = {background_work::kind::write_back, *dirty};
-    }
+  if (is_idle || chance_.one_in(writes_back_one_in_)) {
+    return busy(background_work::kind::write_back, any(state::dirty));
   }
-  if (found) {
-    of(found->block).is_busy = true;
+  return {};
+}
+
+std::optional<background_work> eager_policy::busy(background_work::kind task,
+                                                  std::optional<cache_block> block) {
+  if (!block) {
+    return {};
   }
-  return found;
+  of(*block).is_busy = true;
+  return background_work{task, *block};
 }
 
 void eager_policy::completed(const background_work &work, bool is_done) {

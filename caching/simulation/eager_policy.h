@@ -24,6 +24,7 @@ class eager_policy final : public policy {
   void promoted(cache_block block, bool is_done) override;
   void mark_dirty(cache_block block) override;
   void mark_clean(cache_block block) override;
+  std::optional<background_work> next_demotion() override;
   std::optional<background_work> next_work(bool is_idle) override;
   void completed(const background_work &work, bool is_done) override;
   void invalidated(cache_block block) override;
@@ -46,6 +47,7 @@ class eager_policy final : public policy {
   const entry &of(cache_block block) const { return entries_.at(block.value()); }
   entry &used(cache_block block);
   std::optional<cache_block> any(state wanted);
+  std::optional<background_work> busy(background_work::kind task, std::optional<cache_block> block);
 
   std::vector<entry> entries_;
   chance chance_;

@@ -88,7 +88,7 @@ void history::choose_weights() {
   maybe(event::wait, 12);
   maybe(event::clean, 3);
   maybe(event::reload, 4);
-  maybe(event::threshold, 2);
+  maybe(event::setting, 3);
   maybe(event::invalidate, 20);
   maybe(event::restart, 2);
   maybe(event::power_cut, 3);
@@ -114,6 +114,17 @@ void history::choose_latencies() {
   }
 }
 
+dirty_limit history::random_dirty_limit() {
+  switch (chance_.below(4)) {
+  case 0:
+    return {chance_.below(101), true};
+  case 1:
+    return {chance_.below(8) * block_size_ + chance_.below(block_size_), false};
+  default:
+    return {};
+  }
+}
+
 engine_options history::random_engine_options() {
   engine_options how;
   how.block_size = chance_.one_in(2) && in_.media().is_formatted ? sectors{} : sectors{block_size_};
@@ -135,6 +146,8 @@ engine_options history::random_engine_options() {
   how.migration_threshold = sectors{chance_.one_in(3) ? 0 : chance_.below(8) * block_size_};
   how.discard_passdown = !chance_.one_in(4);
   how.tracking = chance_.one_in(3) ? dirty_tracking::at_shutdown : dirty_tracking::exact;
+  how.cleaning = chance_.one_in(6) ? cleaning_trigger::on_request : cleaning_trigger::background;
+  how.max_dirty = random_dirty_limit();
   how.dirty_linger = std::chrono::seconds{chance_.one_in(2) ? 1 : chance_.between(2, 60)};
   return how;
 }
@@ -230,8 +243,8 @@ void history::happen(event kind) {
   case event::reload:
     reload();
     break;
-  case event::threshold:
-    in_.begin_message({"migration_threshold", fmt::to_string(chance_.below(4) * block_size_)});
+  case event::setting:
+    change_setting();
     break;
   case event::invalidate:
     invalidate_some();
@@ -254,6 +267,20 @@ void history::happen(event kind) {
     if (in_.settle()) {
       in_.compare_clean_blocks();
     }
+    break;
+  }
+}
+
+void history::change_setting() {
+  switch (chance_.below(3)) {
+  case 0:
+    in_.begin_message({"migration_threshold", fmt::to_string(chance_.below(4) * block_size_)});
+    break;
+  case 1:
+    in_.begin_message({"max_dirty", text_of(random_dirty_limit())});
+    break;
+  default:
+    in_.begin_message({"cleaning", chance_.one_in(2) ? "on-request" : "background"});
     break;
   }
 }
@@ -342,6 +369,12 @@ void history::look_read_only() {
 }
 
 void history::restart() {
+  if (chance_.one_in(3)) {
+    in_.begin_clean(cache_engine::afterwards::kept_clean);
+    for (std::uint64_t i = chance_.below(30); i > 0 && in_.is_open() && in_.step(); --i) {
+      in_.submit(world::operation::write, random_range(), chance_.one_in(fua_one_in_));
+    }
+  }
   if (chance_.one_in(2)) {
     in_.finish();
   }

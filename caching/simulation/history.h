@@ -38,7 +38,7 @@ class history {
     wait,
     clean,
     reload,
-    threshold,
+    setting,
     invalidate,
     restart,
     power_cut,
@@ -51,6 +51,7 @@ class history {
   world_options random_world();
   void choose_weights();
   void choose_latencies();
+  dirty_limit random_dirty_limit();
   engine_options random_engine_options();
   event random_event();
   sector_range random_range(std::uint64_t longest = world::max_request);
@@ -58,6 +59,7 @@ class history {
   void happen(event kind);
   void start();
   void try_to_start(const engine_options &how);
+  void change_setting();
   void reload();
   void restart();
   void kill();

@@ -56,6 +56,17 @@ class obedient_policy : public policy {
   }
   void mark_dirty(cache_block block) override { of(block) = state::dirty; }
   void mark_clean(cache_block block) override { of(block) = state::clean; }
+  std::optional<background_work> next_demotion() override {
+    const auto next =
+        std::ranges::find(wanted_, background_work::kind::demote, &background_work::task);
+    if (next == wanted_.end()) {
+      return {};
+    }
+    const background_work demotion = *next;
+    wanted_.erase(next);
+    busy_.insert(demotion.block);
+    return demotion;
+  }
   // What it is told; and when the cache is idle, or to be cleaned, it writes back.
   std::optional<background_work> next_work(bool is_idle) override {
     if (!wanted_.empty()) {

@@ -82,6 +82,7 @@ void world::end_next_io() {
   const auto [io, error, mark] = carrier_.end_next();
   if (error && io->on != cache_device::metadata) {
     ++failures_.at(static_cast<std::size_t>(io->op));
+    ++nr_may_differ_;
   }
   if (error && io->op == engine_io::operation::flush && io->on != cache_device::metadata) {
     has_failed_flush_ = true;
@@ -105,11 +106,50 @@ void world::look_at_mode() {
   }
 }
 
+// No more is dirty than may be, or was. But for each write that a device failed, a block can differ
+// that was written to on both, and be dirty from then on; and so can one whose mapping could not be
+// removed.
+void world::look_at_dirty() {
+  const cache_state &state = engine_->state();
+  const std::uint64_t now = state.mappings->nr_dirty() + state.nr_becoming_dirty;
+  const std::uint64_t grown = now - std::min(now, std::exchange(nr_dirty_, now));
+  const dirty_limit &given = state.options.max_dirty;
+  const std::uint64_t all = state.mappings->nr_cache_blocks();
+  const std::uint64_t size = given.is_percentage ? all * state.block_size * given.amount / 100
+                                                 : given.amount * sector_size;
+  const std::uint64_t limit = nr_keeping_clean_ != 0 ? 0 : std::min(all, size / state.block_size);
+  const std::uint64_t allowed = std::max(limit, std::exchange(max_dirty_, limit)); // meanwhile
+  if (now <= allowed || grown == 0 || state.mode_of_metadata != metadata_mode::write) {
+    return;
+  }
+  if (grown > nr_may_differ_) {
+    violate(
+        fmt::format("{} blocks are dirty, {} more than before; {} may be", now, grown, allowed));
+  }
+  nr_may_differ_ -= std::min(nr_may_differ_, grown);
+}
+
+bool world::is_cleaning_held_off() const {
+  const cache_state &state = engine_->state();
+  return state.options.cleaning == cleaning_trigger::on_request && nr_cleans_ == 0 &&
+         !is_shutting_down_ && !state.is_withdrawing;
+}
+
+// Where cleaning waits to be asked for, nothing is written back, once what was under way has ended.
+void world::look_at_background(const engine_io &begun) {
+  if (is_background_over_ && begun.is_background && begun.on == cache_device::origin &&
+      begun.op == engine_io::operation::write) {
+    violate("a block is written back, though nobody asked for it");
+  }
+}
+
 void world::pump() {
   look_at_mode();
   for (bool is_more = true; is_more && !is_over();) {
     is_more = false;
+    is_background_over_ = is_background_over_ && is_cleaning_held_off();
     while (engine_io *next = engine_->next_io()) {
+      look_at_background(*next);
       carrier_.begin(*next, now_, model_.now());
       is_more = true;
     }
@@ -122,6 +162,9 @@ void world::pump() {
       is_more = true;
     }
   }
+  look_at_dirty();
+  is_background_over_ =
+      is_cleaning_held_off() && (is_background_over_ || engine_->status().migrating == 0);
   if (carrier_.violation()) {
     violate(*carrier_.violation());
   }
@@ -321,8 +364,8 @@ result<> world::finish(client_control &call) {
   return call.inner.outcome;
 }
 
-result<> world::clean() {
-  begin_clean();
+result<> world::clean(cache_engine::afterwards intended) {
+  begin_clean(intended);
   return finish(controls_.back());
 }
 
@@ -336,9 +379,15 @@ result<> world::message(const std::vector<std::string> &words) {
   return finish(controls_.back());
 }
 
-void world::begin_clean() {
-  note("clean");
-  engine_->clean(begin_control().inner);
+void world::begin_clean(cache_engine::afterwards intended) {
+  const bool is_to_stay_clean = intended == cache_engine::afterwards::kept_clean;
+  note("clean{}", is_to_stay_clean ? ", and keep clean" : "");
+  client_control &added = begin_control();
+  added.is_clean = true;
+  added.is_to_stay_clean = is_to_stay_clean;
+  ++nr_cleans_;
+  nr_keeping_clean_ += is_to_stay_clean ? 1U : 0U;
+  engine_->clean(added.inner, intended);
   pump();
 }
 
@@ -371,6 +420,11 @@ void world::finished(client_control &call) {
     violate("a control finished twice");
   }
   --nr_controls_;
+  // Before this ended, other options may have been in force.
+  max_dirty_ = ~std::uint64_t{0};
+  is_background_over_ = false;
+  nr_cleans_ -= call.is_clean ? 1U : 0U;
+  nr_keeping_clean_ -= call.is_to_stay_clean && !call.inner.outcome ? 1U : 0U;
   if (call.is_reload && --nr_reloads_ == 0) {
     for (client_request *each : std::exchange(waiting_, {})) {
       let_in(*each);

@@ -99,11 +99,11 @@ class world {
 
   // Controls; see cache_engine. -------------------------------------------------------------------
 
-  result<> clean();
+  result<> clean(cache_engine::afterwards intended = cache_engine::afterwards::in_use);
   result<> reload(const engine_options &how);
   result<> message(const std::vector<std::string> &words);
   // Without waiting for them.
-  void begin_clean();
+  void begin_clean(cache_engine::afterwards intended = cache_engine::afterwards::in_use);
   void begin_reload(const engine_options &how);
   void begin_message(const std::vector<std::string> &words);
   void begin_invalidate(cache_block begin, cache_block end);
@@ -171,6 +171,8 @@ class world {
     control inner{};
     bool is_done = false;
     bool is_reload = false;
+    bool is_clean = false;
+    bool is_to_stay_clean = false;
     cache_block invalidated_begin; // if it succeeds
     cache_block invalidated_end;
   };
@@ -204,7 +206,11 @@ class world {
   bool is_invalidation_denied(const client_request &asked) const;
   bool has_failed_since(const client_request &asked, engine_io::operation op) const;
   void look_at_mode();
+  void look_at_dirty();
+  bool is_cleaning_held_off() const;
+  void look_at_background(const engine_io &begun);
   std::optional<std::string> fault_of_data(const client_request &asked);
+  std::optional<std::string> fault_of_discard(const client_request &asked) const;
   client_control &begin_control();
   result<> finish(client_control &call);
   client_request &take_request();
@@ -224,6 +230,12 @@ class world {
   std::unique_ptr<cache_engine> engine_;
   std::uint64_t changes_at_open_ = 0;
   failure_counts failures_{};
+  std::uint64_t nr_dirty_ = 0;       // when it was looked at last
+  std::uint64_t max_dirty_ = 0;      // and so many might be
+  std::uint64_t nr_may_differ_ = 0;  // blocks, for each of which something failed
+  std::size_t nr_cleans_ = 0;        // that are not finished
+  std::size_t nr_keeping_clean_ = 0; // of these, and of those that have succeeded
+  bool is_background_over_ = false;  // nothing migrates that was begun before cleaning was held off
   std::uint64_t passthrough_at_ = 0; // when that was the mode last, in the model's time
   bool is_shutting_down_ = false;
   bool has_failed_flush_ = false;            // since the cache was opened

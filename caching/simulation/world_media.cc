@@ -103,6 +103,8 @@ result<> world::open(const engine_options &how, std::optional<sectors> fast_size
   origin_size_ = origin;
   devices_[1]->resize(to_bytes(fast));
   devices_[2]->resize(to_bytes(origin));
+  nr_dirty_ = engine_->state().mappings->nr_dirty();
+  nr_may_differ_ = 0;
   check_opened();
   model_.resize(origin.value());
   pump();
@@ -253,6 +255,9 @@ void world::forget_engine() {
   has_failed_flush_ = false;
   has_untold_failure_ = false;
   told_at_.reset();
+  nr_cleans_ = 0;
+  nr_keeping_clean_ = 0;
+  is_background_over_ = false;
   passthrough_at_ = 0;
   untold_loss_.reset();
   events_to_cut_.reset();

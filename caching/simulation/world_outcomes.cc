@@ -1,4 +1,7 @@
 // What became of a request in a world is held against what may become of it.
+#include <algorithm>
+#include <ranges>
+
 #include "caching/simulation/world.h"
 
 namespace dmcache {
@@ -46,7 +49,8 @@ std::optional<std::string> world::fault_of(const client_request &asked) {
     if (is_done) {
       owe_failure(asked);
     }
-    return model_.end(asked.change, is_done, inner.fua);
+    auto fault = model_.end(asked.change, is_done, inner.fua);
+    return fault || !is_done || inner.op != operation::discard ? fault : fault_of_discard(asked);
   }
   if (is_done && inner.op == operation::flush) {
     model_.flushed(asked.submitted_at);
@@ -130,6 +134,31 @@ bool world::is_invalidation_denied(const client_request &asked) const {
     }
   }
   return false;
+}
+
+// What is dirty of a block that was discarded as a whole is forgotten, as long as mappings can be
+// removed. A later write can make the block dirty again.
+std::optional<std::string> world::fault_of_discard(const client_request &asked) const {
+  const cache_state &state = engine_->state();
+  if (state.mode_of_metadata != metadata_mode::write ||
+      how_.nr_metadata_blocks < enough_metadata_blocks) {
+    return {};
+  }
+  const std::uint64_t block_size = state.block_size / sector_size;
+  for (std::uint64_t at = divided_up(asked.where.begin, block_size);
+       (at + 1) * block_size <= asked.where.end; ++at) {
+    const auto block = state.mappings->find(origin_block{at});
+    if (!block || !state.mappings->is_dirty(*block)) {
+      continue;
+    }
+    const auto sectors_of_block = std::views::iota(at * block_size, (at + 1) * block_size);
+    if (std::ranges::all_of(sectors_of_block, [&](std::uint64_t sector) {
+          return model_.is_last(asked.change, sector);
+        })) {
+      return fmt::format("block {} was discarded, and is dirty still", at);
+    }
+  }
+  return {};
 }
 
 std::optional<std::string> world::fault_of_data(const client_request &asked) {

@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include "caching/metadata/metadata_reader.h"
+#include "caching/metadata/metadata_size.h"
 #include "caching/tools/damage_report.h"
 #include "persistent-data/builder.h"
 
@@ -47,6 +48,12 @@ void tell_state(const check_options &options, const superblock &block, const cou
   if (block.is_needs_check()) {
     to.answer("note: NEEDS_CHECK is set: a metadata operation failed, and the kernel won't "
               "activate the cache for writing before a check has cleared it");
+  }
+  if (const auto &map = block.space_map; is_nearly_full(map.nr_allocated, map.nr_blocks)) {
+    to.answer(
+        fmt::format("note: {} of {} metadata blocks are in use: when none is left, nothing new "
+                    "is cached: restore a dump to a larger device (see cache_metadata_size)",
+                    std::uint64_t{map.nr_allocated}, std::uint64_t{map.nr_blocks}));
   }
   if (block.compat_ro_flags != 0) {
     to.answer(fmt::format("note: unknown features {:#x}: this cache can be used read-only",

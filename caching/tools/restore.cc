@@ -4,8 +4,8 @@
 
 #include <fmt/format.h>
 
+#include "caching/metadata/metadata_size.h"
 #include "caching/tools/damage_report.h"
-#include "caching/tools/metadata_size.h"
 
 namespace dmcache {
 namespace {

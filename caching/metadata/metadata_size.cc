@@ -1,4 +1,4 @@
-#include "caching/tools/metadata_size.h"
+#include "caching/metadata/metadata_size.h"
 
 #include <algorithm>
 
@@ -12,6 +12,9 @@ namespace {
 constexpr std::uint64_t transaction_overhead = 8192;              // sectors
 constexpr std::uint64_t mapping_size = 2 * sizeof(std::uint64_t); // bytes a cache block
 constexpr std::uint64_t hint_key_size = sizeof(std::uint64_t);    // bytes a cache block
+// Superblock, space map and roots of the trees, each twice; and blocks that are changed and wait for a
+// commit.
+constexpr std::uint64_t fixed_blocks = 32;
 constexpr std::uint64_t max_sectors = max_metadata_blocks * (metadata_block_size / sector_size);
 
 } // namespace
@@ -24,6 +27,13 @@ sectors estimate_metadata_size(std::uint64_t nr_cache_blocks, std::uint32_t hint
   const std::uint64_t size = transaction_overhead + nr_cache_blocks * mapping_size / sector_size +
                              nr_cache_blocks * hint_size / sector_size;
   return sectors{std::min(size, max_sectors)};
+}
+
+// The mappings and hints of dense arrays take half of what the estimate has for them.
+bytes smallest_metadata_size(std::uint64_t nr_cache_blocks) {
+  const sectors estimated = estimate_metadata_size(nr_cache_blocks, sizeof(std::uint32_t));
+  return bytes{to_bytes(sectors{estimated.value() - transaction_overhead}).value() +
+               fixed_blocks * metadata_block_size};
 }
 
 result<std::uint64_t> count_cache_blocks(bytes device_size, bytes block_size) {

@@ -1,10 +1,11 @@
-#include "caching/tools/metadata_size.h"
+#include "caching/metadata/metadata_size.h"
 
 #include <limits>
 
 #include <gtest/gtest.h>
 
 #include "base/testing/matchers.h"
+#include "persistent-data/format.h"
 
 namespace dmcache {
 namespace {
@@ -13,6 +14,16 @@ TEST(metadata_size, agrees_with_thin_provisioning_tools) {
   EXPECT_EQ(estimate_metadata_size(10240, 4), sectors{8752});
   EXPECT_EQ(estimate_metadata_size(100, 16), sectors{8199});
   EXPECT_EQ(estimate_metadata_size(16384, 4), sectors{9088});
+}
+
+TEST(metadata_size, the_smallest_holds_all_of_a_full_cache_twice) {
+  for (const std::uint64_t nr_blocks : {1UL, 2048UL, 1UL << 20}) {
+    const std::uint64_t mappings = divided_up(nr_blocks * 8, metadata_block_size);
+    const std::uint64_t hints = divided_up(nr_blocks * 4, metadata_block_size);
+    const std::uint64_t size = smallest_metadata_size(nr_blocks).value();
+    EXPECT_GT(size, 2 * (mappings + hints) * metadata_block_size) << nr_blocks;
+    EXPECT_LT(size, to_bytes(estimate_metadata_size(nr_blocks, 4)).value()) << nr_blocks;
+  }
 }
 
 TEST(metadata_size, never_exceeds_what_the_format_can_use) {

@@ -1,0 +1,189 @@
+// A control server on a cache that is none.
+#pragma once
+
+#include <poll.h>
+#include <sys/socket.h>
+
+#include <atomic>
+#include <condition_variable>
+#include <filesystem>
+#include <mutex>
+#include <thread>
+
+#include <gmock/gmock.h>
+
+#include "base/testing/matchers.h"
+#include "bin/control/control_client.h"
+#include "bin/control/control_server.h"
+#include "bin/control/status_json.h"
+#include "bin/control/unix_socket.h"
+
+namespace dmcache {
+
+using namespace std::chrono_literals;
+
+MATCHER_P(succeeds_with, answer, "succeeds with the answer") {
+  return arg.has_value() &&
+         testing::ExplainMatchResult(testing::Matcher<std::string>(answer), *arg, result_listener);
+}
+
+// A cache without a cache: it keeps what it is told, and cleans when it is allowed to.
+class fake_runtime final : public threaded_runtime {
+ public:
+  result<> start() override { return {}; }
+  std::error_code carry_out(request & /*wanted*/) override { return {}; }
+  std::vector<origin_extent> extents(bytes /*offset*/, bytes /*length*/) override { return {}; }
+  result<> clean(cache_engine::afterwards intended) override {
+    std::unique_lock lock{mutex_};
+    ++nr_cleaning_;
+    is_kept_clean_ = intended == cache_engine::afterwards::kept_clean;
+    changed_.notify_all();
+    changed_.wait(lock, [&] { return is_allowed_ || is_closed_; });
+    if (!is_allowed_) {
+      return fail(failure::failed, "the cache is being shut down");
+    }
+    status_.dirty = 0;
+    return {};
+  }
+  result<> reload(options_change change) override {
+    const std::lock_guard lock{mutex_};
+    engine_options options = options_;
+    change(options);
+    if (options.mode == cache_mode::passthrough) {
+      return fail(failure::failed, "passthrough\nis refused");
+    }
+    options_ = options;
+    return {};
+  }
+  result<> message(std::vector<std::string> words) override {
+    const std::lock_guard lock{mutex_};
+    messages_.push_back(std::move(words));
+    return messages_.back().size() == 2 ? result<>{} : fail(failure::usage, "a key and a value");
+  }
+  engine_status status() override {
+    const std::lock_guard lock{mutex_};
+    return status_;
+  }
+  engine_options options() override {
+    const std::lock_guard lock{mutex_};
+    return options_;
+  }
+  result<> close() override {
+    const std::lock_guard lock{mutex_};
+    is_closed_ = true;
+    changed_.notify_all();
+    return {};
+  }
+  bytes origin_size() const override { return {}; }
+
+  void wait_for_cleaning(unsigned nr) {
+    std::unique_lock lock{mutex_};
+    changed_.wait(lock, [&] { return nr_cleaning_ >= nr; });
+  }
+  void allow_cleaning() {
+    const std::lock_guard lock{mutex_};
+    is_allowed_ = true;
+    changed_.notify_all();
+  }
+  bool is_kept_clean() {
+    const std::lock_guard lock{mutex_};
+    return is_kept_clean_;
+  }
+  void set_dirty(std::uint64_t nr) {
+    const std::lock_guard lock{mutex_};
+    status_.dirty = nr;
+  }
+  std::vector<std::vector<std::string>> messages() {
+    const std::lock_guard lock{mutex_};
+    return messages_;
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  engine_status status_ = [] {
+    engine_status made;
+    made.block_size = sectors{128};
+    return made;
+  }();
+  engine_options options_;
+  std::vector<std::vector<std::string>> messages_;
+  unsigned nr_cleaning_ = 0;
+  bool is_allowed_ = false;
+  bool is_closed_ = false;
+  bool is_kept_clean_ = false;
+};
+
+class control_server_test : public testing::Test {
+ protected:
+  control_server_test() {
+    std::string made = testing::TempDir() + "controlXXXXXX";
+    folder_ = ::mkdtemp(made.data());
+  }
+  ~control_server_test() override {
+    runtime_.allow_cleaning();
+    server_.reset();
+    std::filesystem::remove_all(folder_);
+  }
+
+  void start(const control_limits &limits = {}) {
+    auto started = control_server::start(
+        runtime_, path(), {.stop = [this] { ++nr_stops_; }, .changed = [this] { ++nr_changes_; }},
+        limits);
+    ASSERT_THAT(started, succeeds());
+    server_ = std::move(*started);
+  }
+
+  std::string path() const { return folder_ / "control"; }
+
+  control_client connect() const {
+    auto made = control_client::connect(path());
+    EXPECT_THAT(made, succeeds());
+    return std::move(*made);
+  }
+  // Others go on their own time, which this waits for.
+  bool is_granted_soon(std::string_view request) const {
+    bool is_granted = false;
+    for (int i = 0; i < 100 && !is_granted; ++i) {
+      std::this_thread::sleep_for(50ms);
+      is_granted = connect().ask(request).has_value();
+    }
+    return is_granted;
+  }
+  file_descriptor connect_raw() const {
+    auto made = connect_to(path());
+    EXPECT_THAT(made, succeeds());
+    return std::move(*made);
+  }
+  // What the server makes of it, up to the end of the line, or of the connection.
+  static std::string say(const file_descriptor &to, std::string_view text) {
+    (void)::send(to.get(), text.data(), text.size(), MSG_NOSIGNAL);
+    return hear(to);
+  }
+  static std::string hear(const file_descriptor &from) {
+    std::string line;
+    char each = 0;
+    while (!line.ends_with('\n') && ::recv(from.get(), &each, 1, 0) == 1) {
+      line += each;
+    }
+    return line;
+  }
+  static bool is_hung_up(const file_descriptor &on, std::chrono::milliseconds within) {
+    pollfd events{on.get(), POLLRDHUP, 0};
+    return ::poll(&events, 1, static_cast<int>(within.count())) == 1 &&
+           (events.revents & (POLLRDHUP | POLLHUP)) != 0;
+  }
+  void expect_alive() const {
+    const auto status = connect().ask("status");
+    ASSERT_THAT(status, succeeds());
+    EXPECT_THAT(status_from_json(*status), succeeds());
+  }
+
+  std::filesystem::path folder_;
+  fake_runtime runtime_;
+  std::atomic<unsigned> nr_stops_ = 0;
+  std::atomic<unsigned> nr_changes_ = 0;
+  std::unique_ptr<control_server> server_;
+};
+
+} // namespace dmcache

@@ -59,6 +59,16 @@ class Replay(unittest.TestCase):
         for row in self.rows("--generate", 1, "--policy", "cleaner"):
             self.assertEqual((row[4], row[6]), (0, 0))
 
+    def test_sift_misses_less_than_smq_and_a_budget_bounds_what_it_copies(self):
+        generated = ("--generate", 1, "--block-size", "256k")
+        sift, smq, bounded = (self.rows(*generated, *more) for more in (
+            ("--policy", "sift"), ("--policy", "smq"),
+            ("--policy", "sift", "--policy-setting", "fill_budget=0.1")))
+        for ours, theirs, sparing in zip(sift, smq, bounded):
+            self.assertLess(ours[5], theirs[5])
+            self.assertLessEqual(sparing[6], 0.1 * (1800 + 3600))  # what is saved, and an hour's
+            self.assertLess(sparing[6], ours[6])
+
     def test_migrations_that_take_long_cost_hits(self):
         at_once, later = (self.rows("--generate", 1, "--block-size", "64k", "--cache-percent", 20,
                                     "--delay", delay)[0] for delay in (0, 1000))
@@ -105,6 +115,11 @@ class Replay(unittest.TestCase):
         self.refuse(2, "a block cannot have 0 bytes", "--block-size", 0, "--generate", 1)
         self.refuse(2, "'wb' is no mode: give writeback or writethrough", "--mode", "wb",
                     "--generate", 1)
+        self.refuse(2, "--policy-setting takes KEY=VALUE, not '=1'", "--policy-setting", "=1",
+                    "--generate", 1)
+        done = run("replay", "--generate", 1, "--policy", "sift", "--policy-setting", "taste=1")
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("policy sift has no setting 'taste'", done.stderr)
         done = run("replay", "--generate", 1, "--policy", "lru")
         self.assertEqual(done.returncode, 2)
         self.assertIn("there is no policy 'lru'", done.stderr)

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "caching/policy/cleaner.h"
+#include "caching/policy/sift.h"
 #include "caching/policy/smq.h"
 
 namespace dmcache {
@@ -23,6 +24,9 @@ result<std::unique_ptr<policy>> make_policy(std::string_view name,
                             "blocks larger",
                             geometry.nr_cache_blocks, multi_queue_policy::max_cache_blocks));
   }
+  if (name == sift::own_name) {
+    return std::make_unique<sift>(geometry);
+  }
   if (name == "smq" || name == "default") {
     return std::make_unique<smq>("smq", std::span<const std::string_view>{}, geometry);
   }
@@ -33,7 +37,7 @@ result<std::unique_ptr<policy>> make_policy(std::string_view name,
     return std::make_unique<cleaner>(geometry);
   }
   return fail(failure::usage,
-              fmt::format("there is no policy '{}': give smq, mq, default or cleaner", name));
+              fmt::format("there is no policy '{}': give sift, smq, mq, default or cleaner", name));
 }
 
 } // namespace dmcache

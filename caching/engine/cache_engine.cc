@@ -235,6 +235,9 @@ void cache_engine::tick(instant now) noexcept {
   }
   migrations_.set_idle(now - last_arrival_ >= idle_after);
   if (is_next_second && !is_shut_down_) { // its hints are being written, which are of one time
+    if (const auto times = state_.origin_reads.so_far()) {
+      state_.policy->measured(*times);
+    }
     state_.policy->tick(seconds_of(now));
   }
   commits_.tick();

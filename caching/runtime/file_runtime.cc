@@ -101,6 +101,9 @@ void file_runtime::hand_over() {
 }
 
 void file_runtime::issue(engine_io &io) {
+  if (io.on == cache_device::origin) [[unlikely]] {
+    io.begun = present_time();
+  }
   requests_->add(file_[static_cast<std::size_t>(io.on)],
                  {io.op, io.offset, io.data, this, reinterpret_cast<std::uintptr_t>(&io), io.length,
                   io.may_trim});
@@ -108,6 +111,9 @@ void file_runtime::issue(engine_io &io) {
 
 void file_runtime::io_done(std::uint64_t tag, std::error_code error) {
   auto *const done = reinterpret_cast<engine_io *>(tag); // NOLINT(*-int-to-ptr): see issue()
+  if (done->on == cache_device::origin) [[unlikely]] {
+    done->ended = present_time();
+  }
   engine_->io_done(*done, error);
 }
 

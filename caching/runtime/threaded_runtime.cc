@@ -44,11 +44,11 @@ struct blocking_files {
 
   const blocking_file &of(cache_device role) const { return file[static_cast<std::size_t>(role)]; }
 
-  std::error_code carry_out(const engine_io &io) const {
+  std::error_code carry_out(engine_io &io) const {
     const blocking_file &on = of(io.on);
     switch (io.op) {
     case engine_io::operation::read:
-      return on.read(io.offset, io.data);
+      return io.on == cache_device::origin ? read_origin(io) : on.read(io.offset, io.data);
     case engine_io::operation::write:
       return on.write(io.offset, io.data);
     case engine_io::operation::flush:
@@ -61,6 +61,13 @@ struct blocking_files {
       break;
     }
     return std::make_error_code(std::errc::operation_not_supported);
+  }
+
+  std::error_code read_origin(engine_io &io) const {
+    io.begun = present_time();
+    const std::error_code error = of(io.on).read(io.offset, io.data);
+    io.ended = present_time();
+    return error;
   }
 };
 

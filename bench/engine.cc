@@ -27,6 +27,7 @@
 #include "bench/bench_cache.h"
 #include "bench/commit_load.h"
 #include "bench/io_loops.h"
+#include "bench/report.h"
 
 namespace dmcache {
 namespace {
@@ -49,12 +50,6 @@ constexpr std::uint64_t nr_written = 10000; // blocks
 constexpr auto steady_length = 2s;
 constexpr double shared_commit_bar = 20; // writes
 constexpr double dirty_bar = 1.5;        // percent of a million blocks, 1 % of which was written to
-
-double median(std::vector<double> of) {
-  const auto middle = of.begin() + static_cast<std::ptrdiff_t>(of.size() / 2);
-  std::ranges::nth_element(of, middle);
-  return *middle;
-}
 
 [[noreturn]] void give_up(const std::string &why) {
   fmt::print(stderr, "bench_engine: {}\n", why);
@@ -100,16 +95,6 @@ file_descriptor open_raw(const std::string &path) {
     give_up(fmt::format("cannot open {} without the page cache", path));
   }
   return file;
-}
-
-// Prints a figure and its bar. The value says whether the bar is met.
-bool report(std::string_view name, double figure, std::string_view unit, double bar,
-            bool at_least = false) {
-  const bool is_met = at_least ? figure >= bar : figure <= bar;
-  fmt::print("{:<44} {:8.2f} {:<12} (bar {} {}){}\n", name, figure, unit,
-             at_least ? ">=" : "<=", bar, is_met ? "" : "  MISSED");
-  std::fflush(stdout);
-  return is_met;
 }
 
 // Does `work` in a process of its own, so that its memory doesn't mix with that of other

@@ -264,7 +264,7 @@ int run_cache_serve(std::span<const std::string> arguments) {
   line.add("mode", "MODE", "writeback (the default), writethrough or passthrough");
   line.add("dirty-tracking", "HOW", "exact (the default), or at-shutdown as the kernel does");
   line.add("dirty-linger", "SECONDS", "until clean blocks' bits are cleared (default: 60)");
-  line.add("policy", "NAME", "smq (the default) or cleaner");
+  line.add("policy", "NAME", "smq (the default), sift or cleaner");
   line.add_repeatable("policy-setting", "KEY=VALUE", "a setting of the policy; any number of them");
   line.add("migration-threshold", "SIZE",
            "how much to copy at a time in the background (default: 1m)");

@@ -1,5 +1,8 @@
 #include "caching/policy/policy.h"
 
+#include <algorithm>
+#include <array>
+
 #include <fmt/format.h>
 
 #include "caching/policy/cleaner.h"
@@ -14,7 +17,13 @@ constexpr std::array<std::string_view, 5> mq_tunables{
     "random_threshold", "sequential_threshold", "discard_promote_adjustment",
     "read_promote_adjustment", "write_promote_adjustment"};
 
+constexpr std::array<std::string_view, 5> policy_names{"sift", "smq", "mq", "default", "cleaner"};
+
 } // namespace
+
+bool is_policy(std::string_view name) {
+  return std::ranges::find(policy_names, name) != policy_names.end();
+}
 
 result<std::unique_ptr<policy>> make_policy(std::string_view name,
                                             const policy_geometry &geometry) {

@@ -106,6 +106,9 @@ class policy {
   virtual std::uint64_t nr_free() const = 0;
 };
 
+// Is there a policy of this name?
+bool is_policy(std::string_view name);
+
 // Makes the policy of this name: "sift", "smq", "cleaner", or "mq" and "default", which stand for
 // smq. All cache blocks are free. Fails with failure::usage and the names that there are.
 result<std::unique_ptr<policy>> make_policy(std::string_view name, const policy_geometry &geometry);

@@ -40,6 +40,12 @@ TEST(policy, sift_has_a_name_and_version_of_its_own) {
   EXPECT_EQ(made->nr_free(), small.nr_cache_blocks);
 }
 
+TEST(policy, is_there_if_it_can_be_made) {
+  for (const char *name : {"sift", "smq", "mq", "default", "cleaner", "lru", "", "Sift", "smq2"}) {
+    EXPECT_EQ(is_policy(name), make_policy(name, small).has_value()) << name;
+  }
+}
+
 TEST(policy, of_an_unknown_name_is_refused) {
   const auto made = make_policy("lru", small);
   EXPECT_THAT(made, fails_with(failure::usage,

@@ -1,5 +1,6 @@
 // Measures the engine on real files: bench_engine [FOLDER [ROUNDS]]. FOLDER takes sparse files with
 // 1 GB in them. Prints what was measured beside its bar, and exits with 1 if a bar is missed.
+// bench_engine --replay FOLDER TRACE... compares policies instead (slow_origin.h).
 //
 // Others use the machine as well, so reads of the raw fast file and hits through the engine take
 // turns, in short rounds, and medians are compared.
@@ -28,6 +29,7 @@
 #include "bench/commit_load.h"
 #include "bench/io_loops.h"
 #include "bench/report.h"
+#include "bench/slow_origin.h"
 
 namespace dmcache {
 namespace {
@@ -409,6 +411,9 @@ int main(int argc, char **argv) {
     return dmcache::run_loop(
         arguments[1], dmcache::bench_cache{arguments[2]},
         {.depth = std::stoul(arguments[3]), .count = std::stoul(arguments[4])});
+  }
+  if (arguments.size() >= 3 && arguments[0] == "--replay") {
+    return dmcache::replay_on_slow_origin(arguments[1], {arguments.begin() + 2, arguments.end()});
   }
   const std::string folder = arguments.empty() ? "." : arguments[0];
   return dmcache::run_all(folder, arguments.size() > 1 ? std::stoi(arguments[1]) : 9);

@@ -5,7 +5,7 @@ import pathlib
 import tempfile
 import unittest
 
-from fixture_images import run
+from fixture_images import BIN, run
 
 TRACE = """time,op,lba,size
 0.5,R,0,4096
@@ -106,6 +106,19 @@ class Replay(unittest.TestCase):
     def test_files_that_are_not_there_are_told(self):
         path = self.folder / "none"
         self.refuse(3, f"cannot read {path}: No such file or directory", path)
+
+    @unittest.skipUnless((BIN / "bench_engine").exists(), "its speed would say nothing")
+    def test_the_engine_replays_traces_with_each_policy(self):
+        lines = [f"{second},{'RW'[second % 2]},{second * 77 % 50 * 128},{8192}"
+                 for second in range(300)]
+        trace = self.write("\n".join(lines) + "\n")
+        done = run("bench_engine", "--replay", self.folder, trace)
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        self.assertRegex(done.stdout, r"300 requests, 5 cache blocks\n"
+                         r"  sift +[\d.]+ s, +[\d.]+ % hit, .*\n  smq +[\d.]+ s, .*\n$")
+        self.assertEqual([each.name for each in self.folder.iterdir()], [trace.name])
+        done = run("bench_engine", "--replay", self.folder, self.folder / "none")
+        self.assertEqual(done.returncode, 3)
 
     def test_wrong_usage_is_told(self):
         self.refuse(2, "give either a TRACE or --generate SEED")

@@ -6,7 +6,6 @@
 #include <iostream>
 #include <optional>
 #include <string>
-#include <unordered_set>
 #include <vector>
 
 #include <boost/program_options.hpp>
@@ -30,27 +29,6 @@ struct settings {
   replayed_cache::mode mode;
   std::uint64_t delay;
 };
-
-// How many blocks of some size a trace touches.
-struct footprint {
-  std::uint64_t nr_touched;
-  std::uint64_t nr_origin_blocks; // up to the last one touched
-};
-
-footprint measure(const std::vector<trace_request> &trace, bytes block_size) {
-  std::unordered_set<std::uint64_t> touched;
-  std::uint64_t end = 0;
-  for (const trace_request &request : trace) {
-    const std::uint64_t at = to_bytes(request.start).value();
-    const std::uint64_t past = at + request.length.value();
-    for (std::uint64_t block = at / block_size.value(); block * block_size.value() < past;
-         ++block) {
-      touched.insert(block);
-      end = std::max(end, block + 1);
-    }
-  }
-  return {touched.size(), end};
-}
 
 result<> replay_one(const std::vector<trace_request> &trace, const settings &chosen,
                     bytes block_size, const footprint &found, std::uint64_t percent) {

@@ -181,11 +181,13 @@ TEST_F(sift_test, after_a_scan_a_single_read_is_promoted_again) {
   EXPECT_TRUE(read(1000));
 }
 
-TEST_F(sift_test, what_is_promoted_and_never_hit_is_learned_to_be_of_no_use) {
+// Hits that follow the promotion at once are part of the same visit.
+TEST_F(sift_test, what_is_promoted_and_not_visited_again_is_learned_to_be_of_no_use) {
   fill(false, 3);
   for (std::uint64_t i = 0; i < 1600; ++i) { // too few for the tally to lose any
     if (const auto into = read(10'000 + i)) {
       policy_->promoted(*into, true);
+      policy_->hit(*into);
     }
     while (const auto work = policy_->next_work(false)) {
       policy_->completed(*work, true);
@@ -292,6 +294,8 @@ TEST_F(sift_test, what_was_invalidated_while_it_was_demoted_is_free) {
   policy_->invalidated(cache_block{0});
   EXPECT_EQ(policy_->nr_free(), 2);
   EXPECT_THAT(ask(kind::demote), IsEmpty());
+  promote(1001);
+  EXPECT_THAT(ask(kind::demote), ElementsAre(1)); // it isn't counted as being demoted any more
 }
 
 // What is written back. ---------------------------------------------------------------------------

@@ -26,7 +26,7 @@ using std::chrono::microseconds;
 constexpr sectors block_size{128};
 constexpr std::uint64_t percent_of_footprint = 10;
 constexpr std::size_t depth = 8; // requests under way
-constexpr std::uint64_t metadata_size = 64 << 20;
+constexpr std::uint64_t size_of_metadata = 64 << 20;
 
 instant per_kib(bytes length, instant each) {
   return each * static_cast<std::int64_t>(length.value() / 1024);
@@ -242,7 +242,7 @@ result<> compare(const std::string &folder, const std::string &path) {
   fmt::print("{}: {} requests, {} cache blocks\n", path, trace->size(), nr_cache_blocks);
   for (const std::string_view name : {"sift", "smq"}) {
     const cache_paths paths{
-        .metadata = make_file(folder + "/replay.metadata", metadata_size),
+        .metadata = make_file(folder + "/replay.metadata", size_of_metadata),
         .fast = make_file(folder + "/replay.fast", nr_cache_blocks * size.value()),
         .origin = make_file(folder + "/replay.origin", found.nr_origin_blocks * size.value())};
     auto done = replay(paths, *trace, name);

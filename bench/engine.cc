@@ -1,5 +1,6 @@
 // Measures the engine on real files: bench_engine [FOLDER [ROUNDS]]. FOLDER takes sparse files with
 // 1 GB in them. Prints what was measured beside its bar, and exits with 1 if a bar is missed.
+// bench_engine --replay FOLDER TRACE... compares policies instead (slow_origin.h).
 //
 // Others use the machine as well, so reads of the raw fast file and hits through the engine take
 // turns, in short rounds, and medians are compared.
@@ -27,6 +28,8 @@
 #include "bench/bench_cache.h"
 #include "bench/commit_load.h"
 #include "bench/io_loops.h"
+#include "bench/report.h"
+#include "bench/slow_origin.h"
 
 namespace dmcache {
 namespace {
@@ -49,12 +52,6 @@ constexpr std::uint64_t nr_written = 10000; // blocks
 constexpr auto steady_length = 2s;
 constexpr double shared_commit_bar = 20; // writes
 constexpr double dirty_bar = 1.5;        // percent of a million blocks, 1 % of which was written to
-
-double median(std::vector<double> of) {
-  const auto middle = of.begin() + static_cast<std::ptrdiff_t>(of.size() / 2);
-  std::ranges::nth_element(of, middle);
-  return *middle;
-}
 
 [[noreturn]] void give_up(const std::string &why) {
   fmt::print(stderr, "bench_engine: {}\n", why);
@@ -100,16 +97,6 @@ file_descriptor open_raw(const std::string &path) {
     give_up(fmt::format("cannot open {} without the page cache", path));
   }
   return file;
-}
-
-// Prints a figure and its bar. The value says whether the bar is met.
-bool report(std::string_view name, double figure, std::string_view unit, double bar,
-            bool at_least = false) {
-  const bool is_met = at_least ? figure >= bar : figure <= bar;
-  fmt::print("{:<44} {:8.2f} {:<12} (bar {} {}){}\n", name, figure, unit,
-             at_least ? ">=" : "<=", bar, is_met ? "" : "  MISSED");
-  std::fflush(stdout);
-  return is_met;
 }
 
 // Does `work` in a process of its own, so that its memory doesn't mix with that of other
@@ -424,6 +411,9 @@ int main(int argc, char **argv) {
     return dmcache::run_loop(
         arguments[1], dmcache::bench_cache{arguments[2]},
         {.depth = std::stoul(arguments[3]), .count = std::stoul(arguments[4])});
+  }
+  if (arguments.size() >= 3 && arguments[0] == "--replay") {
+    return dmcache::replay_on_slow_origin(arguments[1], {arguments.begin() + 2, arguments.end()});
   }
   const std::string folder = arguments.empty() ? "." : arguments[0];
   return dmcache::run_all(folder, arguments.size() > 1 ? std::stoi(arguments[1]) : 9);

@@ -129,7 +129,7 @@ result<engine_options> take_engine_options(const command_line &line) {
   if (auto taken = take_cleaning(line, engine); !taken) {
     return std::unexpected{taken.error()};
   }
-  engine.policy = line.text_or("policy", "smq");
+  engine.policy = line.text_or("policy", "");
   auto settings = policy_settings(line);
   if (!settings) {
     return std::unexpected{settings.error()};
@@ -367,7 +367,7 @@ int run_cache_serve(std::span<const std::string> arguments) {
   line.add("mode", "MODE", "writeback (the default), writethrough or passthrough");
   line.add("dirty-tracking", "HOW", "exact (the default), or at-shutdown as the kernel does");
   line.add("dirty-linger", "SECONDS", "until clean blocks' bits are cleared (default: 60)");
-  line.add("policy", "NAME", "smq (the default) or cleaner");
+  line.add("policy", "NAME", "sift, smq or cleaner (default: as it was; sift if it is new)");
   line.add_repeatable("policy-setting", "KEY=VALUE", "a setting of the policy; any number of them");
   line.add("migration-threshold", "SIZE",
            "how much to copy at a time in the background (default: 1m)");

@@ -22,7 +22,7 @@ compile_alone(persistent-data persistent-data space_map_reader.cc transaction_ma
 compile_alone(cache-metadata caching/metadata mapping_writer.cc root_search.cc state_reader.cc
   state_search.cc)
 compile_alone(cache-tools caching/tools writeback_test.cc xml_reader_test.cc)
-compile_alone(cache-policy caching/policy multi_queue_policy.cc smq_test.cc)
+compile_alone(cache-policy caching/policy multi_queue_policy.cc sift_test.cc smq_test.cc)
 compile_alone(cache-online-metadata caching/online-metadata online_metadata.cc
   online_metadata_resize_test.cc)
 compile_alone(cache-engine caching/engine data_path.cc)

@@ -20,7 +20,7 @@ STATUS = re.compile(
     r"(?P<cache_blocks_used>\d+)/(?P<cache_blocks_total>\d+) (?P<read_hits>\d+) "
     r"(?P<read_misses>\d+) (?P<write_hits>\d+) (?P<write_misses>\d+) (?P<demotions>\d+) "
     r"(?P<promotions>\d+) (?P<cache_blocks_dirty>\d+) 2 metadata2 writeback 2 migration_threshold "
-    r"2048 smq \d+ (?:\S+ \d+ )*rw -\n")
+    r"2048 sift \d+ (?:\S+ \S+ )*rw -\n")
 
 
 def parse_metrics(text):
@@ -60,6 +60,14 @@ class Status(ServedCacheTest):
         super().setUp()
         self.must_serve("--create")
 
+    def test_tells_the_settings_of_the_policy_which_can_be_changed(self):
+        self.must_ctl("message", "read_touches", "4")
+        self.assertIn(" sift 8 read_touches 4 write_touches 3 fill_budget 0 clean_after 60 rw",
+                      self.must_ctl("status"))
+        refused = self.ctl("message", "read_touches", "0")
+        self.assertEqual(refused.returncode, 2)
+        self.assertIn("read_touches is auto or 1 to 31, not '0'", refused.stderr)
+
     def test_is_the_kernels_line(self):
         self.assertRegex(self.must_ctl("status"), STATUS)
 
@@ -73,7 +81,7 @@ class Status(ServedCacheTest):
         for name, value in line.groupdict().items():
             self.assertEqual(said[name], int(value), name)
         self.assertEqual((said["mode"], said["policy"], said["metadata_mode"]),
-                         ("writeback", "smq", "write"))
+                         ("writeback", "sift", "write"))
         self.assertGreater(said["write_hits"] + said["write_misses"], 0)
 
     def test_metrics_are_those_of_the_standard(self):

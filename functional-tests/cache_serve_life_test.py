@@ -95,7 +95,7 @@ class StartedAgain(LivingServerTest):
                              ("on-request", 16))
         self.must_ctl("stop")
         self.must_serve()
-        self.assertIn(" 2 metadata2 writeback 2 migration_threshold 2048 smq ",
+        self.assertIn(" 2 metadata2 writeback 2 migration_threshold 2048 mq ",
                       self.must_ctl("status"), "the command line counts for a new one")
 
     def test_in_writethrough_instead_of_passthrough_if_something_is_dirty(self):

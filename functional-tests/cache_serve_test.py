@@ -48,7 +48,7 @@ class Serving(ServedCacheTest):
         nbdcopy("--flush", image, self.uri)
         self.kill_all_servers()
         self.assertTrue(self.socket.exists() and self.control.exists())
-        self.assertIn("128 mapped, 128 dirty", self.check())
+        self.assertIn("124 mapped, 124 dirty", self.check())
         self.must_serve()
         nbdcopy(self.uri, self.folder / "back")
         self.assertEqual((self.folder / "back").read_bytes(), image.read_bytes())
@@ -134,6 +134,17 @@ class Serving(ServedCacheTest):
         self.assertIn(" 64 0/256 ", line)
         self.assertIn(" 2 writethrough no_discard_passdown 2 migration_threshold 6144 cleaner 0 rw",
                       line)
+
+    def test_the_policy_is_kept_and_a_new_cache_has_sift(self):
+        for options, policy in ((["--create"], "sift"), (["--policy", "smq"], "smq"), ([], "smq"),
+                                (["--policy", "sift"], "sift")):
+            self.must_serve(*options)
+            self.assertIn(f" {policy} ", self.must_ctl("status"))
+            self.must_ctl("stop")
+            # Its version is the policy's own, and so is not told.
+            document = run("cache_dump", self.metadata).stdout
+            self.assertIn(f'policy="{policy}"', document)
+            self.assertNotIn("policy_version", document)
 
     def test_default_addresses(self):
         """Whoever serves in the background can stop it."""

@@ -44,7 +44,7 @@ class ServedPartsTest(ServedCacheTest):
         """Is served, written to, killed, served again, and written back."""
         before = self.outside()
         image = self.image()
-        self.must_serve("--create")
+        self.must_serve("--create", "--policy", "smq")  # which fills the whole cache
         nbdcopy("--flush", image, self.uri)
         self.kill_all_servers()
         self.assertIn("128 mapped, 128 dirty", self.check())

@@ -7,7 +7,7 @@ from fixture_images import SOURCE
 from rules_test import LAYERS
 
 DOCUMENTS = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "bench/README.md",
-             "caching/engine/engine.md", "persistent-data/format.md"]
+             "caching/engine/engine.md", "caching/policy/policy.md", "persistent-data/format.md"]
 CITATION = re.compile(r"`([\w/-]+_test\.(?:cc|py))`:\s+(`\w+`(?:,\s+`\w+`)*)")
 
 

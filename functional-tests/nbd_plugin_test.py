@@ -96,7 +96,7 @@ class Parameters(NbdkitTest):
                               check=True)
         dumped = dict(line.split("=", 1) for line in done.stdout.splitlines())
         self.assertEqual(dumped["thread_model"], "parallel")
-        self.assertEqual(dumped["dmcache_policies"], "smq cleaner")
+        self.assertEqual(dumped["dmcache_policies"], "sift smq cleaner")
 
 
 class Export(NbdkitTest):

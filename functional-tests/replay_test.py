@@ -5,7 +5,7 @@ import pathlib
 import tempfile
 import unittest
 
-from fixture_images import run
+from fixture_images import BIN, run
 
 TRACE = """time,op,lba,size
 0.5,R,0,4096
@@ -59,6 +59,16 @@ class Replay(unittest.TestCase):
         for row in self.rows("--generate", 1, "--policy", "cleaner"):
             self.assertEqual((row[4], row[6]), (0, 0))
 
+    def test_sift_misses_less_than_smq_and_a_budget_bounds_what_it_copies(self):
+        generated = ("--generate", 1, "--block-size", "256k")
+        sift, smq, bounded = (self.rows(*generated, *more) for more in (
+            ("--policy", "sift"), ("--policy", "smq"),
+            ("--policy", "sift", "--policy-setting", "fill_budget=0.1")))
+        for ours, theirs, sparing in zip(sift, smq, bounded):
+            self.assertLess(ours[5], theirs[5])
+            self.assertLessEqual(sparing[6], 0.1 * (1800 + 3600))  # what is saved, and an hour's
+            self.assertLess(sparing[6], ours[6])
+
     def test_migrations_that_take_long_cost_hits(self):
         at_once, later = (self.rows("--generate", 1, "--block-size", "64k", "--cache-percent", 20,
                                     "--delay", delay)[0] for delay in (0, 1000))
@@ -97,6 +107,19 @@ class Replay(unittest.TestCase):
         path = self.folder / "none"
         self.refuse(3, f"cannot read {path}: No such file or directory", path)
 
+    @unittest.skipUnless((BIN / "bench_engine").exists(), "its speed would say nothing")
+    def test_the_engine_replays_traces_with_each_policy(self):
+        lines = [f"{second},{'RW'[second % 2]},{second * 77 % 50 * 128},{8192}"
+                 for second in range(300)]
+        trace = self.write("\n".join(lines) + "\n")
+        done = run("bench_engine", "--replay", self.folder, trace)
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        self.assertRegex(done.stdout, r"300 requests, 5 cache blocks\n"
+                         r"  sift +[\d.]+ s, +[\d.]+ % hit, .*\n  smq +[\d.]+ s, .*\n$")
+        self.assertEqual([each.name for each in self.folder.iterdir()], [trace.name])
+        done = run("bench_engine", "--replay", self.folder, self.folder / "none")
+        self.assertEqual(done.returncode, 3)
+
     def test_wrong_usage_is_told(self):
         self.refuse(2, "give either a TRACE or --generate SEED")
         self.refuse(2, "'x' is no seed", "--generate", "x")
@@ -105,6 +128,11 @@ class Replay(unittest.TestCase):
         self.refuse(2, "a block cannot have 0 bytes", "--block-size", "0k", "--generate", 1)
         self.refuse(2, "'wb' is no mode: give writeback or writethrough", "--mode", "wb",
                     "--generate", 1)
+        self.refuse(2, "--policy-setting takes KEY=VALUE, not '=1'", "--policy-setting", "=1",
+                    "--generate", 1)
+        done = run("replay", "--generate", 1, "--policy", "sift", "--policy-setting", "taste=1")
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("policy sift has no setting 'taste'", done.stderr)
         done = run("replay", "--generate", 1, "--policy", "lru")
         self.assertEqual(done.returncode, 2)
         self.assertIn("there is no policy 'lru'", done.stderr)

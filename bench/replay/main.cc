@@ -6,7 +6,6 @@
 #include <iostream>
 #include <optional>
 #include <string>
-#include <unordered_set>
 #include <vector>
 
 #include <boost/program_options.hpp>
@@ -24,32 +23,12 @@ namespace options = boost::program_options;
 
 struct settings {
   std::string policy;
+  std::vector<policy::setting> policy_settings;
   std::vector<bytes> block_sizes;
   std::vector<std::uint64_t> percents; // of the footprint
   replayed_cache::mode mode;
   std::uint64_t delay;
 };
-
-// How many blocks of some size a trace touches.
-struct footprint {
-  std::uint64_t nr_touched;
-  std::uint64_t nr_origin_blocks; // up to the last one touched
-};
-
-footprint measure(const std::vector<trace_request> &trace, bytes block_size) {
-  std::unordered_set<std::uint64_t> touched;
-  std::uint64_t end = 0;
-  for (const trace_request &request : trace) {
-    const std::uint64_t at = to_bytes(request.start).value();
-    const std::uint64_t past = at + request.length.value();
-    for (std::uint64_t block = at / block_size.value(); block * block_size.value() < past;
-         ++block) {
-      touched.insert(block);
-      end = std::max(end, block + 1);
-    }
-  }
-  return {touched.size(), end};
-}
 
 result<> replay_one(const std::vector<trace_request> &trace, const settings &chosen,
                     bytes block_size, const footprint &found, std::uint64_t percent) {
@@ -59,6 +38,11 @@ result<> replay_one(const std::vector<trace_request> &trace, const settings &cho
   if (!chosen_policy) {
     return std::unexpected{chosen_policy.error()};
   }
+  for (const auto &[key, value] : chosen.policy_settings) {
+    if (auto set = (*chosen_policy)->set(key, value); !set) {
+      return set;
+    }
+  }
   replayed_cache cache{std::move(*chosen_policy), geometry, chosen.mode, chosen.delay};
   for (const trace_request &request : trace) {
     cache.request(request);
@@ -66,7 +50,7 @@ result<> replay_one(const std::vector<trace_request> &trace, const settings &cho
   const replay_counts &counts = cache.counts();
   const auto nr_accesses =
       static_cast<double>(std::max<std::uint64_t>(1, counts.nr_hits + counts.nr_misses));
-  fmt::print("{:>9}k {:>4}% {:>8} {:>9} {:>6.3f} {:>6.3f} {:>10} {:>9} {:>11} {:>14.1f}\n",
+  fmt::print("{:>9}k {:>4}% {:>8} {:>9} {:>6.4f} {:>6.4f} {:>10} {:>9} {:>11} {:>14.1f}\n",
              block_size.value() / 1024, percent, geometry.nr_cache_blocks,
              counts.nr_hits + counts.nr_misses, static_cast<double>(counts.nr_hits) / nr_accesses,
              static_cast<double>(counts.nr_misses) / nr_accesses, counts.nr_promotions,
@@ -109,8 +93,30 @@ result<std::uint64_t> number(const std::string &text, const char *meaning) {
   return fail(failure::usage, fmt::format("'{}' is no {}", text, meaning));
 }
 
+result<std::vector<policy::setting>> policy_settings_of(const options::variables_map &given) {
+  std::vector<policy::setting> settings;
+  for (const std::string &text : given["policy-setting"].as<std::vector<std::string>>()) {
+    const std::size_t equals = text.find('=');
+    if (equals == std::string::npos || equals == 0) {
+      return fail(failure::usage, fmt::format("--policy-setting takes KEY=VALUE, not '{}'", text));
+    }
+    settings.emplace_back(text.substr(0, equals), text.substr(equals + 1));
+  }
+  return settings;
+}
+
 result<settings> settings_of(const options::variables_map &given) {
-  settings chosen{given["policy"].as<std::string>(), {}, {}, replayed_cache::mode::writeback, 0};
+  settings chosen{.policy = given["policy"].as<std::string>(),
+                  .policy_settings = {},
+                  .block_sizes = {},
+                  .percents = {},
+                  .mode = replayed_cache::mode::writeback,
+                  .delay = 0};
+  auto of_policy = policy_settings_of(given);
+  if (!of_policy) {
+    return std::unexpected{of_policy.error()};
+  }
+  chosen.policy_settings = std::move(*of_policy);
   for (const std::string &text : split(given["block-size"].as<std::string>())) {
     const result<bytes> size = parse_size(text, bare_number::is_refused);
     if (!size) {
@@ -182,7 +188,11 @@ auto *text(const char *name, const char *otherwise) {
 int run(int argc, char **argv) {
   options::options_description described{"Options", 100};
   described.add_options()("help,h", "show this help");
-  described.add_options()("policy", text("NAME", "smq"), "smq, mq, default or cleaner");
+  described.add_options()("policy", text("NAME", "smq"), "sift, smq, mq, default or cleaner");
+  described.add_options()(
+      "policy-setting",
+      options::value<std::vector<std::string>>()->value_name("KEY=VALUE")->default_value({}, ""),
+      "a setting of the policy; any number of them");
   described.add_options()("block-size", text("SIZE,...", "64k,256k"), "of the cache");
   described.add_options()("cache-percent", text("N,...", "1,5,10,20"),
                           "cache size as a part of all blocks that the trace touches");

@@ -54,7 +54,9 @@ void replayed_cache::access(origin_block block, bool is_write, bytes length) {
   if (found == found_.end()) {
     ++counts_.nr_misses;
     const bool covers_all = is_write && length == block_size_ && mode_ == mode::writeback;
-    miss(block, covers_all ? promotion::without_copy : promotion::by_copy);
+    miss(block, covers_all ? promotion::without_copy
+                : is_write ? promotion::after_write
+                           : promotion::by_copy);
   } else if (slots_[found->second.value()].is_promoting) {
     ++counts_.nr_misses;
     policy_->miss(block, promotion::none);

@@ -106,7 +106,7 @@ TEST_F(replayed_cache_test, writethrough_dirties_nothing) {
   open(mode::writethrough, 0);
   write(0, 0, 32768);
   write(0, 0);
-  EXPECT_EQ(policy_->offered, (std::vector{promotion::by_copy}));
+  EXPECT_EQ(policy_->offered, (std::vector{promotion::after_write}));
   EXPECT_EQ(policy_->nr_dirtied, 0);
 }
 

@@ -26,4 +26,11 @@ result<std::vector<trace_request>> read_trace(const std::string &path);
 // changes all the time; scans; and pauses. The same seed gives the same trace on every machine.
 std::vector<trace_request> generate_trace(std::uint64_t seed);
 
+// How many blocks of some size a trace touches.
+struct footprint {
+  std::uint64_t nr_touched;
+  std::uint64_t nr_origin_blocks; // up to the last one touched
+};
+footprint measure(const std::vector<trace_request> &trace, bytes block_size);
+
 } // namespace dmcache

@@ -260,7 +260,7 @@ const char *const nbdkit_parameters_help =
     "dirty-tracking=HOW   exact (the default), or at-shutdown: after a crash all is dirty then.\n"
     "dirty-linger=SECONDS  With exact: how long a block has to be quiet to count as clean after a\n"
     "                     crash. Default: 60.\n"
-    "policy=NAME          smq (the default) or cleaner.\n"
+    "policy=NAME          sift, smq or cleaner. Default: what the cache had, or sift.\n"
     "policy-KEY=VALUE     A setting of the policy.\n"
     "migration-threshold=SIZE  How much is copied at a time in the background. Default: 1M.\n"
     "discard-passdown=BOOL  Pass discards to the origin. Default: true.\n"

@@ -254,7 +254,7 @@ void load() {
 
 void dump_plugin() {
   std::puts("dmcache_metadata_versions=1 2");
-  std::puts("dmcache_policies=smq cleaner");
+  std::puts("dmcache_policies=sift smq cleaner");
 }
 
 int config(const char *key, const char *value) {

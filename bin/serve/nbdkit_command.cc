@@ -88,7 +88,9 @@ void add_plugin_parameters(std::vector<std::string> &command, const serve_option
   add("mode", name_of(engine.mode));
   add("dirty-tracking", name_of(engine.tracking));
   add("dirty-linger", engine.dirty_linger.count());
-  add("policy", engine.policy);
+  if (!engine.policy.empty()) {
+    add("policy", engine.policy);
+  }
   for (const auto &[key, value] : engine.policy_settings) {
     add("policy-" + key, value);
   }

@@ -8,6 +8,8 @@ namespace {
 
 constexpr instant idle_after = std::chrono::seconds{1};
 constexpr sectors default_block_size{128};
+constexpr std::string_view policy_of_new_caches = "sift";
+constexpr std::string_view policy_of_the_kernel = "smq";
 
 std::uint64_t seconds_of(instant time) {
   return static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::seconds>(time).count());
@@ -28,23 +30,33 @@ result<std::unique_ptr<policy>> policy_of(const engine_options &options,
   return made;
 }
 
-// From the options, else the superblock's, or the default for new metadata.
-result<sectors> wanted_block_size(device &metadata, const engine_options &options) {
-  if (options.block_size != sectors{}) {
-    return options.block_size;
+// The options, with what they leave open as the metadata say, or as is usual for new ones. Metadata
+// that name no policy of ours get the kernel's, whose they are most likely.
+result<engine_options> completed(device &metadata, engine_options options) {
+  if (options.block_size != sectors{} && !options.policy.empty()) {
+    return options;
   }
   const auto is_new = holds_nothing(metadata);
   if (!is_new) {
     return std::unexpected{is_new.error()};
   }
-  if (*is_new) {
-    return default_block_size;
+  sectors block_size = default_block_size;
+  std::string policy{policy_of_new_caches};
+  if (!*is_new) {
+    const auto found = read_superblock(metadata);
+    if (!found) {
+      return std::unexpected{found.error()};
+    }
+    block_size = sectors{found->data_block_size};
+    policy = is_policy(found->policy()) ? found->policy() : policy_of_the_kernel;
   }
-  const auto found = read_superblock(metadata);
-  if (!found) {
-    return std::unexpected{found.error()};
+  if (options.block_size == sectors{}) {
+    options.block_size = block_size;
   }
-  return sectors{found->data_block_size};
+  if (options.policy.empty()) {
+    options.policy = policy;
+  }
+  return options;
 }
 
 // Of the cache that is to be opened. What online_metadata refuses may have any.
@@ -66,27 +78,29 @@ cache_engine::cache_engine()
 
 cache_engine::~cache_engine() = default;
 
-result<std::unique_ptr<cache_engine>>
-cache_engine::open(const devices &on, const engine_options &options, instant now) {
-  if (!options.may_format) {
+result<std::unique_ptr<cache_engine>> cache_engine::open(const devices &on,
+                                                         const engine_options &given, instant now) {
+  if (!given.may_format) {
     if (const auto found = read_superblock(on.metadata); !found) {
       return std::unexpected{found.error()};
     }
   }
-  const auto block_size = wanted_block_size(on.metadata, options);
-  if (!block_size) {
-    return std::unexpected{block_size.error()};
+  const auto completed_options = completed(on.metadata, given);
+  if (!completed_options) {
+    return std::unexpected{completed_options.error()};
   }
+  const engine_options &options = *completed_options;
   // What is wrong with the policy is told before anything is written. It is made again when the
   // memory that opening takes is free, which it can use then.
-  if (auto tried = policy_of(options, geometry_of(on, *block_size)); !tried) {
+  if (auto tried = policy_of(options, geometry_of(on, options.block_size)); !tried) {
     return std::unexpected{tried.error()};
   }
   auto opened =
-      online_metadata::open(on.metadata, {.block_size = *block_size,
+      online_metadata::open(on.metadata, {.block_size = options.block_size,
                                           .fast_size = on.fast_size,
                                           .origin_size = on.origin_size,
                                           .format_version = options.metadata_version,
+                                          .policy = options.policy,
                                           .read_only = options.read_only,
                                           .is_passthrough = options.mode == cache_mode::passthrough,
                                           .is_exact = options.tracking == dirty_tracking::exact,
@@ -236,6 +250,9 @@ void cache_engine::tick(instant now) noexcept {
   }
   migrations_.set_idle(now - last_arrival_ >= idle_after);
   if (is_next_second && !is_shut_down_) { // its hints are being written, which are of one time
+    if (const auto times = state_.origin_reads.so_far()) {
+      state_.policy->measured(*times);
+    }
     state_.policy->tick(seconds_of(now));
   }
   commits_.tick();

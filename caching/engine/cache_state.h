@@ -14,6 +14,7 @@
 #include "caching/engine/instant.h"
 #include "caching/engine/intrusive_queue.h"
 #include "caching/engine/options.h"
+#include "caching/engine/origin_times.h"
 #include "caching/engine/request.h"
 #include "caching/engine/status.h"
 #include "caching/online-metadata/mapping_table.h"
@@ -58,6 +59,7 @@ struct cache_state {
 
   std::unique_ptr<discard_set> discards; // the data path's
   cache_statistics statistics{};         // the data path's
+  origin_times origin_reads;             // the data path tells it of misses, the migrator of copies
 
   instant now{};                  // cache_engine's
   bool migrations_allowed = true; // cache_engine's: not while it is being changed or shut down

@@ -217,7 +217,7 @@ promotion data_path::possible_promotion(const piece &part, bool was_discarded) c
   if (state_.may_become_dirty() && (is_whole || (was_discarded && is_alone))) {
     return promotion::without_copy;
   }
-  return migrations_.has_room() ? promotion::by_copy : promotion::none;
+  return migrations_.has_room() ? promotion::after_write : promotion::none;
 }
 
 void data_path::miss(piece &part, bool was_discarded) {
@@ -270,6 +270,9 @@ void data_path::send_to_origin(piece &part) {
     return;
   }
   issue(part, part.io, cache_device::origin, state_.origin_offset(part.block) + part.begin);
+  if (op == operation::read) {
+    part.io.on_done = missed_io_done;
+  }
 }
 
 // The piece has the block's range for itself, so both devices see overlapping writes in one order.
@@ -337,6 +340,13 @@ void data_path::io_done(void *context, engine_io &io, std::error_code error) {
     }
     self.state_.returned.push(ended);
   }
+}
+
+void data_path::missed_io_done(void *context, engine_io &io, std::error_code error) {
+  if (!error) {
+    static_cast<data_path *>(context)->state_.origin_reads.missed(io.ended - io.begun);
+  }
+  io_done(context, io, error);
 }
 
 void data_path::noted_io_done(void *context, engine_io &io, std::error_code error) {

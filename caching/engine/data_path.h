@@ -81,6 +81,7 @@ class data_path {
   bool is_any_discarded() const { return !state_.discards->empty() || !discarding_.empty(); }
   bool clear_discard(const piece &part);
   static void io_done(void *context, engine_io &io, std::error_code error);
+  static void missed_io_done(void *context, engine_io &io, std::error_code error);
   static void noted_io_done(void *context, engine_io &io, std::error_code error);
   static void mirrored_io_done(void *context, engine_io &io, std::error_code error);
 

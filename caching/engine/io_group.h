@@ -1,6 +1,7 @@
 // I/Os that a flow issues together and waits for.
 #pragma once
 
+#include <algorithm>
 #include <coroutine>
 #include <deque>
 #include <system_error>
@@ -31,6 +32,9 @@ class io_group {
   void flush(cache_device on, std::error_code &error) {
     add(engine_io::operation::flush, on, {}, {}, {}, error);
   }
+
+  // How long the longest of them took that were measured (engine_io::begun).
+  instant longest() const { return longest_; }
 
   // Waits until all are done.
   auto operator co_await() {
@@ -67,9 +71,10 @@ class io_group {
     state_.io.issue(added.io);
   }
 
-  static void done(void *context, engine_io & /*io*/, std::error_code error) {
+  static void done(void *context, engine_io &io, std::error_code error) {
     auto &ended = *static_cast<member *>(context);
     io_group &in = *ended.in;
+    in.longest_ = std::max(in.longest_, io.ended - io.begun);
     *ended.error = *ended.error ? *ended.error : error;
     if (--in.nr_open_ == 0 && in.waiting_) {
       in.state_.ready.add(std::exchange(in.waiting_, {}));
@@ -80,6 +85,7 @@ class io_group {
   bool is_background_;
   std::deque<member> members_; // whose addresses stay
   std::size_t nr_open_ = 0;
+  instant longest_{};
   std::coroutine_handle<> waiting_;
 };
 

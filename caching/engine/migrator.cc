@@ -181,6 +181,7 @@ flow<bool> migrator::fill(origin_block block, cache_block into, block_fill &read
   const std::uint32_t nr_chunks = (state_.block_size + chunk - 1) / chunk;
   aligned_buffer buffer{chunk};
   const bool is_waited_for = !readers.readers.empty();
+  instant time_of_reads{};
   for (std::uint32_t i = 0; i < nr_chunks; ++i) {
     const std::uint32_t at = (readers.begin / chunk + i) % nr_chunks * chunk;
     const auto data = buffer.span().first(std::min(chunk, state_.block_size - at));
@@ -189,6 +190,7 @@ flow<bool> migrator::fill(origin_block block, cache_block into, block_fill &read
       io_group reading{state_, i > 0 || !is_waited_for};
       reading.read(cache_device::origin, state_.origin_offset(block) + at, data, error);
       co_await reading;
+      time_of_reads += reading.longest();
     }
     if (i == 0) {
       state_.locks.set_fill(block, nullptr);
@@ -203,6 +205,7 @@ flow<bool> migrator::fill(origin_block block, cache_block into, block_fill &read
       co_return false;
     }
   }
+  state_.origin_reads.copied(time_of_reads);
   co_return true;
 }
 

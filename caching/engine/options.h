@@ -109,7 +109,7 @@ struct engine_options {
   dirty_tracking tracking = dirty_tracking::exact;
   std::chrono::seconds dirty_linger{60}; // a clean block is quiet so long before its bit is cleared
   cache_mode mode = cache_mode::writeback;
-  std::string policy = "smq";
+  std::string policy; // empty: what the metadata name, or sift for new ones
   std::vector<policy::setting> policy_settings;
   sectors migration_threshold{2048};
   bool discard_passdown = true;

@@ -13,6 +13,7 @@
 
 #include "base/io_operation.h"
 #include "base/units.h"
+#include "caching/engine/instant.h"
 #include "caching/engine/intrusive_queue.h"
 
 namespace dmcache {
@@ -35,6 +36,11 @@ struct engine_io {
   std::span<std::byte> data;  // of read and write: `length` bytes, untouched until it is done
   bool is_background = false; // no request waits for it: others may go first
   bool may_trim = false;      // of write_zeroes: they need no room on the device
+
+  // Of a read on the origin: when the device began it and had done it. Whoever carries it out sets
+  // both before io_done(), or never does, if time means nothing there.
+  instant begun{};
+  instant ended{};
 
   // The engine's own.
   using handler = void (*)(void *context, engine_io &done, std::error_code error);

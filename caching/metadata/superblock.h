@@ -124,7 +124,8 @@ std::vector<std::string> faults_of(const superblock &block);
 // Clears what `block` says of its policy that can't be believed.
 void mend_policy(superblock &block);
 
-// The version that the kernel's policy of this name has; all zero if the name is empty or unknown.
+// The version that the policy of this name has, ours or the kernel's; all zero if the name is empty
+// or unknown.
 std::array<std::uint32_t, 3> own_version_of_policy(std::string_view name);
 
 } // namespace dmcache

@@ -73,6 +73,7 @@ class online_metadata {
     sectors origin_size;
     std::uint32_t format_version =
         2;                         // if the device is formatted, which it is if block 0 is all zero
+    std::string_view policy = {};  // that the superblock names then; at most 16 characters
     bool read_only = false;        // nothing is written, NEEDS_CHECK and the like don't matter
     bool is_passthrough = false;   // refused if anything is dirty or was not cleanly shut down
     bool is_exact = false;         // the dirty state is tracked exactly, if there is room for that

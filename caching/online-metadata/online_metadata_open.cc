@@ -119,7 +119,8 @@ result<online_metadata::contents> online_metadata::opening::run() {
   return *is_blank && !options_.read_only ? format() : open();
 }
 
-// The new metadata differ from the kernel's in nothing but having their full size at once.
+// The new metadata differ from the kernel's in nothing but having their full size at once, and naming
+// the policy before the first clean shutdown does.
 result<online_metadata::contents> online_metadata::opening::format() {
   if (options_.block_size == sectors{}) {
     return refused("the device holds no cache metadata yet: to format it, a block size is needed");
@@ -139,6 +140,9 @@ result<online_metadata::contents> online_metadata::opening::format() {
   block_.version = options_.format_version;
   block_.data_block_size = static_cast<std::uint32_t>(options_.block_size.value());
   block_.metadata_block_size = metadata_block_size / sector_size;
+  require(options_.policy.size() <= block_.policy_name.size(), "a policy's name fits its field");
+  std::ranges::copy(options_.policy, block_.policy_name.begin());
+  std::ranges::copy(own_version_of_policy(options_.policy), block_.policy_version.begin());
   auto transactions = transaction_manager::create(on_);
   if (!transactions) {
     return std::unexpected{transactions.error()};

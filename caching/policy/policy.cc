@@ -1,8 +1,12 @@
 #include "caching/policy/policy.h"
 
+#include <algorithm>
+#include <array>
+
 #include <fmt/format.h>
 
 #include "caching/policy/cleaner.h"
+#include "caching/policy/sift.h"
 #include "caching/policy/smq.h"
 
 namespace dmcache {
@@ -13,7 +17,13 @@ constexpr std::array<std::string_view, 5> mq_tunables{
     "random_threshold", "sequential_threshold", "discard_promote_adjustment",
     "read_promote_adjustment", "write_promote_adjustment"};
 
+constexpr std::array<std::string_view, 5> policy_names{"sift", "smq", "mq", "default", "cleaner"};
+
 } // namespace
+
+bool is_policy(std::string_view name) {
+  return std::ranges::find(policy_names, name) != policy_names.end();
+}
 
 result<std::unique_ptr<policy>> make_policy(std::string_view name,
                                             const policy_geometry &geometry) {
@@ -22,6 +32,9 @@ result<std::unique_ptr<policy>> make_policy(std::string_view name,
                 fmt::format("{} cache blocks are more than the {} that a policy can have: make the "
                             "blocks larger",
                             geometry.nr_cache_blocks, multi_queue_policy::max_cache_blocks));
+  }
+  if (name == sift::own_name) {
+    return std::make_unique<sift>(geometry);
   }
   if (name == "smq" || name == "default") {
     return std::make_unique<smq>("smq", std::span<const std::string_view>{}, geometry);
@@ -33,7 +46,7 @@ result<std::unique_ptr<policy>> make_policy(std::string_view name,
     return std::make_unique<cleaner>(geometry);
   }
   return fail(failure::usage,
-              fmt::format("there is no policy '{}': give smq, mq, default or cleaner", name));
+              fmt::format("there is no policy '{}': give sift, smq, mq, default or cleaner", name));
 }
 
 } // namespace dmcache

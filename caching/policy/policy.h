@@ -7,6 +7,7 @@
 #pragma once
 
 #include <array>
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -23,7 +24,8 @@ namespace dmcache {
 // How a block could be promoted at the moment.
 enum class promotion : std::uint8_t {
   none,         // not at all: it isn't allowed, or is under way already
-  by_copy,      // by reading it from the origin
+  by_copy,      // by reading it from the origin, which the read that missed does anyway
+  after_write,  // by reading it from the origin when the write that missed has reached it
   without_copy, // a write covers it, or it is discarded: nothing has to be read
 };
 
@@ -33,6 +35,12 @@ struct background_work {
 
   kind task;
   cache_block block; // to demote: a clean one; to write back: a dirty one
+};
+
+// What reading the origin takes, on average of late.
+struct origin_read_times {
+  std::chrono::nanoseconds miss;  // a read that missed the cache, without a promotion
+  std::chrono::nanoseconds block; // a whole block, for a promotion
 };
 
 struct policy_geometry {
@@ -78,8 +86,8 @@ class policy {
   virtual std::optional<background_work> next_work(bool is_idle) = 0;
   // The same, but nothing is to be written back.
   virtual std::optional<background_work> next_demotion() = 0;
-  // What next_work() or next_demotion() asked for has ended. If it is done, a block that was demoted is free, and one
-  // that was written back is clean; if not, the block is as it was.
+  // What next_work() or next_demotion() asked for has ended. If it is done, a block that was demoted
+  // is free, and one that was written back is clean; if not, the block is as it was.
   virtual void completed(const background_work &work, bool is_done) = 0;
   // The used block lost its mapping and is free, whatever next_work() asked for: completed() will
   // not be called for that any more.
@@ -87,6 +95,8 @@ class policy {
 
   // Time has come this far. Called at least once a second while the cache is in use.
   virtual void tick(std::uint64_t seconds) = 0;
+  // What a promotion costs and may spare: known when both have happened, and told time and again.
+  virtual void measured(const origin_read_times & /*times*/) {}
 
   // The hint of a used block, for load().
   virtual std::uint32_t hint(cache_block block) const = 0;
@@ -99,8 +109,11 @@ class policy {
   virtual std::uint64_t nr_free() const = 0;
 };
 
-// Makes the policy of this name: "smq", "cleaner", or "mq" and "default", which stand for smq. All
-// cache blocks are free. Fails with failure::usage and the names that there are.
+// Is there a policy of this name?
+bool is_policy(std::string_view name);
+
+// Makes the policy of this name: "sift", "smq", "cleaner", or "mq" and "default", which stand for
+// smq. All cache blocks are free. Fails with failure::usage and the names that there are.
 result<std::unique_ptr<policy>> make_policy(std::string_view name, const policy_geometry &geometry);
 
 } // namespace dmcache

@@ -34,24 +34,58 @@ std::size_t nr_allocations = 0;
   operator delete(memory);
 }
 
+[[gnu::noinline]] void *operator new(std::size_t size, std::align_val_t alignment) {
+  void *memory = std::aligned_alloc(static_cast<std::size_t>(alignment), size);
+  if (memory == nullptr) {
+    throw std::bad_alloc{};
+  }
+  held += ::malloc_usable_size(memory);
+  ++nr_allocations;
+  return memory;
+}
+
+[[gnu::noinline]] void operator delete(void *memory, std::align_val_t /*alignment*/) noexcept {
+  operator delete(memory);
+}
+
+[[gnu::noinline]] void operator delete(void *memory, std::size_t /*size*/,
+                                       std::align_val_t /*alignment*/) noexcept {
+  operator delete(memory);
+}
+
 namespace dmcache {
 namespace {
 
 constexpr std::uint64_t nr_cache_blocks = 1'000'000;
 
-TEST(policy_memory, is_17_bytes_a_cache_block_at_most_whatever_the_origin) {
+double bytes_a_cache_block(std::string_view name, std::uint64_t nr_origin_blocks) {
+  const std::size_t before = held;
+  const auto made = make_policy(name, {nr_cache_blocks, nr_origin_blocks, sectors{64}}).value();
+  return static_cast<double>(held - before) / nr_cache_blocks;
+}
+
+TEST(policy_memory, of_smq_is_17_bytes_a_cache_block_at_most_whatever_the_origin) {
   for (const std::uint64_t nr_origin_blocks : {std::uint64_t{10'000'000}, std::uint64_t{1} << 48}) {
-    const std::size_t before = held;
-    const auto made = make_policy("smq", {nr_cache_blocks, nr_origin_blocks, sectors{64}}).value();
-    const double each = static_cast<double>(held - before) / nr_cache_blocks;
+    const double each = bytes_a_cache_block("smq", nr_origin_blocks);
     RecordProperty("bytes_a_cache_block", fmt::format("{:.2f}", each));
     EXPECT_LT(each, 17);
     EXPECT_GT(each, 8); // or else nothing was measured
   }
 }
 
-TEST(policy_memory, is_all_taken_at_once) {
-  const auto made = make_policy("smq", {2000, 100'000, sectors{64}}).value();
+TEST(policy_memory, of_sift_is_6_bytes_a_cache_block_at_most_whatever_the_origin) {
+  for (const std::uint64_t nr_origin_blocks : {std::uint64_t{10'000'000}, std::uint64_t{1} << 48}) {
+    const double each = bytes_a_cache_block("sift", nr_origin_blocks);
+    RecordProperty("bytes_a_cache_block", fmt::format("{:.2f}", each));
+    EXPECT_LT(each, 6);
+    EXPECT_GT(each, 4); // or else nothing was measured
+  }
+}
+
+class policy_memory_of : public testing::TestWithParam<const char *> {};
+
+TEST_P(policy_memory_of, is_all_taken_at_once) {
+  const auto made = make_policy(GetParam(), {2000, 100'000, sectors{64}}).value();
   const std::size_t before = nr_allocations;
   std::uint64_t nr_hits = 0;
   for (std::uint64_t i = 0; i < 100'000; ++i) {
@@ -69,6 +103,9 @@ TEST(policy_memory, is_all_taken_at_once) {
   EXPECT_GT(nr_hits, 2000);
   EXPECT_EQ(nr_allocations, before);
 }
+
+INSTANTIATE_TEST_SUITE_P(policies, policy_memory_of, testing::Values("sift", "smq"),
+                         [](const auto &each) { return std::string{each.param}; });
 
 } // namespace
 } // namespace dmcache

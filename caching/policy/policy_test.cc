@@ -33,10 +33,23 @@ TEST(policy, has_the_name_and_version_that_the_kernel_writes) {
   }
 }
 
+TEST(policy, sift_has_a_name_and_version_of_its_own) {
+  const std::unique_ptr<policy> made = make_policy("sift", small).value();
+  EXPECT_EQ(made->name(), "sift");
+  EXPECT_THAT(made->version(), ElementsAre(1, 0, 0));
+  EXPECT_EQ(made->nr_free(), small.nr_cache_blocks);
+}
+
+TEST(policy, is_there_if_it_can_be_made) {
+  for (const char *name : {"sift", "smq", "mq", "default", "cleaner", "lru", "", "Sift", "smq2"}) {
+    EXPECT_EQ(is_policy(name), make_policy(name, small).has_value()) << name;
+  }
+}
+
 TEST(policy, of_an_unknown_name_is_refused) {
   const auto made = make_policy("lru", small);
   EXPECT_THAT(made, fails_with(failure::usage,
-                               "there is no policy 'lru': give smq, mq, default or cleaner"));
+                               "there is no policy 'lru': give sift, smq, mq, default or cleaner"));
 }
 
 TEST(policy, of_more_cache_blocks_than_it_can_have_is_refused) {
@@ -73,8 +86,13 @@ class random_caller {
   enum class state : std::uint8_t { free, reserved, clean, dirty };
 
   random_caller(std::string_view name, unsigned seed)
-      : policy_{make_policy(name, {nr_blocks, 5000, sectors{128}}).value()}, chance_{seed} {
-    for (std::uint64_t block = 0; block < nr_blocks; block += 1 + below(4)) {
+      : chance_{seed}, nr_blocks_{1 + below(200)}, states_(nr_blocks_, state::free) {
+    policy_ = make_policy(name, {nr_blocks_, 5000, sectors{128U << below(5)}}).value();
+    if (name == "sift") {
+      EXPECT_THAT(policy_->set("read_touches", std::to_string(1 + below(4))), succeeds());
+      EXPECT_THAT(policy_->set("fill_budget", below(3) == 0 ? "5" : "0"), succeeds());
+    }
+    for (std::uint64_t block = 0; block < nr_blocks_; block += 1 + below(4)) {
       states_[block] = below(2) == 0 ? state::clean : state::dirty;
       const auto hint = static_cast<std::uint32_t>(below(70));
       policy_->load(cache_block{block}, origin_block{block}, states_[block] == state::dirty,
@@ -95,7 +113,7 @@ class random_caller {
     case 4:
       return change_one();
     case 5:
-      return miss(static_cast<promotion>(below(3)));
+      return miss(static_cast<promotion>(below(4)));
     default:
       return below(2) == 0 ? hit() : miss(promotion::by_copy);
     }
@@ -103,7 +121,7 @@ class random_caller {
 
   void check() const {
     EXPECT_EQ(policy_->nr_free(), std::ranges::count(states_, state::free));
-    for (std::uint64_t block = 0; block < nr_blocks; ++block) {
+    for (std::uint64_t block = 0; block < nr_blocks_; ++block) {
       if (is_used(block)) {
         EXPECT_LT(policy_->hint(cache_block{block}), 64);
       }
@@ -124,8 +142,6 @@ class random_caller {
   }
 
  private:
-  static constexpr std::uint64_t nr_blocks = 200;
-
   std::uint64_t below(std::uint64_t end) { return chance_() % end; }
   bool is_used(std::uint64_t block) const {
     return states_[block] == state::clean || states_[block] == state::dirty;
@@ -137,7 +153,7 @@ class random_caller {
   }
 
   void hit() {
-    const std::uint64_t block = below(nr_blocks);
+    const std::uint64_t block = below(nr_blocks_);
     if (is_used(block)) {
       policy_->hit(cache_block{block});
     }
@@ -189,7 +205,7 @@ class random_caller {
   }
 
   void change_one() {
-    const std::uint64_t block = below(nr_blocks);
+    const std::uint64_t block = below(nr_blocks_);
     if (!is_used(block)) {
       return;
     }
@@ -209,7 +225,8 @@ class random_caller {
 
   std::unique_ptr<policy> policy_;
   std::mt19937 chance_;
-  std::vector<state> states_ = std::vector<state>(nr_blocks, state::free);
+  std::uint64_t nr_blocks_;
+  std::vector<state> states_;
   std::set<std::uint64_t> reserved_;
   std::vector<background_work> works_;
   std::uint64_t now_ = 1000;
@@ -235,7 +252,7 @@ TEST_P(random_calls, keep_every_block_in_one_state) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(of, random_calls, testing::Values("smq", "cleaner"),
+INSTANTIATE_TEST_SUITE_P(of, random_calls, testing::Values("sift", "smq", "cleaner"),
                          [](const auto &each) { return std::string{each.param}; });
 
 } // namespace

@@ -5,6 +5,8 @@
 
 #include <fmt/format.h>
 
+#include "caching/runtime/present_time.h"
+
 namespace dmcache {
 
 blocking_files::blocking_files(opened_cache opened)
@@ -12,14 +14,14 @@ blocking_files::blocking_files(opened_cache opened)
                                                      {opened.files.fast, "the fast device"},
                                                      {opened.files.origin, "the origin"}}} {}
 
-std::error_code blocking_files::carry_out(const engine_io &io) const {
+std::error_code blocking_files::carry_out(engine_io &io) const {
   const served_file &on = part(io.on);
   if (on.is_cut.load(std::memory_order_relaxed)) [[unlikely]] {
     return std::make_error_code(std::errc::io_error);
   }
   switch (io.op) {
   case engine_io::operation::read:
-    return on.file.read(io.offset, io.data);
+    return io.on == cache_device::origin ? read_origin(io) : on.file.read(io.offset, io.data);
   case engine_io::operation::write:
     return on.file.write(io.offset, io.data);
   case engine_io::operation::flush:
@@ -32,6 +34,13 @@ std::error_code blocking_files::carry_out(const engine_io &io) const {
     break;
   }
   return std::make_error_code(std::errc::operation_not_supported);
+}
+
+std::error_code blocking_files::read_origin(engine_io &io) const {
+  io.begun = present_time();
+  const std::error_code error = of(io.on).read(io.offset, io.data);
+  io.ended = present_time();
+  return error;
 }
 
 std::vector<std::string> blocking_files::find_cut_ones() {

@@ -24,7 +24,8 @@ class blocking_files {
   explicit blocking_files(opened_cache opened);
 
   const blocking_file &of(cache_device role) const { return part(role).file; }
-  std::error_code carry_out(const engine_io &io) const;
+  // Notes when a read of the origin began and ended.
+  std::error_code carry_out(engine_io &io) const;
 
   // Finds out whether any of the files was made shorter. To be called now and then, and after an
   // error; any thread may. The value says so of those of which it wasn't known yet, in a line each.
@@ -41,6 +42,8 @@ class blocking_files {
     const char *name;
     std::atomic<bool> is_cut = false;
   };
+
+  std::error_code read_origin(engine_io &io) const;
 
   const served_file &part(cache_device role) const {
     return files_[static_cast<std::size_t>(role)];

@@ -109,11 +109,17 @@ void file_runtime::issue(engine_io &io) {
     engine_->io_done(io, std::make_error_code(std::errc::io_error));
     return;
   }
+  if (io.on == cache_device::origin) [[unlikely]] {
+    io.begun = present_time();
+  }
   requests_->add(on.file.get(), request);
 }
 
 void file_runtime::io_done(std::uint64_t tag, std::error_code error) {
   auto *const done = reinterpret_cast<engine_io *>(tag); // NOLINT(*-int-to-ptr): see issue()
+  if (done->on == cache_device::origin) [[unlikely]] {
+    done->ended = present_time();
+  }
   engine_->io_done(*done, error);
 }
 

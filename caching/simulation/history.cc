@@ -134,7 +134,10 @@ engine_options history::random_engine_options() {
              : mode == 1 ? cache_mode::writethrough
                          : cache_mode::writeback;
   const std::uint64_t name = chance_.below(10);
-  how.policy = name == 0 ? "cleaner" : name == 1 ? "smq" : eager_policy::own_name;
+  how.policy = name == 0   ? "cleaner"
+               : name == 1 ? "smq"
+               : name == 2 ? "sift"
+                           : eager_policy::own_name;
   const std::uint64_t seed = chance_();
   how.make_policy = [seed](std::string_view wanted,
                            const policy_geometry &geometry) -> result<std::unique_ptr<policy>> {

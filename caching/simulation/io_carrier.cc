@@ -81,6 +81,7 @@ void io_carrier::begin(engine_io &io, instant now, std::uint64_t mark) {
   }
   const std::uint64_t flush = io.op == operation::flush ? device_of(io).begin_flush() : 0;
   in_flight_.push_back({&io, now + takes, flush, mark});
+  io.begun = now;
   digest_.add(now.count(), io.on, io.op, io.offset.value(), io.length.value());
   if (is_verbose_) {
     fmt::print(stderr, "{:12}     begins {}\n", now.count(), describe(io));
@@ -94,6 +95,7 @@ io_carrier::ended io_carrier::end_next() {
   *next = in_flight_.back();
   in_flight_.pop_back();
   engine_io &io = *ending.io;
+  io.ended = ending.due;
   simulated_device &on = device_of(io);
   const std::error_code error = io.op == operation::flush
                                     ? on.end_flush(ending.flush)

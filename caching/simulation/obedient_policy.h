@@ -31,6 +31,8 @@ class obedient_policy : public policy {
 
   // What it was told by the engine: the hint of each block that was loaded.
   std::map<std::uint64_t, std::optional<std::uint32_t>> loaded;
+  std::vector<promotion> offered; // by each miss
+  std::optional<origin_read_times> times;
 
   // As a policy. ----------------------------------------------------------------------------------
 
@@ -43,6 +45,7 @@ class obedient_policy : public policy {
   }
   void hit(cache_block block) override { require(is_used(block), "what is hit is used"); }
   std::optional<cache_block> miss(origin_block /*block*/, promotion possible) override {
+    offered.push_back(possible);
     const auto free = std::ranges::find(states_, state::free);
     if (!promotes || possible == promotion::none || free == states_.end()) {
       return {};
@@ -94,6 +97,7 @@ class obedient_policy : public policy {
     busy_.erase(block);
   }
   void tick(std::uint64_t /*seconds*/) override {}
+  void measured(const origin_read_times &now) override { times = now; }
   std::uint32_t hint(cache_block block) const override {
     return static_cast<std::uint32_t>(block.value()) + 1000;
   }

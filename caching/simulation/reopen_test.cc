@@ -259,6 +259,30 @@ TEST_P(reopen_test, hints_are_believed_of_the_same_policy_and_major_version_only
   EXPECT_EQ(hint_after("another", 2), std::nullopt);
 }
 
+TEST_P(reopen_test, a_cache_keeps_its_policy_unless_it_is_told_another_and_a_new_one_has_sift) {
+  const auto policy_after = [&](const std::string &told) {
+    engine_options how = options();
+    how.policy = told;
+    EXPECT_THAT(in->open(how), succeeds());
+    EXPECT_EQ(state().options.policy, state().policy->name());
+    return state().options.policy;
+  };
+  make();
+  EXPECT_EQ(policy_after(""), "sift");
+  in->cut_power(); // before it was ever shut down
+  EXPECT_EQ(policy_after(""), "sift");
+  shut_down();
+  for (const char *name : {"smq", "mq", "cleaner", "sift"}) {
+    EXPECT_EQ(policy_after(name), name);
+    shut_down();
+    EXPECT_EQ(policy_after(""), name);
+    shut_down();
+  }
+  EXPECT_EQ(policy_after("obedient"), "obedient");
+  shut_down();
+  EXPECT_EQ(policy_after(""), "smq") << "the name is of no policy of ours";
+}
+
 TEST_P(reopen_test, statistics_and_discards_are_kept_by_a_clean_shutdown) {
   open();
   cache(5);

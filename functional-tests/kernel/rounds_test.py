@@ -2,6 +2,7 @@
 because the power failed: all data are there, what counts as dirty is what has to, and both say the
 same of the same state."""
 
+import base64
 import itertools
 import pathlib
 import sys
@@ -56,6 +57,21 @@ HANDED_OVER_CLEANLY = [  # a status, and the one that follows
     ("engine-4", 0, "kernel-last", 0)]
 
 
+def hand_over_with_a_policy_that_the_kernel_lacks(cache):
+    cache.kernel_uses("kernel-1", "use=60", "flush")
+    cache.engine("engine-1", "status", "verify", "use=200", "clean", *SETTLE, "status", "close",
+                 policy="sift")
+    cache.check("engine-1")
+    cache.say_hints("engine-1")
+    cache.kernel_waits("kernel-2")
+    cache.say_hints("kernel-2")
+    cache.engine("engine-2", "status", "close", policy="sift")
+    cache.check("engine-2")
+    cache.say_hints("engine-2")
+    cache.kernel_uses("kernel-3", "verify", "use=20", "flush")
+    cache.engine("engine-3", "verify", "close", policy="sift")
+
+
 def pass_through(cache):
     cache.mode = "passthrough"
     cache.engine("engine-5", "status", "verify", "use=20", *SETTLE, "status", "close")
@@ -78,6 +94,7 @@ class RoundsTest(unittest.TestCase):
 
         cls.clean = [cache("v1", version=1), cache("v2"), cache("v2-96k", block_size=192),
                      cache("v2-through", mode="writethrough")]
+        cls.other = cache("v2-sift")
         cls.cut = [cache("v1-cut", version=1), cache("v2-cut"),
                    cache("v1-through-cut", version=1, mode="writethrough")]
         cls.said = {}
@@ -94,7 +111,7 @@ class RoundsTest(unittest.TestCase):
             each.check("engine-3")
             each.engine("engine-4", "status", read_only=1)
         cls.third_boot()
-        for each in cls.clean + cls.cut:
+        for each in [*cls.clean, cls.other, *cls.cut]:
             cls.said |= each.heard
 
     @classmethod
@@ -118,9 +135,10 @@ class RoundsTest(unittest.TestCase):
             for each in cls.clean:
                 hand_over_cleanly(each)
             pass_through(cls.clean[-1])
+            hand_over_with_a_policy_that_the_kernel_lacks(cls.other)
             for each in cls.cut:
                 each.kernel_is_cut_off("kernel-1")
-        cls.boot(cls.clean + cls.cut, steps, CUT)
+        cls.boot([*cls.clean, cls.other, *cls.cut], steps, CUT)
 
     @classmethod
     def second_boot(cls):
@@ -154,7 +172,7 @@ class RoundsTest(unittest.TestCase):
         return int(status["read hits"]) + int(status["write hits"])
 
     def test_all_steps_succeed_and_find_the_right_data(self):
-        for each in self.clean + self.cut + self.copies:
+        for each in [*self.clean, self.other, *self.cut, *self.copies]:
             said = {label: values for label, values in self.said.items()
                     if label.startswith(each.name + ":")}
             self.assertGreaterEqual(len(said), 1)
@@ -226,6 +244,24 @@ class RoundsTest(unittest.TestCase):
                 self.assertGreater(len(first[0].split()), 10)
                 self.assertEqual(second, first)
                 self.assertEqual(third, first)
+
+    def hints(self, cache, step):
+        """{cache block: hint}"""
+        pairs = (each.split(":") for each in self.of(cache, step)["hints"][0].split())
+        return {int(block): int.from_bytes(base64.b64decode(hint), "little")
+                for block, hint in pairs}
+
+    def test_no_side_believes_hints_of_a_policy_that_the_kernel_lacks(self):
+        ours, kernels, ours_again = (self.hints(self.other, step)
+                                     for step in ("engine-1", "kernel-2", "engine-2"))
+        self.assertGreater(len(set(ours.values())), 2)
+        self.assertEqual(set(kernels), set(ours))
+        # Evening levels out keeps their order.
+        in_order = sorted(ours, key=lambda block: (ours[block], kernels[block]))
+        self.assertNotEqual([kernels[block] for block in in_order], sorted(kernels.values()))
+        # Without a hint, a block counts as hit once or not at all; the hand stands at one.
+        self.assertGreater(max(kernels.values()), 9)
+        self.assertLessEqual({hint & 7 for hint in ours_again.values()}, {0, 1})
 
     def test_there_was_something_to_hand_over(self):
         for cache in self.clean:

@@ -44,6 +44,11 @@ bool is_same(const struct stat &one, const struct stat &other) {
                               : one.st_dev == other.st_dev && one.st_ino == other.st_ino;
 }
 
+// By flock(), or by the locks of QEMU's programs (image_locks.h).
+bool holds_lock(std::string_view file_information) {
+  return file_information.contains("FLOCK") || file_information.contains("OFDLCK");
+}
+
 // Does the process keep others from `wanted`?
 bool uses(const std::string &process, const struct stat &wanted) {
   return std::ranges::any_of(numbers_in(process + "/fd"), [&](unsigned each) {
@@ -51,7 +56,7 @@ bool uses(const std::string &process, const struct stat &wanted) {
     return ::stat(fmt::format("{}/fd/{}", process, each).c_str(), &opened) == 0 &&
            is_same(wanted, opened) &&
            (S_ISBLK(wanted.st_mode) ||
-            contents_of(fmt::format("{}/fdinfo/{}", process, each)).contains("FLOCK"));
+            holds_lock(contents_of(fmt::format("{}/fdinfo/{}", process, each))));
   });
 }
 

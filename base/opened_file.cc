@@ -18,6 +18,8 @@
 
 #include "base/aligned_buffer.h"
 #include "base/file_users.h"
+#include "base/image_locks.h"
+#include "base/loop_devices.h"
 
 namespace dmcache {
 namespace {
@@ -64,12 +66,43 @@ file_descriptor open_directly(const std::string &path, access mode, int more_fla
   return file;
 }
 
+bool lock_by_flock(int file, access mode) {
+  return ::flock(file, (mode == access::read_only ? LOCK_SH : LOCK_EX) | LOCK_NB) == 0;
+}
+
+// Nobody uses the file through a loop device, or, if it is a loop device, has locked the file that it
+// is on. That file isn't locked here: who opens it sees that the loop device is in use.
+bool is_free_beyond_loop_devices(const struct stat &of, access mode) {
+  if (!loop_device_in_use_on(of).empty()) {
+    errno = EWOULDBLOCK;
+    return false;
+  }
+  const auto beneath = S_ISBLK(of.st_mode) ? file_of_loop_device(of.st_rdev) : std::nullopt;
+  if (!beneath) {
+    return true;
+  }
+  const file_descriptor file{::open(beneath->c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC)};
+  return !file.is_open() || lock_by_flock(file.get(), mode);
+}
+
+struct others_kept_off {
+  locking locked_by = locking::own;
+  bool beyond_loop_devices = true;
+};
+
 // Not open, with the reason in errno: it can't be opened, or somebody else uses it.
 file_descriptor open_and_lock(const std::string &path, bool is_block_device, access mode,
-                              locking by = locking::own) {
+                              const others_kept_off &how = {}) {
   file_descriptor file = open_directly(path, mode, is_block_device ? O_EXCL : 0);
-  const bool is_to_be_locked = !is_block_device && by == locking::own;
-  if (file.is_open() && is_to_be_locked && !lock_again(file, mode)) {
+  struct stat status{};
+  if (!file.is_open() || ::fstat(file.get(), &status) != 0) {
+    return {};
+  }
+  const bool is_locked_by_caller = !is_block_device && how.locked_by == locking::callers;
+  const bool is_free = is_locked_by_caller ||
+                       (is_block_device ? take_image_locks(file.get(), mode == access::read_write)
+                                        : lock_again(file, mode));
+  if (!is_free || (how.beyond_loop_devices && !is_free_beyond_loop_devices(status, mode))) {
     const int reason = errno;
     file = file_descriptor{};
     errno = reason;
@@ -98,12 +131,45 @@ result<opened_file> open_beside(const opened_file &other, const part_to_open &wa
   return part_of(std::move(whole), wanted.part);
 }
 
+result<opened_file> open_part(const device_part &part, access mode, const others_kept_off &how) {
+  const std::string &path = part.path;
+  struct stat status{};
+  if (::stat(path.c_str(), &status) != 0) {
+    return cannot_open(path, mode, errno);
+  }
+  if (!S_ISBLK(status.st_mode) && !S_ISREG(status.st_mode)) {
+    return fail(failure::environment, fmt::format("Not a block device or regular file: {}", path));
+  }
+  file_descriptor file = open_and_lock(path, S_ISBLK(status.st_mode), mode, how);
+  if (!file.is_open()) {
+    return cannot_open(path, mode, errno);
+  }
+  const off_t end = ::lseek(file.get(), 0, SEEK_END);
+  if (end < 0) {
+    return cannot_open(path, mode, errno);
+  }
+  return part_of({std::move(file), bytes{static_cast<std::uint64_t>(end)}}, part);
+}
+
 // One who writes to a part needs the lock of one who writes.
 access mode_of_lock(const part_to_open &first, std::span<const part_to_open> all) {
   const bool is_written = std::ranges::any_of(all, [&](const part_to_open &each) {
     return each.mode == access::read_write && is_same_file(first.part.path, each.part.path);
   });
   return is_written ? access::read_write : first.mode;
+}
+
+// Is one of them a loop device on another, so that its user is no other?
+bool are_stacked(std::span<const part_to_open> wanted) {
+  return std::ranges::any_of(wanted, [&](const part_to_open &each) {
+    struct stat status{};
+    const auto beneath = ::stat(each.part.path.c_str(), &status) == 0 && S_ISBLK(status.st_mode)
+                             ? file_of_loop_device(status.st_rdev)
+                             : std::nullopt;
+    return beneath && std::ranges::any_of(wanted, [&](const part_to_open &other) {
+             return is_same_file(*beneath, other.part.path);
+           });
+  });
 }
 
 bool block_device_can_discard(dev_t device) {
@@ -216,27 +282,17 @@ result<file_descriptor> lock_file(const std::string &path, access mode) {
 }
 
 bool lock_again(const file_descriptor &lock, access mode) {
-  return ::flock(lock.get(), (mode == access::read_only ? LOCK_SH : LOCK_EX) | LOCK_NB) == 0;
+  return lock_by_flock(lock.get(), mode) &&
+         take_image_locks(lock.get(), mode == access::read_write);
+}
+
+void unlock(int lock) {
+  give_up_image_locks(lock);
+  ::flock(lock, LOCK_UN);
 }
 
 result<opened_file> open_file(const device_part &part, access mode, locking by) {
-  const std::string &path = part.path;
-  struct stat status{};
-  if (::stat(path.c_str(), &status) != 0) {
-    return cannot_open(path, mode, errno);
-  }
-  if (!S_ISBLK(status.st_mode) && !S_ISREG(status.st_mode)) {
-    return fail(failure::environment, fmt::format("Not a block device or regular file: {}", path));
-  }
-  file_descriptor file = open_and_lock(path, S_ISBLK(status.st_mode), mode, by);
-  if (!file.is_open()) {
-    return cannot_open(path, mode, errno);
-  }
-  const off_t end = ::lseek(file.get(), 0, SEEK_END);
-  if (end < 0) {
-    return cannot_open(path, mode, errno);
-  }
-  return part_of({std::move(file), bytes{static_cast<std::uint64_t>(end)}}, part);
+  return open_part(part, mode, {.locked_by = by});
 }
 
 result<std::vector<opened_file>> open_files(std::span<const part_to_open> wanted, locking by) {
@@ -247,7 +303,8 @@ result<std::vector<opened_file>> open_files(std::span<const part_to_open> wanted
       return is_same_file(other.part.path, each.part.path);
     });
     auto file = beside == before.end()
-                    ? open_file(each.part, mode_of_lock(each, wanted), by)
+                    ? open_part(each.part, mode_of_lock(each, wanted),
+                                {.locked_by = by, .beyond_loop_devices = !are_stacked(wanted)})
                     : open_beside(opened[static_cast<std::size_t>(beside - before.begin())], each);
     if (!file) {
       return std::unexpected{file.error()};

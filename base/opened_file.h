@@ -46,7 +46,7 @@ struct opened_file {
 // Opens it, bypassing the page cache where the file system can (O_DIRECT). Nobody else may be using
 // the file, or any part of it: a block device is opened exclusively; a regular file is locked
 // (flock: shared to read, exclusive to write) for as long as it is open, unless the caller says that
-// it is locked already.
+// it is locked already. Programs of QEMU's, and users of a file through a loop device, are others, too.
 //
 // Fails with failure::environment and a text that names the path: not there, no permission, neither
 // a block device nor a regular file, in use; and as part_of() does.
@@ -75,6 +75,8 @@ result<file_descriptor> lock_file(const std::string &path, access mode);
 // Locks the file once more, if somebody who has a copy of `lock` has unlocked it. False if somebody
 // else has locked it since.
 bool lock_again(const file_descriptor &lock, access mode);
+// Lets others use the file that is locked so, though copies of the descriptor are open still.
+void unlock(int lock);
 
 // Does somebody else use the file or device, so that open_file() would refuse it for that?
 bool is_in_use(const std::string &path, access mode);

@@ -1,8 +1,5 @@
 #include "base/storage_layers.h"
 
-#include <fcntl.h>
-#include <linux/loop.h>
-#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
@@ -14,7 +11,7 @@
 
 #include <fmt/format.h>
 
-#include "base/file_descriptor.h"
+#include "base/loop_devices.h"
 #include "base/opened_file.h"
 #include "base/units.h"
 
@@ -42,17 +39,6 @@ std::optional<dev_t> device_in(const std::string &path) {
 std::string kernel_name(const std::string &folder) {
   std::error_code error;
   return "/dev/" + fs::canonical(folder, error).filename().string();
-}
-
-// A path says less than this: the file may have lost its name, or have it elsewhere.
-std::optional<loop_info64> ask_loop_device(const std::string &node, dev_t device) {
-  const file_descriptor opened{::open(node.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC)};
-  struct stat status{};
-  loop_info64 told{};
-  const bool is_told = opened.is_open() && ::fstat(opened.get(), &status) == 0 &&
-                       S_ISBLK(status.st_mode) && status.st_rdev == device &&
-                       ::ioctl(opened.get(), LOOP_GET_STATUS64, &told) == 0;
-  return is_told ? std::optional{told} : std::nullopt;
 }
 
 } // namespace
@@ -178,6 +164,16 @@ std::optional<std::string> storage_layers::overlap(const storage_layers &other) 
                  ? fmt::format("{} lies on {}", name, other_name)
                  : fmt::format("{} and {} lie on the same part of {}", name, other_name, one.name);
     }
+  }
+  return {};
+}
+
+result<> check_that_they_are_apart(const device_part &input, const device_part &output) {
+  if ((input.is_whole() || output.is_whole()) && is_same_file(input.path, output.path)) {
+    return fail(failure::usage, fmt::format("input and output are the same: {}", output.path));
+  }
+  if (const auto how = storage_layers{input}.overlap(storage_layers{output})) {
+    return fail(failure::usage, fmt::format("input and output share storage: {}", *how));
   }
   return {};
 }

@@ -72,6 +72,10 @@ struct device_in_role {
   device_part part;
 };
 
+// Fails with failure::usage, saying why, if what is to be written would go over what is read. An output
+// that isn't there yet goes over nothing.
+result<> check_that_they_are_apart(const device_part &input, const device_part &output);
+
 // Fails with failure::usage, naming both and saying why, if two of these share storage.
 result<> check_that_they_differ(std::span<const device_in_role> devices);
 

@@ -1,4 +1,5 @@
 #include "base/file_device.h"
+#include "base/storage_layers.h"
 #include "bin/command.h"
 #include "caching/tools/dump.h"
 
@@ -7,12 +8,13 @@ namespace {
 
 result<> dump_device(const command_line &line, report &to) {
   const std::string output = line.has("output") ? line.text("output") : "";
-  if (!output.empty() && is_same_file(line.operand(), output)) {
-    return fail(failure::usage, fmt::format("the output, {}, is the metadata itself", output));
-  }
   const auto part = line.part("");
   if (!part) {
     return std::unexpected{part.error()};
+  }
+  // A document goes over all of its output, and a part of the metadata's device is none of its own.
+  if (auto checked = check_that_they_are_apart(part->path, output); !output.empty() && !checked) {
+    return checked;
   }
   auto metadata = open_metadata(*part);
   if (!metadata) {

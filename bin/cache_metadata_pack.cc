@@ -1,4 +1,5 @@
 #include "base/file_device.h"
+#include "base/storage_layers.h"
 #include "bin/command.h"
 #include "bin/document_file.h"
 #include "caching/tools/metadata_device.h"
@@ -14,8 +15,8 @@ result<> pack_device(const command_line &line, report &to) {
     return std::unexpected{input.error()};
   }
   const std::string output = line.text("output");
-  if (is_same_file(input->path, output)) {
-    return fail(failure::usage, fmt::format("input and output are the same: {}", output));
+  if (auto checked = check_that_they_are_apart(input->path, output); !checked) {
+    return checked;
   }
   const auto from = open_metadata_device(*input);
   if (!from) {
@@ -35,8 +36,8 @@ result<> unpack_device(const command_line &line, report &to) {
   if (!output) {
     return std::unexpected{output.error()};
   }
-  if (is_same_file(input, output->path)) {
-    return fail(failure::usage, fmt::format("input and output are the same: {}", output->path));
+  if (auto checked = check_that_they_are_apart(input, *output); !checked) {
+    return checked;
   }
   auto target = metadata_output::find(*output, line.has("force"));
   if (!target) {

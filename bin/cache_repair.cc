@@ -53,14 +53,10 @@ result<cache_facts> facts_of(const command_line &line) {
 // Opens the output as well, if both are parts of one device.
 result<std::unique_ptr<device>> open_input(const device_part &input, const device_part &output,
                                            metadata_output &target) {
-  const bool is_one_device = is_same_file(input.path, output.path);
-  if (is_one_device && (input.is_whole() || output.is_whole())) {
-    return fail(failure::usage, fmt::format("input and output are the same: {}", output.path));
+  if (auto checked = check_that_they_are_apart(input, output); !checked) {
+    return std::unexpected{checked.error()};
   }
-  if (const auto how = storage_layers{input}.overlap(storage_layers{output})) {
-    return fail(failure::usage, fmt::format("input and output share storage: {}", *how));
-  }
-  if (!is_one_device) {
+  if (!is_same_file(input.path, output.path)) {
     return open_metadata_device(input);
   }
   auto opened = open_files(

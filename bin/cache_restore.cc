@@ -1,4 +1,5 @@
 #include "base/file_device.h"
+#include "base/storage_layers.h"
 #include "base/whole_number.h"
 #include "bin/command.h"
 #include "bin/document_file.h"
@@ -21,8 +22,8 @@ result<> restore_file(const command_line &line, const restore_options &options, 
   if (!output) {
     return std::unexpected{output.error()};
   }
-  if (is_same_file(input, output->path)) {
-    return fail(failure::usage, fmt::format("input and output are the same: {}", output->path));
+  if (auto checked = check_that_they_are_apart(input, *output); !checked) {
+    return checked;
   }
   const auto document = open_document(input, to.watcher());
   if (!document) {

@@ -65,6 +65,40 @@ class BlockDevicesTest(ServedCacheTest):
         self.expect_refusal(f"the fast device and the origin share storage: {self.fast} lies on "
                             f"{file}")
 
+    def test_the_input_is_not_overwritten_through_a_loop_device(self):
+        self.make_cache()
+        before = self.metadata.read_bytes()
+        device = self.loop(self.metadata)
+        document = self.folder / "document"
+        self.assertEqual(run("cache_dump", "-o", document, self.metadata).returncode, 0)
+        for command in (("cache_repair", "-i", self.metadata, "-o", device),
+                        ("cache_dump", "-o", device, self.metadata),
+                        ("cache_metadata_pack", "-i", self.metadata, "-o", device),
+                        ("cache_metadata_unpack", "-i", self.metadata, "-o", device)):
+            done = run(*command)
+            self.assertEqual(done.returncode, 2, done)
+            self.assertIn(f"input and output share storage: {device} lies on", done.stderr)
+        self.assertEqual(self.metadata.read_bytes(), before)
+
+    def test_a_file_that_is_in_use_cannot_be_used_through_a_loop_device(self):
+        self.make_cache()
+        device = self.loop(self.metadata)
+        self.must_serve()
+        done = run("cache_check", device)
+        self.assertEqual(done.returncode, 3, done)
+        self.assertIn(f"{device} is in use", done.stderr)
+        self.must_ctl("stop")
+        self.assertEqual(run("cache_check", device).returncode, 0)
+
+    def test_a_loop_device_that_is_in_use_keeps_others_off_its_file(self):
+        self.make_cache()
+        device = self.loop(self.metadata)
+        opened = os.open(device, os.O_RDONLY | os.O_EXCL)
+        self.addCleanup(os.close, opened)
+        done = run("cache_check", self.metadata)
+        self.assertEqual(done.returncode, 3, done)
+        self.assertIn(f"{self.metadata} is in use", done.stderr)
+
     def test_a_file_that_has_lost_its_name_is_still_the_loop_device_s(self):
         other = self.folder / "other"
         other.hardlink_to(self.fast)

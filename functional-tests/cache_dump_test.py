@@ -235,7 +235,7 @@ class Output(DumpTest):
         for output in (self.source, link):
             done = run("cache_dump", "-o", output, self.source)
             self.assertEqual(done.returncode, 2)
-            self.assertIn("is the metadata itself", done.stderr)
+            self.assertIn("input and output are the same", done.stderr)
         self.assertEqual(self.source.read_bytes(), before)
 
     def test_into_a_missing_folder_fails(self):

@@ -12,7 +12,6 @@
 
 #include <malloc.h>
 #include <pthread.h>
-#include <sys/file.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -168,7 +167,7 @@ void served_cache::tell_settings() {
 // now.
 void served_cache::unlock_files() const {
   for (const int each : parameters.locks) {
-    ::flock(each, LOCK_UN);
+    unlock(each);
   }
 }
 

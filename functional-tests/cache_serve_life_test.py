@@ -116,7 +116,7 @@ class StartedAgain(LivingServerTest):
         self.assertEqual(server.wait(PATIENCE), 0)
         self.assertTrue(server.stderr.read().endswith(
             "cache_serve: 1 cache blocks are dirty, which passthrough can't serve: use writeback or "
-            f"writethrough until none is ({self.metadata}): the cache is served in writethrough "
+            f"writethrough until none is (metadata: {self.metadata}): the cache is served in writethrough "
             "mode\nnbdkit: error: 1 dirty block, 64 KiB, is on the fast device alone: the origin is "
             "not complete without it\n"))
 

@@ -12,7 +12,7 @@ namespace {
 
 // The same error, with the path of the metadata that it is about.
 std::unexpected<error> with_path(const std::string &path, const error &found) {
-  return fail(found.kind, fmt::format("{} ({})", found.message, path));
+  return fail(found.kind, fmt::format("{} (metadata: {})", found.message, path));
 }
 
 // What somebody might still need is never formatted.

@@ -36,6 +36,14 @@ bytes smallest_metadata_size(std::uint64_t nr_cache_blocks) {
                fixed_blocks * metadata_block_size};
 }
 
+std::string way_to_larger_metadata(std::uint64_t nr_cache_blocks) {
+  constexpr std::uint64_t kibibyte = 1024;
+  return fmt::format(
+      "restore them to one of {} KiB or more (cache_dump -o FILE DEVICE, cache_restore "
+      "-i FILE -o LARGER), which is needed, too, if the device itself was enlarged",
+      divided_up(smallest_metadata_size(nr_cache_blocks).value(), kibibyte));
+}
+
 result<std::uint64_t> count_cache_blocks(bytes device_size, bytes block_size) {
   const std::uint64_t size = block_size.value();
   if (size % sector_size != 0 || !is_legal_data_block_size(size / sector_size)) {

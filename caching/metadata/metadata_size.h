@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 
 #include "base/result.h"
 #include "base/units.h"
@@ -15,6 +16,10 @@ sectors estimate_metadata_size(std::uint64_t nr_cache_blocks, std::uint32_t hint
 // Less than this can't hold the metadata of a cache whose blocks are all mapped, twice over, as a change
 // of them needs for a while.
 bytes smallest_metadata_size(std::uint64_t nr_cache_blocks);
+
+// What to do about metadata that are too large for their device: "restore them to one of 4128 KiB or
+// more: ...". Of a device that was enlarged they use only what there was when they were made.
+std::string way_to_larger_metadata(std::uint64_t nr_cache_blocks);
 
 // Should somebody look for a larger device? Both in metadata blocks.
 inline bool is_nearly_full(std::uint64_t nr_used, std::uint64_t nr_blocks) {

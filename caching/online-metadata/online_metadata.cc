@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include "base/assert.h"
+#include "caching/metadata/metadata_size.h"
 
 namespace dmcache {
 namespace {
@@ -254,8 +255,9 @@ result<bool> online_metadata::has_room_to(std::uint64_t add_blocks) const {
   }
   return fail(failure::failed,
               fmt::format("the metadata device is full: {} of {} blocks are in use, and a clean "
-                          "shutdown needs more: use a larger one (see cache_metadata_size)",
-                          nr_used_blocks(), nr_blocks()));
+                          "shutdown needs more: {}",
+                          nr_used_blocks(), nr_blocks(),
+                          way_to_larger_metadata(superblock_.cache_blocks)));
 }
 
 result<bool> online_metadata::prepare_shutdown(const shutdown_state &state) {

@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include "caching/metadata/metadata_reader.h"
+#include "caching/metadata/metadata_size.h"
 #include "caching/online-metadata/online_metadata.h"
 
 namespace dmcache {
@@ -389,8 +390,8 @@ result<> online_metadata::opening::begin(std::unique_ptr<transaction_manager> tr
   done = done ? made.write_changed_parts() : done;
   done = done ? commit(made) : done;
   if (!done && done.error().kind == failure::failed) {
-    return refused(fmt::format("{}: {} cache blocks need a larger one (see cache_metadata_size)",
-                               done.error().message, nr_cache_blocks_));
+    return refused(fmt::format("{}: {} cache blocks need a larger one: {}", done.error().message,
+                               nr_cache_blocks_, way_to_larger_metadata(nr_cache_blocks_)));
   }
   return done;
 }

@@ -1,5 +1,6 @@
 #include "base/testing/faulty_device.h"
 #include "base/testing/matchers.h"
+#include "caching/metadata/metadata_size.h"
 #include "caching/online-metadata/testing/stored_cache.h"
 
 namespace dmcache {
@@ -55,8 +56,8 @@ TEST(format_test, what_can_not_be_formatted_is_refused) {
   EXPECT_EQ(refusal_on(fresh, read_only(options)),
             "block 0: superblock is all zeroes: this device holds no cache metadata yet");
   EXPECT_EQ(refusal_on(fresh, devices(20000)),
-            "the metadata device is full: 20000 cache blocks need a larger one (see "
-            "cache_metadata_size)");
+            "the metadata device is full: 20000 cache blocks need a larger one: " +
+                way_to_larger_metadata(20000));
   options.format_version = 3;
   EXPECT_EQ(refusal_on(fresh, options), "there is no metadata version 3: 1 and 2 are known");
   EXPECT_TRUE(std::ranges::all_of(fresh.contents(), [](std::byte b) { return b == std::byte{}; }));

@@ -1,3 +1,4 @@
+#include "caching/metadata/metadata_size.h"
 #include "caching/online-metadata/testing/stored_cache.h"
 
 namespace dmcache {
@@ -33,8 +34,8 @@ TEST_P(resize_test, a_larger_fast_device_has_free_blocks) {
 
 TEST_P(resize_test, a_larger_fast_device_needs_room_in_the_metadata) {
   EXPECT_EQ(refusal(devices(200000)),
-            "the metadata device is full: 200000 cache blocks need a larger one (see "
-            "cache_metadata_size)");
+            "the metadata device is full: 200000 cache blocks need a larger one: " +
+                way_to_larger_metadata(200000));
 }
 
 TEST_P(resize_test, a_smaller_fast_device_may_lack_clean_blocks) {

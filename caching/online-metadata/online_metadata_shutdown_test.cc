@@ -1,4 +1,5 @@
 #include "base/testing/matchers.h"
+#include "caching/metadata/metadata_size.h"
 #include "caching/online-metadata/testing/metadata_session.h"
 
 namespace dmcache {
@@ -209,8 +210,9 @@ TEST_P(clean_shutdown_test, a_full_device_is_told_and_can_still_be_committed_to)
   ASSERT_THAT(prepared, fails_with(failure::failed));
   EXPECT_EQ(prepared.error().message,
             fmt::format("the metadata device is full: {} of 34 blocks are in use, and a clean "
-                        "shutdown needs more: use a larger one (see cache_metadata_size)",
-                        session.opened.metadata->nr_used_blocks()));
+                        "shutdown needs more: {}",
+                        session.opened.metadata->nr_used_blocks(),
+                        way_to_larger_metadata(sound_on(on).block.cache_blocks)));
   ASSERT_TRUE(session.commit());
   EXPECT_FALSE(sound_on(on).block.is_clean());
   EXPECT_EQ(sound_on(on).mapped.size(), 1U);

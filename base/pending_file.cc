@@ -42,7 +42,7 @@ result<> write_all(int to, const std::string &name, std::span<const std::byte> d
     if (written >= 0) {
       data = data.subspan(static_cast<std::size_t>(written));
     } else if (errno == EPIPE) {
-      return fail(failure::failed, "");
+      return fail(failure::environment, "");
     } else if (errno != EINTR) {
       return cannot("write to", name, errno);
     }

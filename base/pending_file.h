@@ -46,7 +46,7 @@ class pending_file {
 result<file_descriptor> make_nameless_file();
 
 // Writes all of it to where `to` stands; `name` is that of `to`, for the text of a failure. Nothing
-// is said if the reader of a pipe went away: that is failure::failed, without a text.
+// is said if the reader of a pipe went away: that is failure::environment, without a text.
 result<> write_all(int to, const std::string &name, std::span<const std::byte> data);
 
 // Copies what can still be read of `from`, called `from_name`, in the same way.

@@ -7,6 +7,8 @@
 
 #include <fmt/format.h>
 
+#include "base/standard_streams.h"
+
 namespace dmcache {
 namespace {
 
@@ -41,7 +43,7 @@ void progress::advance(std::uint64_t steps) {
 
 void progress::show() {
   const auto percent = total_ == 0 ? 100 : std::min<std::uint64_t>(done_ * 100 / total_, 100);
-  fmt::print(stderr, "\r{}: {}%{}\x1b[K", work_, percent, rate());
+  tell(fmt::format("\r{}: {}%{}\x1b[K", work_, percent, rate()));
   shown_ = true;
   next_ = clock::now() + between_updates;
 }
@@ -60,7 +62,7 @@ std::string progress::rate() const {
 
 void progress::clear() {
   if (std::exchange(shown_, false)) {
-    fmt::print(stderr, "\r\x1b[K");
+    tell("\r\x1b[K");
   }
 }
 

@@ -40,7 +40,7 @@ int run_cache_dump(std::span<const std::string> arguments) {
   }
   report to{"cache_dump", false};
   const auto dumped = dump_device(line, to);
-  return dumped ? 0 : to.failed(dumped.error());
+  return to.ended(dumped);
 }
 
 } // namespace dmcache

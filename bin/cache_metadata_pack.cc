@@ -76,7 +76,7 @@ int run_cache_metadata_pack(std::span<const std::string> arguments) {
   }
   report to{"cache_metadata_pack", line.has("quiet")};
   const auto packed = pack_device(line, to);
-  return packed ? 0 : to.failed(packed.error());
+  return to.ended(packed);
 }
 
 int run_cache_metadata_unpack(std::span<const std::string> arguments) {
@@ -92,7 +92,7 @@ int run_cache_metadata_unpack(std::span<const std::string> arguments) {
   }
   report to{"cache_metadata_unpack", line.has("quiet")};
   const auto unpacked = unpack_device(line, to);
-  return unpacked ? 0 : to.failed(unpacked.error());
+  return to.ended(unpacked);
 }
 
 } // namespace dmcache

@@ -2,13 +2,14 @@
 
 #include <algorithm>
 #include <array>
-#include <cstdio>
 #include <sstream>
 #include <utility>
 
 #include <fmt/format.h>
 
+#include "base/report.h"
 #include "base/size_text.h"
+#include "base/standard_streams.h"
 
 namespace dmcache {
 namespace {
@@ -41,6 +42,12 @@ std::string part_option(const std::string &device, const char *property) {
 } // namespace
 
 const char *const version = DMCACHE_VERSION;
+
+int show(std::string_view command, std::string_view text) {
+  report to{std::string{command}, false};
+  to.document(text);
+  return to.ended(0);
+}
 
 std::span<const command> commands() {
   return all_commands;
@@ -119,12 +126,10 @@ std::optional<int> command_line::parse(std::span<const std::string> arguments) {
     return refuse(wrong.what());
   }
   if (has("help")) {
-    fmt::print("{}", help());
-    return 0;
+    return show(name_, help());
   }
   if (has("version")) {
-    fmt::print("{}\n", version);
-    return 0;
+    return show(name_, fmt::format("{}\n", version));
   }
   auto operands = has("operand") ? values_["operand"].as<std::vector<std::string>>()
                                  : std::vector<std::string>{};
@@ -185,7 +190,7 @@ result<device_part> command_line::part(const std::string &device) const {
 }
 
 int command_line::refuse(std::string_view problem) const {
-  fmt::print(stderr, "{0}: {1}\nTry '{0} --help'.\n", name_, problem);
+  tell(fmt::format("{0}: {1}\nTry '{0} --help'.\n", name_, problem));
   return static_cast<int>(failure::usage);
 }
 

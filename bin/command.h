@@ -30,6 +30,9 @@ const command *find_command(std::string_view name);
 
 extern const char *const version;
 
+// Writes to standard output what `command` was asked to show. Returns the exit code.
+int show(std::string_view command, std::string_view text);
+
 int run_cache_check(std::span<const std::string> arguments);
 int run_cache_ctl(std::span<const std::string> arguments);
 int run_cache_dump(std::span<const std::string> arguments);

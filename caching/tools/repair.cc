@@ -164,7 +164,7 @@ class repair_work {
   }
 
   void summarize(const cache_contents &contents) {
-    to_.answer(
+    to_.remark(
         fmt::format("format {}, block size {} sectors, {} cache blocks, {} mapped, {} dirty, "
                     "{} lost",
                     std::uint32_t{output_.version}, std::uint32_t{output_.data_block_size},

@@ -41,6 +41,14 @@ void progress::advance(std::uint64_t steps) {
   }
 }
 
+void progress::wait_for(std::string_view awaited) {
+  clear();
+  if (enabled_) {
+    tell(fmt::format("waiting for {}\x1b[K", awaited));
+    shown_ = true;
+  }
+}
+
 void progress::show() {
   const auto percent = total_ == 0 ? 100 : std::min<std::uint64_t>(done_ * 100 / total_, 100);
   tell(fmt::format("\r{}: {}%{}\x1b[K", work_, percent, rate()));

@@ -6,7 +6,7 @@ namespace dmcache {
 namespace {
 
 result<> dump_device(const command_line &line, report &to) {
-  const std::string output = line.has("output") ? line.text("output") : "";
+  const std::string output = line.text_or("output", "");
   if (!output.empty() && is_same_file(line.operand(), output)) {
     return fail(failure::usage, fmt::format("the output, {}, is the metadata itself", output));
   }

@@ -25,8 +25,16 @@ result<> pack_device(const command_line &line, report &to) {
   if (!file) {
     return std::unexpected{file.error()};
   }
-  const auto packed = pack(**from, {.all_valid = line.has("all-valid")}, *file, to);
-  return packed ? file->commit() : packed;
+  const auto nr_unreadable = pack(**from, {.all_valid = line.has("all-valid")}, *file, to);
+  if (!nr_unreadable) {
+    return std::unexpected{nr_unreadable.error()};
+  }
+  if (auto complete = file->commit(); !complete || *nr_unreadable == 0) {
+    return complete;
+  }
+  return fail(
+      failure::environment,
+      fmt::format("the pack is written, but for {} blocks that can't be read", *nr_unreadable));
 }
 
 result<> unpack_device(const command_line &line, report &to) {

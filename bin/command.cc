@@ -73,6 +73,7 @@ void command_line::add(const char *option, const char *meaning) {
 
 void command_line::add(const char *option, const char *value, const char *meaning) {
   described_.add_options()(option, options::value<std::string>()->value_name(value), meaning);
+  with_value_.emplace_back(std::string_view{option}.substr(0, std::string_view{option}.find(',')));
 }
 
 void command_line::add_with_optional_value(const char *option, const char *value,
@@ -124,6 +125,11 @@ std::optional<int> command_line::parse(std::span<const std::string> arguments) {
     options::notify(values_);
   } catch (const options::error &wrong) {
     return refuse(wrong.what());
+  }
+  for (const std::string &option : with_value_) {
+    if (has(option) && text(option).empty()) {
+      return refuse(fmt::format("nothing is given for --{}", option));
+    }
   }
   if (has("help")) {
     return show(name_, help());

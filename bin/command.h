@@ -108,7 +108,8 @@ class command_line {
   bool takes_many_ = false;
   std::vector<std::string> operands_;
   options::options_description described_;
-  std::vector<std::string> of_parts_; // options that the help has room for in one paragraph only
+  std::vector<std::string> with_value_; // options that need one
+  std::vector<std::string> of_parts_;   // options that the help has room for in one paragraph only
   options::variables_map values_;
 };
 

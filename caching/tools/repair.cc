@@ -7,6 +7,7 @@
 
 #include "caching/metadata/cache_contents.h"
 #include "caching/metadata/mapping_format.h"
+#include "caching/metadata/mapping_writer.h"
 #include "caching/metadata/root_search.h"
 #include "caching/tools/damage_report.h"
 #include "caching/tools/lost_superblock.h"
@@ -33,6 +34,9 @@ class repair_work {
     }
     input_ = found->input;
     output_ = found->output;
+    if (auto plausible = check_size(); !plausible) {
+      return std::unexpected{plausible.error()};
+    }
     for (const std::string &fault : found->faults) {
       damage_.found({structure::superblock, true, superblock_location, "", fault, {}});
     }
@@ -50,6 +54,23 @@ class repair_work {
   }
 
  private:
+  // What is written is as large as the superblock says. So is what was read, if it is all there.
+  result<> check_size() const {
+    const std::uint64_t needed = blocks_of_mappings(input_);
+    const std::uint64_t nr_blocks = from_.size().value() / metadata_block_size;
+    if (needed < nr_blocks) {
+      return {};
+    }
+    return fail(
+        failure::failed,
+        fmt::format("the superblock says that the cache has {} blocks; their mappings alone "
+                    "fill {} KiB, and the input has {}: either this superblock is wrong, or "
+                    "the input is cut short: make it as large as the device was "
+                    "(truncate -s), and what is missing counts as lost",
+                    std::uint32_t{input_.cache_blocks}, needed * metadata_block_size / 1024,
+                    from_.size().value() / 1024));
+  }
+
   void read(cache_contents &contents) {
     const bool trusted = input_.is_clean();
     mended_tree mended{from_, input_, to_};

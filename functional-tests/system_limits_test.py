@@ -108,12 +108,12 @@ class SystemLimitsTest(unittest.TestCase):
                 if MEMORY_LIMIT:
                     self.assertLess(used.ru_maxrss, MEMORY_LIMIT)
 
-    def test_a_repair_does_not_write_what_the_input_cannot_have_held(self):
+    def test_a_repair_does_not_write_what_the_metadata_cannot_have_held(self):
         image = Image("v2-writeback")
         image.set_field("cache_blocks", 400_000_000)
         done = run("cache_repair", "-i", image.write(self.folder), "-o", self.made)
         self.assertEqual(done.returncode, 1)
-        self.assertIn("the cache has 400000000 blocks; their mappings alone fill ", done.stderr)
+        self.assertIn("the cache has 400000000 blocks, whose mappings alone fill ", done.stderr)
         self.assertFalse(self.made.exists())
 
     def test_holes_are_not_searched(self):

@@ -54,21 +54,21 @@ class repair_work {
   }
 
  private:
-  // What is written is as large as the superblock says. So is what was read, if it is all there.
+  // What is written is as large as the superblock says that the cache is. One that fits nothing, be
+  // it what is there or what the superblock says was there, is wrong.
   result<> check_size() const {
     const std::uint64_t needed = blocks_of_mappings(input_);
-    const std::uint64_t nr_blocks = from_.size().value() / metadata_block_size;
+    const std::uint64_t nr_blocks = std::max<std::uint64_t>(
+        input_.space_map.nr_blocks, from_.size().value() / metadata_block_size);
     if (needed < nr_blocks) {
       return {};
     }
-    return fail(
-        failure::failed,
-        fmt::format("the superblock says that the cache has {} blocks; their mappings alone "
-                    "fill {} KiB, and the input has {}: either this superblock is wrong, or "
-                    "the input is cut short: make it as large as the device was "
-                    "(truncate -s), and what is missing counts as lost",
-                    std::uint32_t{input_.cache_blocks}, needed * metadata_block_size / 1024,
-                    from_.size().value() / 1024));
+    return fail(failure::failed,
+                fmt::format("the superblock contradicts itself: it says that the cache has {} "
+                            "blocks, whose mappings alone fill {} KiB, and that the metadata have "
+                            "{}; nothing was written: cache_dump --repair shows what there is",
+                            std::uint32_t{input_.cache_blocks}, needed * metadata_block_size / 1024,
+                            nr_blocks * metadata_block_size / 1024));
   }
 
   void read(cache_contents &contents) {

@@ -128,7 +128,7 @@ std::optional<int> command_line::parse(std::span<const std::string> arguments) {
   }
   for (const std::string &option : with_value_) {
     if (has(option) && text(option).empty()) {
-      return refuse(fmt::format("nothing is given for --{}", option));
+      return refuse(fmt::format("--{} is empty", option));
     }
   }
   if (has("help")) {

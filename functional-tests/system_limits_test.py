@@ -162,14 +162,14 @@ class SystemLimitsTest(unittest.TestCase):
         fifo.write_text(document)
         self.assertEqual((waiting.communicate()[1], waiting.returncode), ("", 0))
 
-    def test_an_option_that_is_given_nothing_is_wrong_usage(self):
+    def test_an_empty_name_is_wrong_usage(self):
         for command, arguments in (("cache_dump", ["-o", "", self.image]),
                                    ("cache_repair", ["-i", self.image, "-o", ""]),
                                    ("cache_restore", ["-i", "", "-o", self.made])):
             with self.subTest(command):
                 done = run(command, *arguments)
                 self.assertEqual((done.returncode, done.stdout), (2, ""))
-                self.assertIn("nothing is given for --", done.stderr)
+                self.assertIn(" is empty\nTry ", done.stderr)
 
 
 if __name__ == "__main__":

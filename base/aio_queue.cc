@@ -51,16 +51,20 @@ class aio_queue final : public request_queue {
   }
 
   void submit() override {
-    for (std::size_t first = 0; first < staged_.size();) {
+    std::size_t first = 0;
+    while (first < staged_.size()) {
       const auto count = static_cast<long>(staged_.size() - first);
       const int taken = io_submit(context_, count, staged_.data() + first);
       if (taken > 0) {
         first += static_cast<std::size_t>(taken);
-      } else if (taken != -EINTR && taken != -EAGAIN) {
+        nr_in_kernel_ += static_cast<std::size_t>(taken);
+      } else if (taken == -EAGAIN && nr_in_kernel_ > 0) {
+        break; // there will be room when one of those has ended
+      } else if (taken != -EINTR) {
         refused(*staged_[first++], taken);
       }
     }
-    staged_.clear();
+    staged_.erase(staged_.begin(), staged_.begin() + static_cast<std::ptrdiff_t>(first));
   }
 
   std::size_t reap(std::span<completion> into,
@@ -75,10 +79,13 @@ class aio_queue final : public request_queue {
   }
 
  private:
-  // Older kernels flush only for those who wait.
+  // Older kernels flush only for those who wait. What is wrong with the request itself is its
+  // outcome; else the kernel has no memory for it, or isn't to do it for us.
   void refused(const iocb &control, long reason) {
     if (reason == -EINVAL && control.aio_lio_opcode == IO_CMD_FDSYNC) {
       reason = ::fdatasync(control.aio_fildes) == 0 ? 0 : -errno;
+    } else if (reason != -EINVAL && reason != -EBADF && reason != -EFAULT) {
+      reason = -ECANCELED;
     }
     ended_.push_back({slot_of(&control), reason});
   }
@@ -101,6 +108,7 @@ class aio_queue final : public request_queue {
     require(ended > 0 || (timeout && (ended == 0 || ended == -EINTR)),
             "the kernel gives back what it was given");
     const auto count = static_cast<std::size_t>(std::max(ended, 0));
+    nr_in_kernel_ -= count;
     for (std::size_t i = 0; i < count; ++i) {
       into[i] = {slot_of(events.at(i).obj), static_cast<long>(events.at(i).res)};
     }
@@ -114,6 +122,7 @@ class aio_queue final : public request_queue {
   io_context_t context_;
   std::vector<iocb> controls_; // by slot
   std::vector<iocb *> staged_;
+  std::size_t nr_in_kernel_ = 0;
   std::vector<completion> ended_; // what the kernel would not take
 };
 

@@ -1,14 +1,15 @@
 #include "base/assert.h"
 
-#include <cstdio>
 #include <cstdlib>
 
 #include <fmt/format.h>
 
+#include "base/standard_streams.h"
+
 namespace dmcache {
 
 void broken_invariant(const char *expectation, const char *file, int line) {
-  fmt::print(stderr, "{}:{}: broken invariant: {}\n", file, line, expectation);
+  tell(fmt::format("{}:{}: broken invariant: {}\n", file, line, expectation));
   std::abort();
 }
 

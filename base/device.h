@@ -61,6 +61,10 @@ class device {
   // Does discarding do anything? If not, it may be an error.
   virtual bool can_discard() const { return false; }
 
+  // The first byte from `offset` on that isn't known to lie in a hole, which reads as zeroes; one at
+  // or beyond the end if all do.
+  virtual bytes next_data(bytes offset) const { return offset; }
+
   // Never waits for the requests to end. What exceeds the device's queue is kept and issued as
   // earlier requests end.
   virtual void submit(std::span<const io_request> requests) = 0;

@@ -7,8 +7,6 @@
 #include <utility>
 #include <vector>
 
-#include <fmt/format.h>
-
 #include "base/assert.h"
 #include "base/file_requests.h"
 
@@ -17,12 +15,21 @@ namespace {
 
 class file_device final : public device {
  public:
-  file_device(opened_file file, std::unique_ptr<file_requests> requests)
-      : file_{std::move(file)}, requests_{std::move(requests)} {}
+  explicit file_device(opened_file file) : file_{std::move(file)} {}
 
   bytes size() const override { return file_.size; }
   std::size_t logical_block_size() const override { return file_.logical_block_size(); }
   bool can_discard() const override { return file_.can_discard(); }
+
+  // This moves the position of the file, which nothing else uses.
+  bytes next_data(bytes offset) const override {
+    const std::uint64_t from = file_.begin.value() + offset.value();
+    const off_t data = ::lseek(file_.file.get(), static_cast<off_t>(from), SEEK_DATA);
+    if (data < 0) {
+      return errno == ENXIO ? file_.size : offset; // ENXIO: nothing but holes follows
+    }
+    return bytes{static_cast<std::uint64_t>(data) - file_.begin.value()};
+  }
 
   void submit(std::span<const io_request> requests) override {
     waiting_.insert(waiting_.end(), requests.begin(), requests.end());
@@ -37,8 +44,8 @@ class file_device final : public device {
       issue();
       return;
     }
-    require(!requests_->is_idle(), "wait() needs a request in flight");
-    while (requests_->wait() == 0) {
+    require(!requests_.is_idle(), "wait() needs a request in flight");
+    while (requests_.wait() == 0) {
     }
     issue();
   }
@@ -50,20 +57,20 @@ class file_device final : public device {
 
  private:
   void issue() {
-    for (; !waiting_.empty() && requests_->has_room(); waiting_.pop_front()) {
+    for (; !waiting_.empty() && requests_.has_room(); waiting_.pop_front()) {
       io_request &next = waiting_.front();
       if (!file_.holds(next.offset, length_of(next))) {
         refused_.push_back(next);
         continue;
       }
       next.offset = next.offset + file_.begin.value();
-      requests_->add(file_.file.get(), next);
+      requests_.add(file_.file.get(), next);
     }
-    requests_->submit();
+    requests_.submit();
   }
 
   opened_file file_;
-  std::unique_ptr<file_requests> requests_;
+  file_requests requests_;
   std::deque<io_request> waiting_;  // for room
   std::vector<io_request> refused_; // they reach beyond the end; wait() ends them
 };
@@ -75,17 +82,11 @@ result<std::unique_ptr<device>> open_file_device(const device_part &part, access
   if (!file) {
     return std::unexpected{file.error()};
   }
-  return make_file_device(std::move(*file), part.path);
+  return make_file_device(std::move(*file));
 }
 
-result<std::unique_ptr<device>> make_file_device(opened_file file, const std::string &path) {
-  auto requests = file_requests::make();
-  if (!requests) {
-    return fail(failure::environment,
-                fmt::format("no asynchronous I/O for {}: {}: raise fs.aio-max-nr", path,
-                            requests.error().message()));
-  }
-  return std::make_unique<file_device>(std::move(file), std::move(*requests));
+std::unique_ptr<device> make_file_device(opened_file file) {
+  return std::make_unique<file_device>(std::move(file));
 }
 
 } // namespace dmcache

@@ -14,7 +14,7 @@ namespace dmcache {
 // reaches beyond the part ends with an I/O error.
 result<std::unique_ptr<device>> open_file_device(const device_part &part, access mode,
                                                  locking by = locking::own);
-// Makes a device of a file that is open already; `path` is for the text of a failure.
-result<std::unique_ptr<device>> make_file_device(opened_file file, const std::string &path);
+// Makes a device of a file that is open already.
+std::unique_ptr<device> make_file_device(opened_file file);
 
 } // namespace dmcache

@@ -21,14 +21,6 @@ bool has_data(const io_request &request) {
 
 } // namespace
 
-file_requests::made file_requests::make(std::size_t depth) {
-  auto queue = make_request_queue(depth);
-  if (!queue) {
-    return std::unexpected{queue.error()};
-  }
-  return std::make_unique<file_requests>(std::move(*queue), depth);
-}
-
 file_requests::file_requests(std::unique_ptr<request_queue> queue, std::size_t depth)
     : queue_{std::move(queue)}, entries_(depth) {
   for (std::size_t slot = depth; slot > 0; --slot) {

@@ -6,7 +6,6 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
-#include <expected>
 #include <limits>
 #include <memory>
 #include <optional>
@@ -22,9 +21,8 @@ namespace dmcache {
 
 class file_requests {
  public:
-  using made = std::expected<std::unique_ptr<file_requests>, std::error_code>;
-  static made make(std::size_t depth = request_queue::depth);
-
+  explicit file_requests(std::size_t depth = request_queue::depth)
+      : file_requests{make_request_queue(depth), depth} {}
   file_requests(std::unique_ptr<request_queue> queue, std::size_t depth);
   file_requests(const file_requests &) = delete;
   file_requests &operator=(const file_requests &) = delete;

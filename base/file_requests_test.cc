@@ -112,7 +112,7 @@ TEST_F(file_requests_test, a_file_that_cannot_discard_says_so) {
 }
 
 TEST(file_requests, is_woken_from_another_thread_and_again) {
-  const auto requests = file_requests::make(4).value();
+  const auto requests = std::make_unique<file_requests>(4);
   ASSERT_THAT(requests->allow_wake(), succeeds());
   EXPECT_EQ(requests->wait(0ns), 0U);
   for (int i = 0; i < 3; ++i) {

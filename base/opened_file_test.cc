@@ -118,7 +118,7 @@ TEST_F(opened_file_test, parts_of_one_file_share_a_lock_that_keeps_others_out) {
   EXPECT_TRUE(is_in_use(path_, access::read_only));
   std::vector<std::unique_ptr<device>> devices;
   for (opened_file &each : *opened) {
-    devices.push_back(make_file_device(std::move(each), path_).value());
+    devices.push_back(make_file_device(std::move(each)));
   }
   EXPECT_THAT(write(*devices[1], 0, 4, 'a'), succeeds());
   EXPECT_THAT(write(*devices[2], 0, 1, 'b'), succeeds());
@@ -145,7 +145,7 @@ TEST_F(opened_file_test, a_duplicate_is_of_the_same_part_under_the_same_lock) {
   opened_file same = opened->back().duplicate();
   opened->clear();
   EXPECT_TRUE(is_in_use(path_, access::read_write));
-  EXPECT_THAT(write(*make_file_device(std::move(same), path_).value(), 0, 1, 'a'), succeeds());
+  EXPECT_THAT(write(*make_file_device(std::move(same)), 0, 1, 'a'), succeeds());
   EXPECT_EQ(contents(), "xxxxaxxxxxxxxxxx");
 }
 

@@ -57,9 +57,7 @@ void output_file::write_directly(bool wanted) {
   const int changed = wanted ? flags | O_DIRECT : flags & ~O_DIRECT;
   direct_ = nullptr;
   if (::fcntl(file_.descriptor(), F_SETFL, changed) == 0 && wanted) {
-    if (auto queue = make_request_queue()) {
-      direct_ = std::move(*queue);
-    }
+    direct_ = make_request_queue();
   }
 }
 

@@ -7,12 +7,17 @@
 #include <cerrno>
 #include <cstdlib>
 #include <filesystem>
+#include <optional>
 #include <vector>
+
+#include <fmt/format.h>
 
 #include "base/file_error.h"
 
 namespace dmcache {
 namespace {
+
+constexpr const char *temporary_ending = ".XXXXXX"; // as mkstemp() takes it
 
 // The permissions of the file that is to be replaced, or, if there is none, those of a new one.
 mode_t permissions_for(const std::string &path) {
@@ -23,6 +28,43 @@ mode_t permissions_for(const std::string &path) {
   const mode_t mask = ::umask(0);
   ::umask(mask);
   return 0666 & ~mask;
+}
+
+std::string name_by_number(const file_descriptor &file) {
+  return fmt::format("/proc/self/fd/{}", file.get());
+}
+
+// A file in the folder of `path` that has no name yet, so that it goes if its maker is killed. Not
+// open where there are no such files, or nothing by which it could be named later.
+file_descriptor make_unnamed_beside(const std::string &path, mode_t permissions) {
+  const auto parent = std::filesystem::path{path}.parent_path();
+  file_descriptor file{
+      ::open(parent.empty() ? "." : parent.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, permissions)};
+  const bool can_be_named = file.is_open() && ::access(name_by_number(file).c_str(), F_OK) == 0;
+  return can_be_named ? std::move(file) : file_descriptor{};
+}
+
+// Names the file, which has no name, as `pattern` says, whose last characters are to be replaced.
+// Returns that name, or nothing, with the reason in errno.
+std::optional<std::string> name_file(const file_descriptor &file, const std::string &pattern) {
+  constexpr int attempts = 100;
+  for (int attempt = 0; attempt < attempts; ++attempt) {
+    std::string name = pattern;
+    // There is no call that chooses a name for an unnamed file: one that is free is found out by
+    // making another file, and giving it up.
+    const file_descriptor placeholder{::mkostemp(name.data(), O_CLOEXEC)};
+    if (!placeholder.is_open() || ::unlink(name.c_str()) != 0) {
+      return {};
+    }
+    if (::linkat(AT_FDCWD, name_by_number(file).c_str(), AT_FDCWD, name.c_str(),
+                 AT_SYMLINK_FOLLOW) == 0) {
+      return name;
+    }
+    if (errno != EEXIST) {
+      return {};
+    }
+  }
+  return {};
 }
 
 // Makes durable which names there are in the folder of this file.
@@ -42,7 +84,7 @@ result<> write_all(int to, const std::string &name, std::span<const std::byte> d
     if (written >= 0) {
       data = data.subspan(static_cast<std::size_t>(written));
     } else if (errno == EPIPE) {
-      return fail(failure::failed, "");
+      return fail(failure::environment, "");
     } else if (errno != EINTR) {
       return cannot("write to", name, errno);
     }
@@ -56,13 +98,18 @@ result<pending_file> pending_file::create(const std::string &path) {
     target = resolved;
     std::free(resolved); // NOLINT(*-no-malloc): realpath's own rule
   }
-  std::string temporary = target + ".XXXXXX";
-  file_descriptor file{::mkostemp(temporary.data(), O_CLOEXEC)};
+  std::string temporary = target + temporary_ending;
+  file_descriptor file = make_unnamed_beside(target, S_IRUSR | S_IWUSR);
+  const bool is_named = !file.is_open();
+  if (is_named) {
+    file = file_descriptor{::mkostemp(temporary.data(), O_CLOEXEC)};
+  }
   if (!file.is_open()) {
     return cannot("create", path, errno);
   }
   pending_file made{std::move(file), target};
-  made.temporary_ = temporary;
+  made.is_to_be_named_ = !is_named;
+  made.temporary_ = is_named ? temporary : "";
   if (::fchmod(made.descriptor(), permissions_for(target)) != 0) {
     return cannot("create", path, errno);
   }
@@ -76,11 +123,19 @@ pending_file::~pending_file() {
 }
 
 result<> pending_file::commit() {
-  if (temporary_.empty()) {
+  if (temporary_.empty() && !is_to_be_named_) {
     return {};
   }
   if (::fdatasync(file_.get()) != 0) {
     return cannot("write to", name_, errno);
+  }
+  if (is_to_be_named_) {
+    const auto named = name_file(file_, name_ + temporary_ending);
+    if (!named) {
+      return cannot("create", name_, errno);
+    }
+    temporary_ = *named;
+    is_to_be_named_ = false;
   }
   if (::rename(temporary_.c_str(), name_.c_str()) != 0) {
     return cannot("create", name_, errno);

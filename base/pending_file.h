@@ -14,7 +14,8 @@ namespace dmcache {
 class pending_file {
  public:
   // Makes a file beside `path`, with the permissions of the one that it will replace, if there is
-  // one. If the path is a symbolic link, the file that it names is the one to replace. Fails with
+  // one. Where the file system can do that, it has no name before commit(), so that nothing is left
+  // of it when the process is killed. If the path is a symbolic link, the file that it names is the one to replace. Fails with
   // failure::environment.
   static result<pending_file> create(const std::string &path);
   // What is written in place: commit() has nothing to do.
@@ -23,7 +24,8 @@ class pending_file {
 
   pending_file(pending_file &&other) noexcept
       : file_{std::move(other.file_)}, name_{std::move(other.name_)},
-        temporary_{std::exchange(other.temporary_, {})} {}
+        temporary_{std::exchange(other.temporary_, {})},
+        is_to_be_named_{std::exchange(other.is_to_be_named_, false)} {}
   pending_file &operator=(pending_file &&) = delete;
   pending_file(const pending_file &) = delete;
   pending_file &operator=(const pending_file &) = delete;
@@ -38,7 +40,8 @@ class pending_file {
  private:
   file_descriptor file_;
   std::string name_;
-  std::string temporary_; // its name until then; empty if it is written in place
+  std::string temporary_; // its name until then; empty if it has none, or is written in place
+  bool is_to_be_named_ = false;
 };
 
 // A file without a name, which is gone as soon as it is closed, and may become as large as the
@@ -46,7 +49,7 @@ class pending_file {
 result<file_descriptor> make_nameless_file();
 
 // Writes all of it to where `to` stands; `name` is that of `to`, for the text of a failure. Nothing
-// is said if the reader of a pipe went away: that is failure::failed, without a text.
+// is said if the reader of a pipe went away: that is failure::environment, without a text.
 result<> write_all(int to, const std::string &name, std::span<const std::byte> data);
 
 // Copies what can still be read of `from`, called `from_name`, in the same way.

@@ -7,6 +7,8 @@
 
 #include <fmt/format.h>
 
+#include "base/standard_streams.h"
+
 namespace dmcache {
 namespace {
 
@@ -39,9 +41,17 @@ void progress::advance(std::uint64_t steps) {
   }
 }
 
+void progress::wait_for(std::string_view awaited) {
+  clear();
+  if (enabled_) {
+    tell(fmt::format("waiting for {}\x1b[K", awaited));
+    shown_ = true;
+  }
+}
+
 void progress::show() {
   const auto percent = total_ == 0 ? 100 : std::min<std::uint64_t>(done_ * 100 / total_, 100);
-  fmt::print(stderr, "\r{}: {}%{}\x1b[K", work_, percent, rate());
+  tell(fmt::format("\r{}: {}%{}\x1b[K", work_, percent, rate()));
   shown_ = true;
   next_ = clock::now() + between_updates;
 }
@@ -60,7 +70,7 @@ std::string progress::rate() const {
 
 void progress::clear() {
   if (std::exchange(shown_, false)) {
-    fmt::print(stderr, "\r\x1b[K");
+    tell("\r\x1b[K");
   }
 }
 

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cstdint>
 #include <string>
+#include <string_view>
 
 namespace dmcache {
 
@@ -21,6 +22,8 @@ class progress {
   // The same, where a step is a byte: the rate and the remaining time are shown, too.
   void begin_transfer(std::string work, std::uint64_t total);
   void advance(std::uint64_t steps);
+  // Says at once what is waited for, until the next piece of work begins.
+  void wait_for(std::string_view awaited);
 
   // Wipes the line, so that something else can be printed.
   void clear();

@@ -31,9 +31,8 @@ long discard_or_zero(int file, const io_request &request) {
   return ::fallocate(file, allocation_mode(request), offset, length) == 0 ? 0 : -errno;
 }
 
-made_queue make_request_queue(std::size_t depth) {
-  auto queue = make_uring_queue(depth);
-  return queue ? std::move(queue) : make_aio_queue(depth);
+std::unique_ptr<request_queue> make_request_queue(std::size_t depth) {
+  return make_lasting_queue({make_uring_queue, make_aio_queue, make_waiting_queue}, depth);
 }
 
 } // namespace dmcache

@@ -1,4 +1,4 @@
-// Both queues keep the same promises.
+// All queues keep the same promises.
 
 #include "base/request_queue.h"
 
@@ -25,7 +25,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
-class request_queue_test : public testing::TestWithParam<made_queue (*)(std::size_t)> {
+class request_queue_test : public testing::TestWithParam<queue_maker> {
  protected:
   request_queue_test() : queue_{GetParam()(request_queue::depth)} {
     std::string name = "/tmp/request_queue_test.XXXXXX";
@@ -161,9 +161,46 @@ TEST_P(request_queue_test, gives_as_many_as_there_is_room_for) {
   EXPECT_EQ(ended.size(), 3U);
 }
 
-INSTANTIATE_TEST_SUITE_P(uring_and_aio, request_queue_test,
-                         testing::Values(&make_uring_queue, &make_aio_queue),
-                         [](const auto &of) { return of.index == 0 ? "uring" : "aio"; });
+// One that only ever gives up what it gets.
+class refusing_queue final : public request_queue {
+ public:
+  void prepare(int /*file*/, const io_request & /*request*/, std::size_t slot) override {
+    refused_.push_back(slot);
+  }
+  void prepare_poll(int /*file*/, std::size_t slot) override { refused_.push_back(slot); }
+  void submit() override {}
+  std::size_t reap(std::span<completion> into,
+                   std::optional<std::chrono::nanoseconds> timeout) override {
+    if (refused_.empty()) {
+      std::this_thread::sleep_for(timeout.value());
+    }
+    std::size_t count = 0;
+    for (; count < into.size() && !refused_.empty(); refused_.pop_back()) {
+      into[count++] = {refused_.back(), -ECANCELED};
+    }
+    return count;
+  }
+
+ private:
+  std::vector<std::size_t> refused_;
+};
+
+made_queue make_queue_that_falls_back(std::size_t depth) {
+  const auto refusing = [](std::size_t) -> made_queue {
+    return std::make_unique<refusing_queue>();
+  };
+  return make_lasting_queue({refusing, make_waiting_queue}, depth);
+}
+
+std::string name_of(const testing::TestParamInfo<queue_maker> &of) {
+  constexpr std::array names{"uring", "aio", "waiting", "falls_back"};
+  return names.at(of.index);
+}
+
+INSTANTIATE_TEST_SUITE_P(all, request_queue_test,
+                         testing::Values(&make_uring_queue, &make_aio_queue, &make_waiting_queue,
+                                         &make_queue_that_falls_back),
+                         name_of);
 
 } // namespace
 } // namespace dmcache

@@ -37,7 +37,10 @@ class uring_queue final : public request_queue {
       ended_.push_back({slot, discard_or_zero(file, request)});
       return;
     }
-    io_uring_sqe *entry = next_entry();
+    io_uring_sqe *entry = next_entry(slot);
+    if (entry == nullptr) {
+      return;
+    }
     const auto length = static_cast<unsigned>(std::min(request.data.size(), max_transfer));
     const std::uint64_t offset = request.offset.value();
     switch (request.op) {
@@ -62,14 +65,14 @@ class uring_queue final : public request_queue {
   }
 
   void prepare_poll(int file, std::size_t slot) override {
-    io_uring_sqe *entry = next_entry();
-    io_uring_prep_poll_add(entry, file, POLLIN);
-    io_uring_sqe_set_data64(entry, slot);
+    if (io_uring_sqe *entry = next_entry(slot)) {
+      io_uring_prep_poll_add(entry, file, POLLIN);
+      io_uring_sqe_set_data64(entry, slot);
+    }
   }
 
   void submit() override {
-    while (io_uring_sq_ready(&ring_) > 0) {
-      require_taken(io_uring_submit(&ring_));
+    while (!staged_.empty() && note_taken(io_uring_submit(&ring_))) {
     }
   }
 
@@ -80,36 +83,83 @@ class uring_queue final : public request_queue {
       return take(into);
     }
     while (true) {
-      const int failed = timeout ? submit_and_wait(*timeout) : io_uring_submit_and_wait(&ring_, 1);
-      require_taken(failed);
-      if (io_uring_sq_ready(&ring_) > 0) {
-        continue; // interrupted before everything was handed over
-      }
+      const bool is_wait_over = is_broken_ ? poll_completions(timeout) : submit_and_wait(timeout);
       const std::size_t count = take(into);
-      if (count > 0 || timeout) {
+      if (count > 0 || (timeout && is_wait_over)) {
         return count;
       }
     }
   }
 
  private:
-  static void require_taken(int result) {
-    require(result >= 0 || result == -EINTR || result == -EAGAIN || result == -EBUSY ||
-                result == -ETIME,
-            "the kernel takes what it has room for, and gives back what it was given");
+  // Takes notice of how many the kernel has taken by a call that returned `result`. Returns whether
+  // the next such call can do better.
+  bool note_taken(int result) {
+    const std::size_t nr_taken = staged_.size() - io_uring_sq_ready(&ring_);
+    staged_.erase(staged_.begin(), staged_.begin() + static_cast<std::ptrdiff_t>(nr_taken));
+    nr_in_kernel_ += nr_taken;
+    if (result >= 0 || result == -EINTR || result == -ETIME) {
+      return true;
+    }
+    const bool has_no_room = result == -EAGAIN || result == -EBUSY;
+    if (!has_no_room || nr_in_kernel_ == 0) {
+      give_up();
+    }
+    return false;
   }
 
-  io_uring_sqe *next_entry() {
+  // What was handed over can still end, but nothing is from now on.
+  void give_up() {
+    is_broken_ = true;
+    for (const std::size_t slot : staged_) {
+      ended_.push_back({slot, -ECANCELED});
+    }
+    staged_.clear();
+  }
+
+  // Null if the request has ended with that.
+  io_uring_sqe *next_entry(std::size_t slot) {
+    if (is_broken_) {
+      ended_.push_back({slot, -ECANCELED});
+      return nullptr;
+    }
     io_uring_sqe *entry = io_uring_get_sqe(&ring_);
     require(entry != nullptr, "no more requests than the queue is deep");
+    staged_.push_back(slot);
     return entry;
   }
 
-  int submit_and_wait(std::chrono::nanoseconds timeout) {
+  // Each returns whether it waited, or needn't, rather than being interrupted before that.
+  bool submit_and_wait(std::optional<std::chrono::nanoseconds> timeout) {
+    int result = 0;
+    if (timeout) {
+      __kernel_timespec limit{};
+      set(limit, *timeout);
+      io_uring_cqe *first = nullptr;
+      result = io_uring_submit_and_wait_timeout(&ring_, &first, 1, &limit, nullptr);
+    } else {
+      result = io_uring_submit_and_wait(&ring_, 1);
+    }
+    if (note_taken(result)) {
+      return staged_.empty();
+    }
+    return ended_.empty() ? poll_completions(timeout) : true;
+  }
+  // Without entering the ring, which fails.
+  bool poll_completions(std::optional<std::chrono::nanoseconds> timeout) {
+    timespec limit{};
+    if (timeout) {
+      set(limit, *timeout);
+    }
+    pollfd ring{ring_.ring_fd, POLLIN, 0};
+    ::ppoll(&ring, 1, timeout ? &limit : nullptr, nullptr);
+    return true;
+  }
+
+  template <typename spec> static void set(spec &limit, std::chrono::nanoseconds timeout) {
     const auto whole = std::chrono::duration_cast<std::chrono::seconds>(timeout);
-    __kernel_timespec limit{whole.count(), (timeout - whole).count()};
-    io_uring_cqe *first = nullptr;
-    return io_uring_submit_and_wait_timeout(&ring_, &first, 1, &limit, nullptr);
+    limit.tv_sec = whole.count();
+    limit.tv_nsec = (timeout - whole).count();
   }
 
   std::size_t take(std::span<completion> into) {
@@ -121,12 +171,16 @@ class uring_queue final : public request_queue {
          count < into.size() && io_uring_peek_cqe(&ring_, &ended) == 0;
          io_uring_cqe_seen(&ring_, ended)) {
       into[count++] = {io_uring_cqe_get_data64(ended), ended->res};
+      --nr_in_kernel_;
     }
     return count;
   }
 
   io_uring ring_;
-  std::vector<completion> ended_; // what didn't need the ring
+  std::vector<std::size_t> staged_; // slots, in the ring's order
+  std::size_t nr_in_kernel_ = 0;
+  bool is_broken_ = false;        // the kernel takes no more
+  std::vector<completion> ended_; // what didn't need the ring, or can't get through it
 };
 
 } // namespace

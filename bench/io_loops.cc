@@ -80,11 +80,7 @@ bool io_loop::is_enough() {
 }
 
 raw_loop::raw_loop(int file, std::span<const std::uint64_t> offsets)
-    : io_loop{offsets}, file_{file} {
-  auto made = file_requests::make();
-  require(made.has_value(), "the kernel has a queue for us");
-  requests_ = std::move(*made);
-}
+    : io_loop{offsets}, file_{file}, requests_{std::make_unique<file_requests>()} {}
 
 void raw_loop::issue(std::size_t number, bytes offset, std::span<std::byte> data) {
   const auto op = writes() ? io_request::operation::write : io_request::operation::read;

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
-#include <cstdio>
 #include <filesystem>
 #include <optional>
 #include <string_view>
@@ -93,9 +92,9 @@ result<> watch(control_client &server) {
       return std::unexpected{now.error()};
     }
     const std::string text = readable_status(*now, before ? &*before : nullptr);
-    fmt::print("{}", is_terminal ? over_the_last(text) : text + '\n');
-    if (std::fflush(stdout) != 0) {
-      return {};
+    if (auto written = write_out(is_terminal ? over_the_last(text) : text + '\n'); !written) {
+      const bool is_unread = written.error().message.empty();
+      return is_unread ? result<>{} : written;
     }
     before = std::move(*now);
     std::this_thread::sleep_for(between_redraws);
@@ -114,9 +113,9 @@ result<> show_status(control_client &server, std::string_view form, const std::s
   if (form == "json") {
     to.answer(indented_json(to_json(now->status)));
   } else if (form == "metrics") {
-    fmt::print("{}", metrics_text(now->status, std::filesystem::weakly_canonical(path).string()));
+    to.document(metrics_text(now->status, std::filesystem::weakly_canonical(path).string()));
   } else if (form == "human") {
-    fmt::print("{}", readable_status(*now));
+    to.document(readable_status(*now));
   } else {
     to.answer(status_line(now->status));
   }
@@ -190,7 +189,7 @@ int run_cache_ctl(std::span<const std::string> arguments) {
   }
   const auto done = *request == "status" ? show_status(*server, *form, path, to)
                                          : request_and_wait(*server, *request, to);
-  return done ? 0 : to.failed(done.error());
+  return to.ended(done);
 }
 
 } // namespace dmcache

@@ -44,17 +44,9 @@ result<cache_devices> open_cache_devices(const command_line &line, access metada
   if (!on_metadata) {
     return std::unexpected{on_metadata.error()};
   }
-  auto fast = make_file_device(std::move((*opened)[1]), fast_part->path);
-  if (!fast) {
-    return std::unexpected{fast.error()};
-  }
-  auto on_origin = make_file_device(std::move((*opened)[2]), origin_part->path);
-  if (!on_origin) {
-    return std::unexpected{on_origin.error()};
-  }
   return cache_devices{.metadata = std::move(*on_metadata),
-                       .origin = std::move(*on_origin),
-                       .fast = std::move(*fast),
+                       .origin = make_file_device(std::move((*opened)[2])),
+                       .fast = make_file_device(std::move((*opened)[1])),
                        .origin_begin = origin_part->begin,
                        .fast_begin = fast_part->begin};
 }

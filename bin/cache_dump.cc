@@ -7,7 +7,7 @@ namespace dmcache {
 namespace {
 
 result<> dump_device(const command_line &line, report &to) {
-  const std::string output = line.has("output") ? line.text("output") : "";
+  const std::string output = line.text_or("output", "");
   const auto part = line.part("");
   if (!part) {
     return std::unexpected{part.error()};
@@ -42,7 +42,7 @@ int run_cache_dump(std::span<const std::string> arguments) {
   }
   report to{"cache_dump", false};
   const auto dumped = dump_device(line, to);
-  return dumped ? 0 : to.failed(dumped.error());
+  return to.ended(dumped);
 }
 
 } // namespace dmcache

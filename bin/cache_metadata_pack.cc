@@ -26,8 +26,16 @@ result<> pack_device(const command_line &line, report &to) {
   if (!file) {
     return std::unexpected{file.error()};
   }
-  const auto packed = pack(**from, {.all_valid = line.has("all-valid")}, *file, to);
-  return packed ? file->commit() : packed;
+  const auto nr_unreadable = pack(**from, {.all_valid = line.has("all-valid")}, *file, to);
+  if (!nr_unreadable) {
+    return std::unexpected{nr_unreadable.error()};
+  }
+  if (auto complete = file->commit(); !complete || *nr_unreadable == 0) {
+    return complete;
+  }
+  return fail(
+      failure::environment,
+      fmt::format("the pack is written, but for {} blocks that can't be read", *nr_unreadable));
 }
 
 result<> unpack_device(const command_line &line, report &to) {
@@ -77,7 +85,7 @@ int run_cache_metadata_pack(std::span<const std::string> arguments) {
   }
   report to{"cache_metadata_pack", line.has("quiet")};
   const auto packed = pack_device(line, to);
-  return packed ? 0 : to.failed(packed.error());
+  return to.ended(packed);
 }
 
 int run_cache_metadata_unpack(std::span<const std::string> arguments) {
@@ -93,7 +101,7 @@ int run_cache_metadata_unpack(std::span<const std::string> arguments) {
   }
   report to{"cache_metadata_unpack", line.has("quiet")};
   const auto unpacked = unpack_device(line, to);
-  return unpacked ? 0 : to.failed(unpacked.error());
+  return to.ended(unpacked);
 }
 
 } // namespace dmcache

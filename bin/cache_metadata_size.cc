@@ -87,8 +87,7 @@ int run_cache_metadata_size(std::span<const std::string> arguments) {
   } else if (!form.empty()) {
     return line.refuse(fmt::format("'{}' is neither short nor long", form));
   }
-  report{"cache_metadata_size", false}.answer(answer);
-  return 0;
+  return show("cache_metadata_size", answer + '\n');
 }
 
 } // namespace dmcache

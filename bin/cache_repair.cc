@@ -147,7 +147,7 @@ int run_cache_repair(std::span<const std::string> arguments) {
     to.keep_off_standard_output();
   }
   const auto done = run(line, to);
-  return done ? 0 : to.failed(done.error());
+  return to.ended(done);
 }
 
 } // namespace dmcache

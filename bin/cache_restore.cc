@@ -81,7 +81,7 @@ int run_cache_restore(std::span<const std::string> arguments) {
                                       .claimed_version = *claimed,
                                       .clean_shutdown = !line.has("omit-clean-shutdown")},
                                      to);
-  return restored ? 0 : to.failed(restored.error());
+  return to.ended(restored);
 }
 
 } // namespace dmcache

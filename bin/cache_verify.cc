@@ -49,7 +49,7 @@ int run_cache_verify(std::span<const std::string> arguments) {
   options.origin_begin = devices->origin_begin;
   stop_on_signals();
   const auto verified = verify(devices->metadata, *devices->origin, *devices->fast, options, to);
-  return verified ? 0 : to.failed(verified.error());
+  return to.ended(verified);
 }
 
 } // namespace dmcache

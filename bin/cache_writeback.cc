@@ -145,7 +145,7 @@ int run_cache_writeback(std::span<const std::string> arguments) {
                                                   : to.failed(options.error());
   }
   const auto written = write_back_devices(line, *options, to);
-  return written ? 0 : to.failed(written.error());
+  return to.ended(written);
 }
 
 } // namespace dmcache

@@ -2,13 +2,14 @@
 
 #include <algorithm>
 #include <array>
-#include <cstdio>
 #include <sstream>
 #include <utility>
 
 #include <fmt/format.h>
 
+#include "base/report.h"
 #include "base/size_text.h"
+#include "base/standard_streams.h"
 
 namespace dmcache {
 namespace {
@@ -42,6 +43,12 @@ std::string part_option(const std::string &device, const char *property) {
 
 const char *const version = DMCACHE_VERSION;
 
+int show(std::string_view command, std::string_view text) {
+  report to{std::string{command}, false};
+  to.document(text);
+  return to.ended(0);
+}
+
 std::span<const command> commands() {
   return all_commands;
 }
@@ -66,6 +73,7 @@ void command_line::add(const char *option, const char *meaning) {
 
 void command_line::add(const char *option, const char *value, const char *meaning) {
   described_.add_options()(option, options::value<std::string>()->value_name(value), meaning);
+  with_value_.emplace_back(std::string_view{option}.substr(0, std::string_view{option}.find(',')));
 }
 
 void command_line::add_with_optional_value(const char *option, const char *value,
@@ -122,13 +130,16 @@ std::optional<int> command_line::parse(std::span<const std::string> arguments) {
   } catch (const options::error &wrong) {
     return refuse(wrong.what());
   }
+  for (const std::string &option : with_value_) {
+    if (has(option) && text(option).empty()) {
+      return refuse(fmt::format("--{} is empty", option));
+    }
+  }
   if (has("help")) {
-    fmt::print("{}", help());
-    return 0;
+    return show(name_, help());
   }
   if (has("version")) {
-    fmt::print("{}\n", version);
-    return 0;
+    return show(name_, fmt::format("{}\n", version));
   }
   auto operands = has("operand") ? values_["operand"].as<std::vector<std::string>>()
                                  : std::vector<std::string>{};
@@ -189,7 +200,7 @@ result<device_part> command_line::part(const std::string &device) const {
 }
 
 int command_line::refuse(std::string_view problem) const {
-  fmt::print(stderr, "{0}: {1}\nTry '{0} --help'.\n", name_, problem);
+  tell(fmt::format("{0}: {1}\nTry '{0} --help'.\n", name_, problem));
   return static_cast<int>(failure::usage);
 }
 

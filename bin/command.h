@@ -30,6 +30,9 @@ const command *find_command(std::string_view name);
 
 extern const char *const version;
 
+// Writes to standard output what `command` was asked to show. Returns the exit code.
+int show(std::string_view command, std::string_view text);
+
 int run_cache_check(std::span<const std::string> arguments);
 int run_cache_ctl(std::span<const std::string> arguments);
 int run_cache_dump(std::span<const std::string> arguments);
@@ -107,7 +110,8 @@ class command_line {
   bool takes_many_ = false;
   std::vector<std::string> operands_;
   options::options_description described_;
-  std::vector<std::string> of_parts_; // options that the help has room for in one paragraph only
+  std::vector<std::string> with_value_; // options that need one
+  std::vector<std::string> of_parts_;   // options that the help has room for in one paragraph only
   options::options_description of_synopsis_;
   options::variables_map values_;
 };

@@ -27,7 +27,11 @@ std::unexpected<error> cannot_read(const std::string &path, int reason) {
 
 using shared_file = std::shared_ptr<file_descriptor>;
 
-result<shared_file> open_input(const std::string &path) {
+result<shared_file> open_input(const std::string &path, progress &watcher) {
+  struct stat status{};
+  if (::stat(path.c_str(), &status) == 0 && S_ISFIFO(status.st_mode)) {
+    watcher.wait_for(fmt::format("somebody to write to {}", path));
+  }
   auto file = std::make_shared<file_descriptor>(
       path == "-" ? ::dup(STDIN_FILENO) : ::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (!file->is_open()) {
@@ -62,7 +66,7 @@ result<std::size_t> read_some(Read read, const std::string &path, progress &watc
 } // namespace
 
 result<read_text> open_document(const std::string &path, progress &watcher) {
-  const auto file = open_input(path);
+  const auto file = open_input(path, watcher);
   if (!file) {
     return std::unexpected{file.error()};
   }
@@ -73,7 +77,7 @@ result<read_text> open_document(const std::string &path, progress &watcher) {
 }
 
 result<open_text> open_to_read_again(const std::string &path, progress &watcher) {
-  auto file = open_input(path);
+  auto file = open_input(path, watcher);
   if (!file) {
     return std::unexpected{file.error()};
   }

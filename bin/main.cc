@@ -2,14 +2,15 @@
 // called, or by the first argument: `dmcache NAME`.
 
 #include <csignal>
-#include <cstdio>
 #include <exception>
 #include <filesystem>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include <fmt/format.h>
 
+#include "base/standard_streams.h"
 #include "bin/command.h"
 
 namespace dmcache {
@@ -31,22 +32,20 @@ int run(std::string_view called, std::span<const std::string> arguments) {
     return named->run(arguments);
   }
   if (arguments.empty()) {
-    fmt::print(stderr, "{}", overview());
+    tell(overview());
     return static_cast<int>(failure::usage);
   }
   const std::string &first = arguments.front();
   if (first == "--help" || first == "-h") {
-    fmt::print("{}", overview());
-    return 0;
+    return show("dmcache", overview());
   }
   if (first == "--version" || first == "-V") {
-    fmt::print("{}\n", version);
-    return 0;
+    return show("dmcache", fmt::format("{}\n", version));
   }
   if (const command *named = find_command(first)) {
     return named->run(arguments.subspan(1));
   }
-  fmt::print(stderr, "dmcache: '{}' is no command\nTry 'dmcache --help'.\n", first);
+  tell(fmt::format("dmcache: '{}' is no command\nTry 'dmcache --help'.\n", first));
   return static_cast<int>(failure::usage);
 }
 
@@ -55,15 +54,21 @@ int run(std::string_view called, std::span<const std::string> arguments) {
 
 int main(int argc, char **argv) {
   try {
-    // When the reader of a pipe has gone away, writing fails, and that is enough.
-    if (std::signal(SIGPIPE, SIG_IGN) == SIG_ERR) { // NOLINT(*-cstyle-cast): the macro's own
-      return static_cast<int>(dmcache::failure::environment);
+    dmcache::occupy_closed_streams();
+    // When the reader of a pipe has gone away, or a file would exceed what the user may write,
+    // writing fails, and that is enough.
+    for (const int each : {SIGPIPE, SIGXFSZ}) {
+      if (std::signal(each, SIG_IGN) == SIG_ERR) { // NOLINT(*-cstyle-cast): the macro's own
+        return static_cast<int>(dmcache::failure::environment);
+      }
     }
     const std::vector<std::string> arguments{argv + std::min(argc, 1), argv + argc};
     const std::string called = argc > 0 ? std::filesystem::path{argv[0]}.filename() : "dmcache";
     return dmcache::run(called, arguments);
   } catch (const std::exception &unexpected) { // out of memory, most likely
-    fmt::print(stderr, "dmcache: {}\n", unexpected.what());
+    for (const std::string_view part : {"dmcache: ", unexpected.what(), "\n"}) {
+      dmcache::tell(part);
+    }
     return static_cast<int>(dmcache::failure::environment);
   }
 }

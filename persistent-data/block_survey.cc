@@ -29,6 +29,10 @@ surveyed_block array_block(block_view block) {
           static_cast<std::uint16_t>(header.nr_entries)};
 }
 
+std::uint64_t nr_usable_blocks(const device &on) {
+  return std::min(on.size().value() / metadata_block_size, max_metadata_blocks);
+}
+
 surveyed_block identify(metadata_block where, block_view block) {
   const auto is = [&](const block_type &type) { return fault_of(type, where, block) == nullptr; };
   if (is(array_block_type)) {
@@ -45,16 +49,33 @@ surveyed_block identify(metadata_block where, block_view block) {
 
 } // namespace
 
+std::vector<metadata_block> blocks_outside_holes(const device &from) {
+  constexpr std::uint64_t stretch = 256; // blocks that are looked at, or not, together
+  const std::uint64_t nr_blocks = nr_usable_blocks(from);
+  std::vector<metadata_block> found;
+  for (std::uint64_t begin = 0; begin < nr_blocks;) {
+    const std::uint64_t data =
+        from.next_data(offset_of(metadata_block{begin})).value() / metadata_block_size;
+    if (data >= begin + stretch) {
+      begin = data;
+      continue;
+    }
+    for (const std::uint64_t end = std::min(begin + stretch, nr_blocks); begin < end; ++begin) {
+      found.emplace_back(begin);
+    }
+  }
+  return found;
+}
+
 block_survey survey_blocks(device &from, progress &watcher) {
-  const std::uint64_t nr_blocks =
-      std::min(from.size().value() / metadata_block_size, max_metadata_blocks);
-  block_survey survey(nr_blocks);
-  watcher.begin("searching", nr_blocks);
-  block_stream blocks{from, nr_blocks, [](std::size_t i) { return metadata_block{i}; }};
+  block_survey survey(nr_usable_blocks(from));
+  const auto wanted = blocks_outside_holes(from);
+  watcher.begin("searching", wanted.size());
+  block_stream blocks{from, wanted.size(), [&](std::size_t i) { return wanted[i]; }};
   while (const auto block = blocks.next()) {
     watcher.advance(1);
     if (!block->error) {
-      survey[block->position] = identify(block->where, block->data);
+      survey[block->where.value()] = identify(block->where, block->data);
     }
   }
   return survey;

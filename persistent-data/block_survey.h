@@ -7,6 +7,7 @@
 
 #include "base/device.h"
 #include "base/progress.h"
+#include "base/units.h"
 
 namespace dmcache {
 
@@ -27,6 +28,10 @@ struct surveyed_block {
 
 // One for each block of the device; it takes four bytes of memory.
 using block_survey = std::vector<surveyed_block>;
+
+// The blocks of the device, up to the max_metadata_blocks that the format can use, but for long
+// stretches that are holes.
+std::vector<metadata_block> blocks_outside_holes(const device &from);
 
 block_survey survey_blocks(device &from, progress &watcher);
 

@@ -31,6 +31,9 @@ class block_writer final : public io_listener {
   // The block that add() would give next.
   metadata_block next() const { return next_; }
 
+  // Has a write failed? All further ones are in vain then.
+  bool has_failed() const { return static_cast<bool>(error_); }
+
   // Waits until all blocks stand on the device, though not yet durably. Returns the first error
   // that was met.
   std::error_code finish();

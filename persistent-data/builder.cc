@@ -61,7 +61,7 @@ metadata_block build_array(block_writer &out, std::size_t value_size, std::uint6
                            const fill_entries &fill) {
   const std::uint32_t max_entries = array_max_entries(value_size);
   btree_entries blocks;
-  for (std::uint64_t first = 0; first < nr_entries; first += max_entries) {
+  for (std::uint64_t first = 0; first < nr_entries && !out.has_failed(); first += max_entries) {
     const auto count = std::min<std::uint64_t>(max_entries, nr_entries - first);
     const auto [where, data] = out.add();
     const array_block_header header{.checksum = {},

@@ -18,6 +18,11 @@ std::unexpected<error> with_path(const std::string &path, const error &found) {
 // What somebody might still need is never formatted.
 result<> check_that_nothing_is_lost(device &metadata, const device_part &part) {
   const std::string &path = part.path;
+  if (metadata.size() < bytes{metadata_block_size}) {
+    return fail(failure::failed, fmt::format("{} is too small for metadata: cache_metadata_size "
+                                             "tells how large they are",
+                                             path));
+  }
   if (auto checked = check_that_no_cache_is_lost(metadata, part); !checked) {
     return checked;
   }

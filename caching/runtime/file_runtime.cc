@@ -28,18 +28,18 @@ result<std::unique_ptr<file_runtime>> file_runtime::open(const cache_paths &path
   if (!opened) {
     return std::unexpected{opened.error()};
   }
-  auto requests = file_requests::make(queue_depth);
-  const auto failed = requests ? (*requests)->allow_wake() : requests.error();
-  if (failed) {
-    return fail(failure::environment,
-                fmt::format("no asynchronous I/O: {}: raise fs.aio-max-nr", failed.message()));
+  auto requests = std::make_unique<file_requests>(queue_depth);
+  if (const auto failed = requests->allow_wake()) {
+    return fail(
+        failure::environment,
+        fmt::format("no event for waking: {}: raise the limit of open files", failed.message()));
   }
   auto engine = opened->activate(*opened->metadata, options);
   if (!engine) {
     return std::unexpected{engine.error()};
   }
   return std::unique_ptr<file_runtime>{new file_runtime{
-      std::move(*opened), std::move(*engine), std::move(*requests), std::move(on_completed)}};
+      std::move(*opened), std::move(*engine), std::move(requests), std::move(on_completed)}};
 }
 
 file_runtime::file_runtime(opened_cache cache, std::unique_ptr<cache_engine> engine,

@@ -15,8 +15,14 @@ namespace {
 result<std::optional<metadata_block>> first_used_block(device &of) {
   constexpr std::size_t most = 1 << 20;
   aligned_buffer buffer{most};
-  const std::uint64_t end = of.size().value() / metadata_block_size * metadata_block_size;
+  // No metadata stand beyond what a space map can cover.
+  const std::uint64_t end =
+      std::min(of.size().value() / metadata_block_size, max_metadata_blocks) * metadata_block_size;
   for (std::uint64_t at = 0; at < end;) {
+    const std::uint64_t data = of.next_data(bytes{at}).value();
+    if (at = std::max(at, data / metadata_block_size * metadata_block_size); at >= end) {
+      break;
+    }
     const auto chunk = buffer.span().first(std::min<std::uint64_t>(most, end - at));
     if (const auto failed = transfer_and_wait(of, io_request::operation::read, bytes{at}, chunk)) {
       return fail(failure::environment, fmt::format("cannot read: {}", failed.message()));

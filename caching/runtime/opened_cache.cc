@@ -54,7 +54,7 @@ result<std::unique_ptr<device>> device_of(const opened_file &opened, const std::
     return fail(failure::environment,
                 fmt::format("{} can't be opened once more: {}", path, reason()));
   }
-  return make_file_device(std::move(again), path);
+  return make_file_device(std::move(again));
 }
 
 sectors usable_size(const opened_file &file, std::size_t granularity) {

@@ -166,13 +166,13 @@ int check(metadata_device metadata, const check_options &options, report &to) {
   to.answer(summary(options, metadata.block, totals, damage));
   if (options.open_to_mend) {
     const auto mended = mend(std::move(metadata), options, usage, damage, to);
-    return mended ? 0 : to.failed(mended.error());
+    return to.ended(mended);
   }
   if (damage.has_io_error()) {
-    return static_cast<int>(failure::environment);
+    return to.ended(static_cast<int>(failure::environment));
   }
   const auto counted = options.ignore_non_fatal ? damage.nr_fatal() : damage.nr_found();
-  return counted == 0 ? 0 : static_cast<int>(failure::failed);
+  return to.ended(counted == 0 ? 0 : static_cast<int>(failure::failed));
 }
 
 } // namespace dmcache

@@ -88,8 +88,10 @@ result<metadata_device> read_metadata_device(std::unique_ptr<device> from) {
 
 result<std::unique_ptr<device>> make_metadata_device(opened_file file, const std::string &path) {
   const std::string start = beginning_of(file);
-  return looks_like_xml(std::as_bytes(std::span{start})) ? xml_instead(path)
-                                                         : make_file_device(std::move(file), path);
+  if (looks_like_xml(std::as_bytes(std::span{start}))) {
+    return xml_instead(path);
+  }
+  return make_file_device(std::move(file));
 }
 
 result<std::unique_ptr<device>> open_metadata_device(const device_part &part, access mode) {

@@ -131,7 +131,7 @@ result<metadata_output> metadata_output::find(const device_part &part, bool forc
 
 result<std::unique_ptr<device>> metadata_output::open(bytes size) {
   if (kind_ == kind::there) {
-    return opened_ ? make_file_device(std::move(*opened_), part_.path)
+    return opened_ ? make_file_device(std::move(*opened_))
                    : open_file_device(part_, access::read_write);
   }
   if (kind_ == kind::standard_output) {
@@ -151,7 +151,7 @@ result<std::unique_ptr<device>> metadata_output::open(bytes size) {
     return cannot("make", part_.path, errno);
   }
   file_descriptor same{::fcntl(made_->descriptor(), F_DUPFD_CLOEXEC, 0)};
-  return make_file_device({std::move(same), size}, part_.path);
+  return make_file_device({std::move(same), size});
 }
 
 result<> metadata_output::commit() {

@@ -17,6 +17,7 @@
 #include "base/worker_threads.h"
 #include "caching/metadata/metadata_reader.h"
 #include "persistent-data/block_stream.h"
+#include "persistent-data/block_survey.h"
 
 namespace dmcache {
 namespace {
@@ -313,42 +314,47 @@ result<> write_block(device &to, metadata_block where, std::span<const std::byte
 
 } // namespace
 
-result<> pack(device &from, const pack_options &options, output_file &output, report &to) {
+result<std::uint64_t> pack(device &from, const pack_options &options, output_file &output,
+                           report &to) {
   const std::uint64_t device_blocks =
       std::min(from.size().value() / metadata_block_size, max_metadata_blocks);
-  std::vector<metadata_block> used;
-  if (!options.all_valid) {
+  std::vector<metadata_block> wanted;
+  if (options.all_valid) {
+    wanted = blocks_outside_holes(from);
+  } else {
     const auto block = read_superblock(from);
     if (!block) {
       return fail(block.error().kind,
                   block.error().message + "; --all-valid packs what there is without it");
     }
-    used = used_blocks(from, *block, to);
+    wanted = used_blocks(from, *block, to);
   }
-  const std::size_t count = options.all_valid ? device_blocks : used.size();
-  block_stream blocks{from, count, [&](std::size_t at) {
-                        return options.all_valid ? metadata_block{at} : used[at];
-                      }};
+  block_stream blocks{from, wanted.size(), [&](std::size_t at) { return wanted[at]; }};
   pack_writer writer{output};
   if (auto begun = writer.begin(device_blocks); !begun) {
-    return begun;
+    return std::unexpected{begun.error()};
   }
-  to.watcher().begin("packing", count);
+  to.watcher().begin("packing", wanted.size());
+  std::uint64_t nr_unreadable = 0;
   while (const auto each = blocks.next()) {
     to.watcher().advance(1);
     if (each->error) {
       to.problem(fmt::format("block {}: cannot read it: {}: it is left out", each->where,
                              each->error.message()));
+      ++nr_unreadable;
       continue;
     }
     if (!options.all_valid || each->where == superblock_location ||
         is_valid(each->where, each->data)) {
       if (auto added = writer.add(each->where, each->data); !added) {
-        return added;
+        return std::unexpected{added.error()};
       }
     }
   }
-  return writer.finish();
+  if (auto finished = writer.finish(); !finished) {
+    return std::unexpected{finished.error()};
+  }
+  return nr_unreadable;
 }
 
 result<bytes> verify_pack(const open_text &open) {

@@ -45,8 +45,9 @@ struct pack_options {
 };
 
 // Packs what is in use on `from`, its superblock in any case. A block that can't be read is told to
-// `to` and left out.
-result<> pack(device &from, const pack_options &options, output_file &output, report &to);
+// `to` and left out. Returns how many are.
+result<std::uint64_t> pack(device &from, const pack_options &options, output_file &output,
+                           report &to);
 
 // Begins to read the pack anew, from its beginning.
 using open_text = std::function<result<read_text>()>;

@@ -7,6 +7,7 @@
 
 #include "caching/metadata/cache_contents.h"
 #include "caching/metadata/mapping_format.h"
+#include "caching/metadata/mapping_writer.h"
 #include "caching/metadata/root_search.h"
 #include "caching/tools/damage_report.h"
 #include "caching/tools/lost_superblock.h"
@@ -33,6 +34,9 @@ class repair_work {
     }
     input_ = found->input;
     output_ = found->output;
+    if (auto plausible = check_size(); !plausible) {
+      return std::unexpected{plausible.error()};
+    }
     for (const std::string &fault : found->faults) {
       damage_.found({structure::superblock, true, superblock_location, "", fault, {}});
     }
@@ -50,6 +54,23 @@ class repair_work {
   }
 
  private:
+  // What is written is as large as the superblock says that the cache is. One that fits nothing, be
+  // it what is there or what the superblock says was there, is wrong.
+  result<> check_size() const {
+    const std::uint64_t needed = blocks_of_mappings(input_);
+    const std::uint64_t nr_blocks = std::max<std::uint64_t>(
+        input_.space_map.nr_blocks, from_.size().value() / metadata_block_size);
+    if (needed < nr_blocks) {
+      return {};
+    }
+    return fail(failure::failed,
+                fmt::format("the superblock contradicts itself: it says that the cache has {} "
+                            "blocks, whose mappings alone fill {} KiB, and that the metadata have "
+                            "{}; nothing was written: cache_dump --repair shows what there is",
+                            std::uint32_t{input_.cache_blocks}, needed * metadata_block_size / 1024,
+                            nr_blocks * metadata_block_size / 1024));
+  }
+
   void read(cache_contents &contents) {
     const bool trusted = input_.is_clean();
     mended_tree mended{from_, input_, to_};
@@ -164,7 +185,7 @@ class repair_work {
   }
 
   void summarize(const cache_contents &contents) {
-    to_.answer(
+    to_.remark(
         fmt::format("format {}, block size {} sectors, {} cache blocks, {} mapped, {} dirty, "
                     "{} lost",
                     std::uint32_t{output_.version}, std::uint32_t{output_.data_block_size},

@@ -98,7 +98,7 @@ nlohmann::json listed(std::span<const location> blocks) {
 }
 
 void tell_json(const findings &found, bytes block_size, std::span<const block_failure> failures,
-               const device_names &names) {
+               const device_names &names, report &to) {
   auto reasons = nlohmann::json::array();
   for (const auto &kind : by_reason(failures)) {
     reasons.push_back(reason_of(kind.front(), names));
@@ -112,7 +112,7 @@ void tell_json(const findings &found, bytes block_size, std::span<const block_fa
                                {"unreadable", found.nr_unreadable},
                                {"unreadable_because", reasons},
                                {"left", found.nr_untried}};
-  fmt::print("{}\n", summary.dump(2));
+  to.document(summary.dump(2) + "\n");
 }
 
 void tell_text(const findings &found, bool list, report &to) {
@@ -180,10 +180,10 @@ result<> change(const cache_devices &on, cache_contents &contents, const block_u
     return done;
   }
   if (!wanted.cleaned.empty()) {
-    to.answer(fmt::format("{} dirty blocks are clean now", wanted.cleaned.size()));
+    to.remark(fmt::format("{} dirty blocks are clean now", wanted.cleaned.size()));
   }
   if (!wanted.unmapped.empty()) {
-    to.answer(fmt::format("{} clean blocks are out of the cache now: the origin's data count",
+    to.remark(fmt::format("{} clean blocks are out of the cache now: the origin's data count",
                           wanted.unmapped.size()));
   }
   return {};
@@ -239,7 +239,7 @@ result<> verify(const metadata_device &metadata, device &origin, device &fast,
   comparer.run(options.is_stopped ? options.is_stopped : [] { return false; }, to.watcher());
   const findings found = findings_of(contents, blocks, comparer.found());
   if (options.as_json) {
-    tell_json(found, geometry.block_size, comparer.failures(), options.names);
+    tell_json(found, geometry.block_size, comparer.failures(), options.names, to);
   } else {
     tell_text(found, options.list, to);
   }

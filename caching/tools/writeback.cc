@@ -208,7 +208,7 @@ result<> write_back(const metadata_device &metadata, device &origin, device &fas
     return checked;
   }
   if (!metadata.block.is_clean()) {
-    to.answer("note: not cleanly shut down: all mapped blocks count as dirty");
+    to.remark("note: not cleanly shut down: all mapped blocks count as dirty");
   }
   writeback_report told{plan, options, bytes{to_bytes(sectors{metadata.block.data_block_size})},
                         to};

@@ -1,7 +1,6 @@
 #include "caching/tools/writeback_report.h"
 
 #include <algorithm>
-#include <cstdio>
 #include <iterator>
 #include <utility>
 #include <vector>
@@ -36,7 +35,7 @@ void writeback_report::tell_result(std::size_t nr_copied, std::size_t nr_left,
   if (options_.as_json) {
     tell_json(nr_copied, nr_left, failed);
   } else {
-    to_.answer(fmt::format("{} of {} dirty blocks copied", nr_copied, plan_.nr_dirty()));
+    to_.remark(fmt::format("{} of {} dirty blocks copied", nr_copied, plan_.nr_dirty()));
   }
   tell_left_out();
   tell_failed(failed);
@@ -44,7 +43,7 @@ void writeback_report::tell_result(std::size_t nr_copied, std::size_t nr_left,
 
 void writeback_report::tell_left_out() {
   if (!plan_.discarded.empty()) {
-    to_.answer(fmt::format("{} dirty blocks are discarded on the origin: nothing was written to "
+    to_.remark(fmt::format("{} dirty blocks are discarded on the origin: nothing was written to "
                            "them since, so they are not copied, and stay as they are",
                            plan_.discarded.size()));
   }
@@ -94,7 +93,7 @@ void writeback_report::tell_json(std::size_t nr_copied, std::size_t nr_left,
                                {"discarded", numbers(plan_.discarded)},
                                {"excluded", numbers(plan_.excluded)},
                                {"unreadable", numbers(plan_.unreadable)}};
-  fmt::print("{}\n", summary.dump(2));
+  to_.document(summary.dump(2) + "\n");
 }
 
 } // namespace dmcache

@@ -225,6 +225,10 @@ fault xml_elements::start_in_comment(std::string_view element, const char *const
     place_ = place::addition;
     return start_addition(attributes);
   }
+  if (place_ == place::superblock && last_section_ == place::discards && element == "discards") {
+    place_ = place::discards;
+    return continue_discards(attributes);
+  }
   if (element == "discards" || place_ == place::discards) {
     return start(element, attributes);
   }
@@ -349,6 +353,16 @@ fault xml_elements::start_discards(const char *const *attributes) {
   }
   fault wrong = list.finish();
   return wrong ? wrong : accept_(contents_->described());
+}
+
+fault xml_elements::continue_discards(const char *const *attributes) {
+  attribute_list list{"discards", attributes};
+  const superblock &block = contents_->described();
+  if (!knows_discard_size_ || list.number("block_size", max_u64) != block.discard_block_size ||
+      list.number("nr_blocks", max_u64) != block.discard_nr_blocks) {
+    list.refuse("<discards> a second time, and not as the first time");
+  }
+  return list.finish();
 }
 
 fault xml_elements::start_discard(const char *const *attributes) {

@@ -61,6 +61,7 @@ class xml_elements {
   fault start_mapping(const char *const *attributes);
   fault start_hint(const char *const *attributes);
   fault start_discards(const char *const *attributes);
+  fault continue_discards(const char *const *attributes); // in another comment
   fault start_discard(const char *const *attributes);
 
   std::uint32_t version_;

@@ -24,6 +24,10 @@ constexpr std::size_t buffer_size = std::size_t{1} << 20;
 constexpr std::size_t longest_line = 128;             // of those that are read without expat
 constexpr std::string_view mark_of_ours = "dmcache:"; // at the start of a comment
 
+// Expat keeps a token until it is complete, and looks at all of it whenever there is more of it.
+constexpr std::uint64_t longest_tag = std::uint64_t{8} << 10;
+constexpr std::uint64_t longest_comment = std::uint64_t{1} << 20;
+
 // Reads one line in the canonical form.
 class line_scanner {
  public:
@@ -65,6 +69,7 @@ class document_reader {
         parser_{XML_ParserCreate(nullptr)} {
     prepare(parser_.get(), on_start);
     XML_SetCommentHandler(parser_.get(), on_comment);
+    XML_SetDefaultHandlerExpand(parser_.get(), on_anything_else);
   }
 
   result<std::unique_ptr<cache_contents>> run() {
@@ -197,7 +202,25 @@ class document_reader {
     if (status == XML_STATUS_ERROR && !error_) {
       stop(XML_ErrorString(XML_GetErrorCode(parser_.get())));
     }
+    if (!error_ && fed_ - seen_ > longest_comment) {
+      stop(too_long(longest_comment));
+    }
     return !error_;
+  }
+
+  static std::string too_long(std::uint64_t limit) {
+    return fmt::format("more than {} bytes without an end, which no dump has", limit);
+  }
+
+  // What is wrong with the length of the token that expat has come to the end of.
+  fault check_length(std::uint64_t limit) {
+    const auto length = static_cast<std::uint64_t>(XML_GetCurrentByteCount(parser_.get()));
+    return length > limit ? fault{too_long(limit)} : fault{};
+  }
+
+  std::uint64_t end_of_token() const {
+    return static_cast<std::uint64_t>(XML_GetCurrentByteIndex(parser_.get())) +
+           static_cast<std::uint64_t>(XML_GetCurrentByteCount(parser_.get()));
   }
 
   // Reads the element that a comment holds, by a parser of its own.
@@ -238,6 +261,9 @@ class document_reader {
     if (self.error_) {
       return;
     }
+    if (self.in_comment_ == nullptr) {
+      self.seen_ = self.end_of_token();
+    }
     try {
       if (const fault wrong = event(self)) {
         self.stop(*wrong);
@@ -253,10 +279,9 @@ class document_reader {
 
   static void on_start(void *reader, const char *element, const char **attributes) {
     handle(reader, [&](document_reader &self) {
-      self.section_began_at_ =
-          static_cast<std::uint64_t>(XML_GetCurrentByteIndex(self.parser_.get())) +
-          static_cast<std::uint64_t>(XML_GetCurrentByteCount(self.parser_.get()));
-      return self.elements_.start(element, attributes);
+      self.section_began_at_ = self.seen_;
+      fault wrong = self.check_length(longest_tag);
+      return wrong ? wrong : self.elements_.start(element, attributes);
     });
   }
   static void on_start_in_comment(void *reader, const char *element, const char **attributes) {
@@ -266,16 +291,28 @@ class document_reader {
   }
   static void on_comment(void *reader, const char *text) {
     handle(reader, [&](document_reader &self) {
-      self.read_comment(text);
-      return fault{};
+      fault wrong = self.check_length(longest_comment);
+      if (!wrong) {
+        self.read_comment(text);
+      }
+      return wrong;
     });
   }
   static void on_end(void *reader, const char * /*element*/) {
-    handle(reader, [](document_reader &self) { return self.elements_.end(); });
+    handle(reader, [](document_reader &self) {
+      fault wrong = self.in_comment_ == nullptr ? self.check_length(longest_tag) : fault{};
+      return wrong ? wrong : self.elements_.end();
+    });
   }
   static void on_text(void *reader, const char *text, int length) {
     handle(reader, [&](document_reader &self) {
       return self.elements_.text({text, static_cast<std::size_t>(length)});
+    });
+  }
+  // A declaration, an instruction, or the spaces around the root, which may be as many as they like.
+  static void on_anything_else(void *reader, const char *text, int length) {
+    handle(reader, [&](document_reader &self) {
+      return length > 0 && *text == '<' ? self.check_length(longest_tag) : fault{};
     });
   }
   static void on_doctype(void *reader, const char * /*name*/, const char * /*system*/,
@@ -312,7 +349,8 @@ class document_reader {
   bool at_end_ = false;                // of the document
   bool finished_ = false;              // expat has seen the end
   std::uint64_t fed_ = 0;              // bytes that expat has seen
-  std::uint64_t section_began_at_ = 0; // where the last start tag ends, in these
+  std::uint64_t seen_ = 0;             // where the last token ends, in these
+  std::uint64_t section_began_at_ = 0; // and where the last start tag does
   bool in_canonical_lines_ = false;
   std::uint64_t skipped_lines_ = 0; // that expat has not seen
   hint_decoder last_hint_;

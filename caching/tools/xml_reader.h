@@ -6,6 +6,9 @@
 // document.
 //
 // Comments that begin with "dmcache:" hold elements, too (xml_writer.h).
+//
+// A tag of more than 8 KiB is refused, and so is a comment of more than 1 MiB, before more of it is
+// read.
 #pragma once
 
 #include <cstdint>

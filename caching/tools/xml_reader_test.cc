@@ -7,6 +7,7 @@
 #include <string>
 
 #include <fmt/format.h>
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "base/memory_device.h"
@@ -236,9 +237,71 @@ INSTANTIATE_TEST_SUITE_P(
                        "line 10, column 5: discard block 200 is beyond nr_blocks"},
         wrong_document{"  <discards block", "  <mappings block",
                        "line 9, column 3: <mappings> is not expected in this comment"},
+        wrong_document{"  -->\n</superblock>",
+                       "  --><!-- dmcache: <discards block_size=\"256\" nr_blocks=\"201\"/> -->\n",
+                       "line 12, column 20: <discards> a second time, and not as the first time"},
         wrong_document{"nr_blocks=\"200\"", "nr_blocks=\"8\"",
                        "line 9, column 3: origin block 17 is mapped, and by these discard blocks "
                        "the origin has just 16 blocks"}));
+
+// A document that begins so, and goes on with the same character for ever.
+read_text endless(std::string_view beginning, char more, std::uint64_t &nr_read) {
+  return [=, &nr_read](std::span<char> into) mutable -> result<std::size_t> {
+    const std::size_t count = std::min(beginning.size(), into.size());
+    std::ranges::copy(beginning.substr(0, count), into.begin());
+    std::ranges::fill(into.subspan(count), more);
+    beginning.remove_prefix(count);
+    nr_read += into.size();
+    return into.size();
+  };
+}
+
+TEST(xml_reader, reads_little_of_what_has_no_end) {
+  for (const auto &[beginning, more] : {std::pair{"<superblock uuid=\"", 'A'},
+                                        {"<", 'x'},
+                                        {"<superblock ", ' '},
+                                        {"<superblock", '\t'},
+                                        {"<!-- ", ' '},
+                                        {"<!-- dmcache:", ' '},
+                                        {"<?x ", '?'},
+                                        {"<superblock uuid='&#x", '0'},
+                                        {"&", 'l'}}) {
+    for (const bool only_expat : {false, true}) {
+      std::uint64_t nr_read = 0;
+      const auto refused =
+          read_xml(endless(beginning, more, nr_read), {.accept = {}, .only_expat = only_expat});
+      ASSERT_FALSE(refused.has_value());
+      EXPECT_EQ(refused.error().kind, failure::failed);
+      EXPECT_THAT(refused.error().message, testing::StartsWith("line 1, column 1: "));
+      EXPECT_LE(nr_read, std::uint64_t{4} << 20) << beginning;
+    }
+  }
+}
+
+TEST(xml_reader, refuses_long_tags_and_comments_where_they_begin) {
+  const std::string tag_begins = "<superblock uuid=\"\"";
+  const std::string too_long = std::string(8 << 10, ' ');
+  const auto with = [](std::string_view text, std::string_view by) {
+    std::string changed{document};
+    return changed.replace(changed.find(text), text.size(), by);
+  };
+  const auto refusal = [](std::uint64_t limit) {
+    return fmt::format("more than {} bytes without an end, which no dump has", limit);
+  };
+  const std::string comment = "<!--" + std::string((1 << 20) - 6, ' ') + "-->";
+  for (const bool only_expat : {false, true}) {
+    EXPECT_EQ(outcome_of(with(tag_begins, tag_begins + too_long), only_expat),
+              "line 1, column 1: " + refusal(8192));
+    EXPECT_EQ(outcome_of(with("</mappings>", "</mappings" + too_long + ">"), only_expat),
+              "line 6, column 3: " + refusal(8192));
+    EXPECT_EQ(outcome_of(with("<mappings>", "<?x " + too_long + "?><mappings>"), only_expat),
+              "line 2, column 3: " + refusal(8192));
+    EXPECT_EQ(outcome_of(with("<mappings>", comment + "<mappings>"), only_expat),
+              "line 2, column 3: " + refusal(1 << 20));
+    EXPECT_EQ(outcome_of(with("<mappings>", "<mappings>" + too_long), only_expat),
+              outcome_of(document, only_expat));
+  }
+}
 
 TEST(xml_reader, refuses_document_types) {
   const std::string text = "<!DOCTYPE superblock [<!ENTITY a \"b\">]>\n" + std::string{document};

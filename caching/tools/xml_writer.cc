@@ -113,15 +113,27 @@ void xml_writer::add_hint(cache_block block, le32 hint) {
 }
 
 void xml_writer::begin_discards(const superblock &block) {
+  discard_block_size_ = block.discard_block_size;
+  discard_nr_blocks_ = block.discard_nr_blocks;
+  nr_discards_ = 0;
+  begin_comment_of_discards();
+}
+
+void xml_writer::begin_comment_of_discards() {
   text("  <!-- dmcache:\n  <discards block_size=\"");
-  number(block.discard_block_size);
+  number(discard_block_size_);
   text("\" nr_blocks=\"");
-  number(block.discard_nr_blocks);
+  number(discard_nr_blocks_);
   text("\">\n");
   make_room();
 }
 
 void xml_writer::add_discard(std::uint64_t begin, std::uint64_t end) {
+  if (nr_discards_++ == discards_per_comment) {
+    nr_discards_ = 1;
+    end_discards();
+    begin_comment_of_discards();
+  }
   text("    <discard dbegin=\"");
   number(begin);
   text("\" dend=\"");

@@ -1,7 +1,8 @@
 // The XML dialect of cache_dump, as text. xml-schema/cache.rng describes it.
 //
 // What thin-provisioning-tools can't say stands in comments that begin with "dmcache:", which its
-// releases pass over: attributes that the superblock has besides, and the discards.
+// releases pass over: attributes that the superblock has besides, and the discards. No comment gets
+// longer than xml_reader.h takes: the discards go on in another one.
 //
 // A dump of a large cache is hundreds of megabytes of lines that differ in their numbers only, so
 // that numbers are formatted here, straight into the output buffer.
@@ -41,9 +42,12 @@ class xml_writer {
   result<> finish();
 
  private:
+  static constexpr std::size_t discards_per_comment = 10000;
+
   void text(std::string_view some);
   void number(std::uint64_t value);
   void make_room();
+  void begin_comment_of_discards();
 
   void write(std::size_t count);
   std::size_t used() const { return static_cast<std::size_t>(next_ - buffer_.data()); }
@@ -51,6 +55,9 @@ class xml_writer {
   output_file &to_;
   std::span<char> buffer_; // the output's
   char *next_;
+  std::uint64_t discard_block_size_ = 0;
+  std::uint64_t discard_nr_blocks_ = 0;
+  std::size_t nr_discards_ = 0; // in the present comment
   result<> outcome_;
 };
 

@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <limits>
@@ -10,6 +11,7 @@
 #include <gtest/gtest.h>
 
 #include "base/testing/matchers.h"
+#include "caching/tools/xml_reader.h"
 
 namespace dmcache {
 namespace {
@@ -87,6 +89,34 @@ TEST_F(xml_writer_test, puts_into_comments_what_would_be_lost) {
             "    <discard dbegin=\"0\" dend=\"8\"/>\n"
             "  </discards>\n"
             "  -->\n");
+}
+
+TEST_F(xml_writer_test, any_number_of_discards_can_be_read_again) {
+  constexpr std::uint64_t nr_ranges = 20001;
+  block_.discard_block_size = std::uint32_t{block_.data_block_size};
+  block_.discard_nr_blocks = 2 * nr_ranges;
+  writer_.begin_superblock(block_);
+  writer_.begin_mappings();
+  writer_.end_mappings();
+  writer_.begin_discards(block_);
+  for (std::uint64_t i = 0; i < nr_ranges; ++i) {
+    writer_.add_discard(2 * i, 2 * i + 1);
+  }
+  writer_.end_discards();
+  writer_.end_superblock();
+  std::string text = written();
+  const auto contents = read_xml(
+      [&text](std::span<char> into) -> result<std::size_t> {
+        const std::size_t count = std::min(into.size(), text.size());
+        std::copy_n(text.begin(), count, into.begin());
+        text.erase(0, count);
+        return count;
+      },
+      {.accept = [](const superblock & /*block*/) { return xml_elements::fault{}; }});
+  ASSERT_THAT(contents, succeeds());
+  for (std::uint64_t i = 0; i < 2 * nr_ranges; ++i) {
+    ASSERT_EQ((*contents)->is_discarded(origin_block{i}), i % 2 == 0) << i;
+  }
 }
 
 TEST_F(xml_writer_test, writes_more_than_its_buffer_holds) {

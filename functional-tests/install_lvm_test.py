@@ -181,6 +181,7 @@ class InstallLvm(unittest.TestCase):
     def test_help_and_page_name_the_same_options(self):
         page = (SOURCE / "man8/dmcache.8").read_text().replace("\\-", "-")
         part = re.search(r"^\.SH LVM AND THE BOOT$(.*?)^\.SH ", page, re.M | re.S)[1]
+        part = part.replace("dracut --regenerate-all --force", "")
         named = re.compile(r"(?<![\w-])--[a-z]+")
         shown = self.run_it("--help").stdout
         self.assertEqual(set(named.findall(part)),

@@ -56,7 +56,7 @@ class Packages(unittest.TestCase):
 
     def changed(self, package, preinst=""):
         """The package with another version, or with more at the end of its preinst."""
-        tree = self.folder / package.name
+        tree = self.folder / f"tree-{package.name}"
         run("dpkg-deb", "--raw-extract", package, tree)
         control = tree / "DEBIAN/control"
         control.write_text(re.sub(r"^(Version: .*)$", r"\1.1", control.read_text(), flags=re.M))
@@ -173,6 +173,13 @@ class Packages(unittest.TestCase):
         self.assertFalse((SBIN / "cache_serve").is_symlink())
         self.assert_packages_are_whole("dmcache")
 
+    def test_the_server_has_little_of_the_machine(self):
+        apt("install", "systemd", built("dmcache"), built("dmcache-serve"))
+        unit = "/usr/lib/systemd/system/cache-serve@.service"
+        run("systemd-analyze", "security", "--offline=true", "--threshold=30", unit)
+        self.assertNotIn("cache-serve@", run("systemd-analyze", "verify",
+                                             unit.replace("@", "@try"), succeeds=False))
+
     def test_bash_completes_commands_and_options(self):
         apt("install", built("dmcache"))
         asked = """. /usr/share/bash-completion/completions/cache_check
@@ -218,7 +225,9 @@ class Boot(unittest.TestCase):
         return made
 
     def called_by_lvm(self, tree):
-        """What the program says that LVM calls in this file system."""
+        """The program that LVM calls in this file system, and what it says."""
+        if not (tree / "etc/lvm").exists():  # as in what dracut makes for any machine
+            return "/usr/sbin/cache_check", run("chroot", tree, "/usr/sbin/cache_check", "--help")
         setting = run("chroot", tree, "lvm", "lvmconfig", "--typeconfig", "full",
                       "global/cache_check_executable")
         path = re.search(r'cache_check_executable="(.*)"', setting)[1]
@@ -230,8 +239,9 @@ class Boot(unittest.TestCase):
                 path, said = self.called_by_lvm(tree)
                 self.assertIn(path, expected_paths)
                 self.assertIn("Example: cache_check", said)
-                if name == "initramfs-tools":  # dracut's own module copies them in the same way
-                    self.assertEqual((tree / "usr/sbin/thin_check").readlink().name, "pdata_tools")
+                for each in expected_paths:
+                    self.assertEqual(run("chroot", tree, each, "--help"), said)
+                self.assertEqual((tree / "usr/sbin/thin_check").readlink().name, "pdata_tools")
 
     def test_without_dmcache_another_program_is_called(self):
         for name, tree in self.initial_file_systems():
@@ -259,7 +269,6 @@ class Boot(unittest.TestCase):
         before = pathlib.Path("/etc/lvm/lvmlocal.conf").read_text()
         run("/usr/local/sbin/dmcache", "install-lvm")
         self.assertNotIn("unknown", run("lvm", "lvmconfig", "--validate"))
-        # dracut leaves LVM's configuration out of a file system that is for any machine.
         self.assert_dmcache_is_called({"/usr/local/sbin/cache_check", "/usr/sbin/cache_check"})
         run("/usr/local/sbin/dmcache", "install-lvm", "--undo")
         self.assertEqual(pathlib.Path("/etc/lvm/lvmlocal.conf").read_text(), before)

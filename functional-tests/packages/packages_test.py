@@ -202,6 +202,7 @@ class Boot(unittest.TestCase):
         apt("install", "lvm2", ASIDE, "initramfs-tools-core", "dracut-core", "kmod", "cpio", "zstd")
         os.makedirs(f"/usr/lib/modules/{KERNEL}", exist_ok=True)
         run("depmod", KERNEL)
+        pathlib.Path(f"/boot/config-{KERNEL}").write_text("CONFIG_RD_GZIP=y\nCONFIG_RD_ZSTD=y\n")
 
     def setUp(self):
         run("dpkg", "--purge", "dmcache-serve", "dmcache")

@@ -267,6 +267,7 @@ class Boot(unittest.TestCase):
             path.write_text((SOURCE / "bin/boot" / template).read_text()
                             .replace("@sbin@", "/usr/local/sbin"))
             path.chmod(0o755)
+        run("/usr/local/sbin/dmcache", "install-lvm", "--undo")  # of a run that was cut short
         before = pathlib.Path("/etc/lvm/lvmlocal.conf").read_text()
         run("/usr/local/sbin/dmcache", "install-lvm")
         self.assertNotIn("unknown", run("lvm", "lvmconfig", "--validate"))

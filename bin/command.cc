@@ -31,6 +31,7 @@ constexpr std::array all_commands{
     command{"cache_serve", "serve a cache over NBD", run_cache_serve},
     command{"cache_verify", "compare what is cached with the origin", run_cache_verify},
     command{"cache_writeback", "copy what is dirty to the origin", run_cache_writeback},
+    command{"install-lvm", "make LVM call these commands, at boot too", run_install_lvm},
 };
 
 constexpr unsigned help_width = 100;
@@ -55,7 +56,8 @@ std::span<const command> commands() {
 
 const command *find_command(std::string_view name) {
   const auto *found = std::ranges::find_if(all_commands, [&](const command &each) {
-    return name == each.name || name == each.name.substr(prefix.size());
+    return name == each.name ||
+           (each.name.starts_with(prefix) && name == each.name.substr(prefix.size()));
   });
   return found == all_commands.end() ? nullptr : found;
 }

@@ -44,6 +44,7 @@ int run_cache_restore(std::span<const std::string> arguments);
 int run_cache_serve(std::span<const std::string> arguments);
 int run_cache_verify(std::span<const std::string> arguments);
 int run_cache_writeback(std::span<const std::string> arguments);
+int run_install_lvm(std::span<const std::string> arguments);
 
 namespace options = boost::program_options;
 

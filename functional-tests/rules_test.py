@@ -21,9 +21,10 @@ LAYERS = {
     "caching/runtime": ["caching/engine"],
     "caching/simulation": ["caching/engine", "caching/tools"],
     "bin/control": ["caching/runtime"],
+    "bin/lvm": ["base"],
     "bin/plugin": ["bin/control"],
     "bin/serve": ["bin/control"],
-    "bin": ["bin/control", "bin/serve", "caching/tools"],
+    "bin": ["bin/control", "bin/lvm", "bin/serve", "caching/tools"],
 }
 # Nothing of these is in a state machine without I/O.
 OUTSIDE_OF_THE_ENGINE = re.compile(

@@ -9,3 +9,4 @@ test_packages=(git libgtest-dev libgmock-dev python3 libxml2-utils mandoc clang-
 kernel_packages=(qemu-system-x86 busybox-static cpio kmod dmsetup e2fsprogs xz-utils zstd python3)
 bench_packages=(thin-provisioning-tools python3 time valgrind nbdkit fio)
 lint_packages=(clang-tidy-19)
+packaging_packages=(build-essential debhelper dpkg-dev fakeroot lintian)

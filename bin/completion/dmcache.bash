@@ -1,0 +1,23 @@
+# Completion for bash: commands after dmcache, options of each command as its help tells them, and
+# files.
+# shellcheck shell=bash
+
+_dmcache() {
+  local program=$1 word=$2 help
+  COMPREPLY=()
+  if [ "${program##*/}" != dmcache ]; then
+    help=$("$program" --help 2> /dev/null)
+  elif [ "$COMP_CWORD" -gt 1 ]; then
+    help=$("$program" "${COMP_WORDS[1]}" --help 2> /dev/null)
+  else
+    help=$("$program" --help)
+    mapfile -t COMPREPLY < <(compgen -W \
+      "$(sed -n '/^Commands:/,/^Options:/s/^  \([a-z][a-z_-]*\) .*/\1/p' <<< "$help")" -- "$word")
+  fi
+  if [[ $word == -* ]]; then
+    mapfile -t COMPREPLY < <(compgen -W \
+      "$(grep -oE -- '(^|[[:space:]])--[a-z][a-z-]+' <<< "$help")" -- "$word")
+  fi
+}
+
+complete -o bashdefault -o default -F _dmcache dmcache @completed@

@@ -1,17 +1,9 @@
-#include <sys/stat.h>
-#include <unistd.h>
-
-#include <cstdlib>
-#include <filesystem>
-#include <limits>
-
 #include "base/size_text.h"
 #include "base/whole_number.h"
 #include "bin/command.h"
-#include "bin/control/unix_socket.h"
-#include "bin/serve/nbd_greeting.h"
 #include "bin/serve/nbdkit_server.h"
 #include "bin/serve/serve_check.h"
+#include "bin/serve_addresses.h"
 #include "caching/engine/cache_engine.h"
 
 namespace dmcache {
@@ -145,12 +137,6 @@ result<engine_options> take_engine_options(const command_line &line) {
   return engine;
 }
 
-std::string absolute(const std::string &path) {
-  std::error_code failed;
-  const auto whole = std::filesystem::absolute(path, failed);
-  return failed || path.empty() ? path : whole.string();
-}
-
 result<cache_paths> take_devices(const command_line &line) {
   cache_paths paths;
   for (const auto &[option, part] :
@@ -166,94 +152,12 @@ result<cache_paths> take_devices(const command_line &line) {
   return paths;
 }
 
-// Where nobody but the user can put or take sockets. In /tmp others could, so it is a folder of the
-// user's own in there.
-result<std::string> runtime_folder() {
-  const char *const own = std::getenv("XDG_RUNTIME_DIR"); // NOLINT(concurrency-mt-unsafe)
-  if (own != nullptr && *own == '/') {                    // anything else counts as not set
-    return own;
-  }
-  if (::geteuid() == 0) {
-    return "/run";
-  }
-  const std::string folder = fmt::format("/tmp/dmcache-{}", ::geteuid());
-  ::mkdir(folder.c_str(), S_IRWXU);
-  struct stat found{};
-  if (::lstat(folder.c_str(), &found) != 0 || !S_ISDIR(found.st_mode) ||
-      found.st_uid != ::geteuid() || (found.st_mode & (S_IRWXG | S_IRWXO)) != 0) {
-    return fail(failure::environment,
-                fmt::format("{} is no folder of yours alone: give --socket and --control", folder));
-  }
-  return folder;
-}
-
-// The path of a socket for which no option gives one. It is named after the metadata.
-result<std::string> default_socket(const std::string &metadata, std::string_view suffix) {
-  const auto folder = runtime_folder();
-  return folder
-             ? result<std::string>{fmt::format("{}/dmcache-{}.{}", *folder,
-                                               std::filesystem::path{metadata}.filename().string(),
-                                               suffix)}
-             : folder;
-}
-
-// The control socket of a server in the background, which could hardly be stopped without one. It
-// is beside the NBD socket.
-result<std::string> default_control(const serve_options &options) {
-  return options.socket.empty() ? default_socket(options.paths.metadata.path, "ctl")
-                                : options.socket + ".ctl";
-}
-
 // A script whose variable isn't set leaves an option's value empty.
 result<> check_that_nothing_is_empty(const command_line &line) {
-  for (const char *option : {"socket", "control", "run", "log"}) {
+  for (const char *option : {"socket", "control", "socket-group", "run", "log"}) {
     if (line.has(option) && line.text(option).empty()) {
       return wrong(fmt::format("--{} is empty", option));
     }
-  }
-  return {};
-}
-
-bool is_same_path(const std::string &one, const std::string &other) {
-  std::error_code failed;
-  const auto whole = [&](const std::string &path) {
-    return std::filesystem::weakly_canonical(path, failed);
-  };
-  return one == other || (whole(one) == whole(other) && !failed);
-}
-
-// Takes the options about the addresses at which the cache is served and controlled.
-result<> take_addresses(const command_line &line, serve_options &options) {
-  options.socket = absolute(line.text_or("socket", ""));
-  options.control = absolute(line.text_or("control", ""));
-  if (line.has("port")) {
-    const auto port = whole_number<std::uint16_t>(line.text("port"));
-    if (!port || *port == 0) {
-      return wrong(fmt::format("'{}' is no port: a number from 1 to {} is", line.text("port"),
-                               std::numeric_limits<std::uint16_t>::max()));
-    }
-    options.port = *port;
-  }
-  if (options.port && !options.socket.empty()) {
-    return wrong("give either --socket or --port");
-  }
-  const bool is_in_background = options.run.empty() && !options.foreground;
-  if (options.control.empty() && is_in_background) {
-    auto control = default_control(options);
-    if (!control) {
-      return std::unexpected{control.error()};
-    }
-    options.control = std::move(*control);
-  }
-  if (!options.port && options.socket.empty() && options.run.empty()) {
-    auto socket = default_socket(options.paths.metadata.path, "sock");
-    if (!socket) {
-      return std::unexpected{socket.error()};
-    }
-    options.socket = std::move(*socket);
-  }
-  if (!options.control.empty() && is_same_path(options.socket, options.control)) {
-    return wrong(fmt::format("{} can't be both sockets: choose another --control", options.socket));
   }
   return {};
 }
@@ -308,6 +212,7 @@ result<serve_options> take_options(const command_line &line) {
                         .socket = {},
                         .port = {},
                         .control = {},
+                        .access = {},
                         .run = line.text_or("run", ""),
                         .foreground = line.has("foreground"),
                         .max_connections = 64,
@@ -319,24 +224,6 @@ result<serve_options> take_options(const command_line &line) {
     return std::unexpected{taken.error()};
   }
   return options;
-}
-
-// Fails if another server is at these addresses. Removes sockets whose servers are dead.
-result<> check_addresses(const serve_options &options) {
-  if (options.port) {
-    if (auto checked = check_port(*options.port); !checked) {
-      return checked;
-    }
-  }
-  for (const std::string &path : {options.socket, options.control}) {
-    if (path.empty()) {
-      continue;
-    }
-    if (auto checked = remove_dead_socket(path); !checked) {
-      return checked;
-    }
-  }
-  return {};
 }
 
 result<int> serve(const serve_options &options, report &to) {
@@ -378,6 +265,8 @@ int run_cache_serve(std::span<const std::string> arguments) {
   line.add("socket", "PATH", "serve at this unix socket");
   line.add("port", "N", "serve at this TCP port, for clients on this host");
   line.add("control", "PATH", "make this socket for cache_ctl");
+  line.add("socket-group", "GROUP", "who else can connect to both sockets, if the mode lets them");
+  line.add("socket-mode", "MODE", "of both sockets, octal (default: 600, or 660 with a group)");
   line.add("max-connections", "N", "of clients at a time (default: 64)");
   line.add("log", "FILE", "where messages go: FILE, stderr, or journal (the system's log)");
   line.add("foreground", "stay until the cache is shut down");

@@ -458,10 +458,10 @@ std::string control_server::implementation::progress_line(std::optional<std::uin
 }
 
 result<std::unique_ptr<control_server>> control_server::start(threaded_runtime &of,
-                                                              const std::string &path,
+                                                              const control_addresses &at,
                                                               control_handlers handlers,
                                                               const control_limits &limits) {
-  auto socket = listening_socket::at(path);
+  auto socket = listening_socket::at(at.control, at.access);
   if (!socket) {
     return std::unexpected{socket.error()};
   }
@@ -474,7 +474,7 @@ result<std::unique_ptr<control_server>> control_server::start(threaded_runtime &
         of, std::move(*socket), std::move(handlers), limits, std::move(*workers))}};
   } catch (const std::exception &unexpected) { // there is no thread or no memory left
     return fail(failure::environment,
-                fmt::format("cannot listen at {}: {}", path, unexpected.what()));
+                fmt::format("cannot listen at {}: {}", at.control, unexpected.what()));
   }
 }
 

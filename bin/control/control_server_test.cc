@@ -243,7 +243,7 @@ TEST_F(control_server_test, ends_although_a_client_takes_no_answer) {
 
 TEST_F(control_server_test, refuses_a_socket_in_use) {
   start();
-  EXPECT_THAT(control_server::start(runtime_, path(), {.stop = [] {}}),
+  EXPECT_THAT(control_server::start(runtime_, {.control = path()}, {.stop = [] {}}),
               fails_with(failure::environment, HasSubstr("a server is running there")));
   expect_alive();
 }

@@ -128,8 +128,8 @@ class control_server_test : public testing::Test {
 
   void start(const control_limits &limits = {}) {
     auto started = control_server::start(
-        runtime_, path(), {.stop = [this] { ++nr_stops_; }, .changed = [this] { ++nr_changes_; }},
-        limits);
+        runtime_, {.control = path()},
+        {.stop = [this] { ++nr_stops_; }, .changed = [this] { ++nr_changes_; }}, limits);
     ASSERT_THAT(started, succeeds());
     server_ = std::move(*started);
   }

@@ -104,6 +104,10 @@ void add_plugin_parameters(std::vector<std::string> &command, const serve_option
   }
   if (!options.control.empty()) {
     add("control", options.control);
+    add("control-mode", fmt::format("{:o}", options.access.mode));
+    if (options.access.group) {
+      add("control-group", *options.access.group);
+    }
     add("settings-to", notes_descriptor);
   }
   for (std::size_t i = 0; i < nr_locks; ++i) {

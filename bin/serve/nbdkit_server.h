@@ -9,6 +9,7 @@
 
 #include "base/report.h"
 #include "base/result.h"
+#include "bin/control/socket_access.h"
 #include "caching/engine/cache_state.h"
 #include "caching/runtime/cache_files.h"
 
@@ -19,8 +20,9 @@ struct serve_options {
   engine_options engine;
   std::string socket; // to serve at. If empty, `port` counts, or a command gets a temporary socket
   std::optional<std::uint16_t> port;
-  std::string control; // a socket for cache_ctl; empty if there is to be none
-  std::string run;     // a command for the shell; empty if there is none
+  std::string control;  // a socket for cache_ctl; empty if there is to be none
+  socket_access access; // to both sockets
+  std::string run;      // a command for the shell; empty if there is none
   bool foreground = false;
   unsigned max_connections = 64;
   std::string log; // "stderr", "journal" or a path; empty for what is best (server_log.h)

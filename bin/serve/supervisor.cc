@@ -236,8 +236,24 @@ void supervisor::greet() {
   }
   is_answering_ = true;
   served_at_ = options_.port ? socket_file{} : socket_file{options_.socket};
-  if (!std::exchange(was_answering_, true)) {
+  let_clients_in();
+  if (began_ && !std::exchange(was_answering_, true)) {
     begin_to_serve();
+  }
+}
+
+// nbdkit makes its socket such that only its user can connect, whatever the umask. Once somebody is
+// served, a socket that others can't connect to is not worth an end.
+void supervisor::let_clients_in() {
+  if (options_.port) {
+    return;
+  }
+  auto given = give_access(options_.socket, options_.access);
+  if (!given && was_answering_) {
+    log_.tell(given.error().message);
+  } else if (!given) {
+    began_ = std::move(given);
+    tell_to_end();
   }
 }
 
@@ -248,7 +264,7 @@ void supervisor::begin_to_serve() {
   }
   const auto client = start_client(options_);
   if (!client) {
-    client_started_ = std::unexpected{client.error()};
+    began_ = std::unexpected{client.error()};
     tell_to_end();
   }
   client_ = client.value_or(0);
@@ -292,8 +308,8 @@ std::string_view supervisor::consequence() const {
 }
 
 result<int> supervisor::outcome(int status) const {
-  if (!client_started_) {
-    return std::unexpected{client_started_.error()};
+  if (!began_) {
+    return std::unexpected{began_.error()};
   }
   if (is_told_to_end_ && !was_answering_) {
     return fail(failure::failed, "was told to end before it served the cache");

@@ -49,6 +49,7 @@ class supervisor {
   bool take_notes();
   void take_signals();
   void greet();
+  void let_clients_in();
   void begin_to_serve();
   void look_after_client();
   void end_client();
@@ -76,7 +77,7 @@ class supervisor {
 
   pid_t client_ = 0;      // the command's process; 0 while there is none
   int client_status_ = 0; // once it has ended
-  result<> client_started_;
+  result<> began_;        // to serve clients, and the command if there is one
 };
 
 } // namespace dmcache

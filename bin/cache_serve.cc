@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "base/size_text.h"
 #include "base/whole_number.h"
 #include "bin/command.h"
@@ -192,7 +194,9 @@ result<> check_that_they_are_devices(const command_line &line) {
   return {};
 }
 
-result<serve_options> take_options(const command_line &line) {
+// `passed_on` are the words that follow "--".
+result<serve_options> take_options(const command_line &line,
+                                   std::span<const std::string> passed_on) {
   if (const auto checked = check_that_nothing_is_empty(line); !checked) {
     return std::unexpected{checked.error()};
   }
@@ -216,7 +220,13 @@ result<serve_options> take_options(const command_line &line) {
                         .run = line.text_or("run", ""),
                         .foreground = line.has("foreground"),
                         .max_connections = 64,
+                        .passed = {},
                         .log = log_of(line)};
+  auto passed = take_passed_options(passed_on);
+  if (!passed) {
+    return std::unexpected{passed.error()};
+  }
+  options.passed = std::move(*passed);
   if (const auto taken = take_connections(line, options); !taken) {
     return std::unexpected{taken.error()};
   }
@@ -241,7 +251,8 @@ result<int> serve(const serve_options &options, report &to) {
 int run_cache_serve(std::span<const std::string> arguments) {
   command_line line{
       "cache_serve",
-      "[OPTION...] --metadata-device DEVICE --fast-device DEVICE --origin-device DEVICE",
+      "[OPTION...] --metadata-device DEVICE --fast-device DEVICE --origin-device DEVICE\n"
+      "         [-- --filter=FILTER|KEY=VALUE|NBDKIT-OPTION...]",
       "cache_serve --metadata-device cmeta --fast-device ssd --origin-device slow --create"};
   for (const char *each : {"metadata-device", "fast-device", "origin-device"}) {
     line.add_of_synopsis(each);
@@ -272,12 +283,14 @@ int run_cache_serve(std::span<const std::string> arguments) {
   line.add("foreground", "stay until the cache is shut down");
   line.add("run", "COMMAND", "serve while the shell runs this, with $uri in its environment");
   line.add_parts_of({"metadata-device", "fast-device", "origin-device"});
-  if (const auto done =
-          line.parse_with(arguments, {"metadata-device", "fast-device", "origin-device"})) {
+  const auto end = std::ranges::find(arguments, "--");
+  const auto passed_on = std::span{end, arguments.end()};
+  if (const auto done = line.parse_with({arguments.begin(), end},
+                                        {"metadata-device", "fast-device", "origin-device"})) {
     return *done;
   }
   report to{"cache_serve", false};
-  const auto options = take_options(line);
+  const auto options = take_options(line, passed_on.empty() ? passed_on : passed_on.subspan(1));
   if (!options) {
     return options.error().kind == failure::usage ? line.refuse(options.error().message)
                                                   : to.failed(options.error());

@@ -7,7 +7,7 @@ import unittest
 
 from cache_files import PATIENCE, wait_until
 from fixture_images import run
-from served_cache import ServedCacheTest
+from served_cache import ServedCacheTest, nbdcopy
 
 OTHERS = 54321  # a user and a group that nobody else here has
 IS_ROOT = os.geteuid() == 0
@@ -67,6 +67,49 @@ class Sockets(ServedCacheTest):
         self.assertEqual(done.returncode, 2)
         self.assertIn("--socket-group and --socket-mode are those of --socket and --control: "
                       "give one", done.stderr)
+
+
+class PassedOn(ServedCacheTest):
+    def refuse(self, text, *words):
+        done = self.serve("--create", "--", *words)
+        self.assertEqual((done.returncode, done.stdout), (2, ""))
+        self.assertIn(f"cache_serve: {text}\n", done.stderr)
+
+    def test_a_filter_and_its_parameters(self):
+        log = self.folder / "requests"
+        self.must_serve("--create", "--", "--filter=log", f"logfile={log}", "--filter", "nozero")
+        nbdcopy(self.image(), self.uri)
+        self.assertIn(" Write ", log.read_text())
+        server = self.server_pid()
+        self.kill_server()
+        wait_until(lambda: self.server_pid() not in (None, server) and
+                   self.ctl("status").returncode == 0)
+        log.write_text("")
+        nbdcopy(self.uri, "null:")
+        self.assertIn(" Read ", log.read_text())
+        self.must_ctl("stop")
+
+    def test_options_that_cache_serve_sets_are_refused(self):
+        for option, instead in (("--port=1", "--port"), ("-U", "--socket"), ("-r", "--read-only"),
+                                ("--run", "--run"), ("--log=null", "--log"),
+                                ("--foreground", "--foreground")):
+            name = option.partition("=")[0]
+            self.refuse(f"{name} is not passed on to nbdkit: give {instead} before the --", option)
+        for word in ("--threads", "--exit-with-parent", "--user", "--dump-plugin", "--fil", "-fv",
+                     "memory", "=1", "", "--"):
+            self.refuse(f"'{word}' is not passed on to nbdkit: --filter, --debug, -D, --verbose, -v, "
+                        "--swap, --no-sr, --mask-handshake, --selinux-label, --ipv4-only, -4, "
+                        "--ipv6-only, -6, and KEY=VALUE for filters are", word)
+        self.refuse("nbdkit's --filter takes a value", "--filter")
+        self.refuse("nbdkit's --verbose takes no value", "--verbose=1")
+
+    def test_parameters_of_the_plugin_are_refused(self):
+        before = self.contents()
+        for word in ("mode=writethrough", "metadata=/dev/null", "complete=false", "nothing=1"):
+            done = self.serve("--create", "--", "--filter=log", "logfile=/dev/null", word)
+            self.assertEqual((done.returncode, done.stdout), (1, ""))
+            self.assertIn(f"no filter takes the parameter '{word.partition('=')[0]}'", done.stderr)
+        self.assertEqual(self.contents(), before)
 
 
 if __name__ == "__main__":

@@ -180,6 +180,13 @@ int take_max_connections(unsigned &into, const char *value) {
 } // namespace
 
 int nbdkit_parameters::config(const std::string &key, const char *value) {
+  if (are_complete) {
+    nbdkit_error("no filter takes the parameter '%s'", key.c_str());
+    return -1;
+  }
+  if (key == "complete") {
+    return take_bool(are_complete, value);
+  }
   for (const auto &[name, part] :
        {std::pair{"metadata", &paths.metadata}, std::pair{"fast", &paths.fast},
         std::pair{"origin", &paths.origin}}) {
@@ -300,6 +307,7 @@ const char *const nbdkit_parameters_help =
     "control-group=GROUP  The group of that socket. Default: the server's.\n"
     "settings-to=FD       A pipe that is told which settings cache_ctl has made.\n"
     "lock=FD              Who starts this has locked the cache's files, one by this descriptor.\n"
-    "max-connections=N    How many clients can be connected at a time. Default: 64.\n";
+    "max-connections=N    How many clients can be connected at a time. Default: 64.\n"
+    "complete=BOOL        Refuse all parameters that follow, unless filters take them.\n";
 
 } // namespace dmcache

@@ -23,6 +23,7 @@ struct nbdkit_parameters {
   int settings_to = -1;      // the descriptor that is told of changes; negative if there is none
   std::vector<int> locks;    // descriptors by which files of the cache are locked
   unsigned max_connections = 64; // at a time
+  bool are_complete = false;     // what follows is for filters alone
 };
 
 extern const char *const nbdkit_parameters_help;

@@ -149,8 +149,14 @@ result<std::vector<std::string>> nbdkit_command(const serve_options &options,
   } else {
     command.insert(command.end(), {"--unix", options.socket});
   }
+  const passed_options &passed = options.passed;
+  command.insert(command.end(), passed.options.begin(), passed.options.end());
   command.push_back(*plugin);
   add_plugin_parameters(command, options, nr_locks);
+  if (!passed.parameters.empty()) {
+    command.emplace_back("complete=true");
+    command.insert(command.end(), passed.parameters.begin(), passed.parameters.end());
+  }
   return command;
 }
 

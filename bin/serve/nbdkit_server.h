@@ -10,6 +10,7 @@
 #include "base/report.h"
 #include "base/result.h"
 #include "bin/control/socket_access.h"
+#include "bin/serve/passed_options.h"
 #include "caching/engine/cache_state.h"
 #include "caching/runtime/cache_files.h"
 
@@ -25,6 +26,7 @@ struct serve_options {
   std::string run;      // a command for the shell; empty if there is none
   bool foreground = false;
   unsigned max_connections = 64;
+  passed_options passed;
   std::string log; // "stderr", "journal" or a path; empty for what is best (server_log.h)
 };
 

@@ -156,7 +156,8 @@ result<cache_paths> take_devices(const command_line &line) {
 
 // A script whose variable isn't set leaves an option's value empty.
 result<> check_that_nothing_is_empty(const command_line &line) {
-  for (const char *option : {"socket", "control", "socket-group", "run", "log"}) {
+  for (const char *option : {"socket", "control", "socket-group", "listen", "tls-certificates",
+                             "tls-psk", "run", "log"}) {
     if (line.has(option) && line.text(option).empty()) {
       return wrong(fmt::format("--{} is empty", option));
     }
@@ -214,7 +215,8 @@ result<serve_options> take_options(const command_line &line,
   serve_options options{.paths = *paths,
                         .engine = *engine,
                         .socket = {},
-                        .port = {},
+                        .tcp = {},
+                        .tls = {},
                         .control = {},
                         .access = {},
                         .run = line.text_or("run", ""),
@@ -276,12 +278,17 @@ int run_cache_serve(std::span<const std::string> arguments) {
   line.add("socket", "PATH", "serve at this unix socket");
   line.add("port", "N", "serve at this TCP port, for clients on this host");
   line.add("control", "PATH", "make this socket for cache_ctl");
-  line.add("socket-group", "GROUP", "who else can connect to both sockets, if the mode lets them");
-  line.add("socket-mode", "MODE", "of both sockets, octal (default: 600, or 660 with a group)");
   line.add("max-connections", "N", "of clients at a time (default: 64)");
   line.add("log", "FILE", "where messages go: FILE, stderr, or journal (the system's log)");
   line.add("foreground", "stay until the cache is shut down");
   line.add("run", "COMMAND", "serve while the shell runs this, with $uri in its environment");
+  line.add_together({{"socket-group", "GROUP"}, {"socket-mode", "MODE"}},
+                    "who else can connect to the sockets");
+  line.add_together({{"listen", "ADDRESS"},
+                     {"tls-certificates", "DIR"},
+                     {"tls-psk", "FILE"},
+                     {"insecure", nullptr}},
+                    "serve other hosts");
   line.add_parts_of({"metadata-device", "fast-device", "origin-device"});
   const auto end = std::ranges::find(arguments, "--");
   const auto passed_on = std::span{end, arguments.end()};

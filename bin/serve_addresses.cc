@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstdlib>
 #include <filesystem>
 #include <limits>
@@ -14,7 +15,7 @@
 
 #include "base/whole_number.h"
 #include "bin/control/unix_socket.h"
-#include "bin/serve/nbd_greeting.h"
+#include "bin/serve/tcp_address.h"
 
 namespace dmcache {
 namespace {
@@ -69,18 +70,55 @@ bool is_same_path(const std::string &one, const std::string &other) {
   return one == other || (whole(one) == whole(other) && !failed);
 }
 
-// Where nbdkit listens over TCP, if it does.
-result<> take_port(const command_line &line, serve_options &options) {
-  if (!line.has("port")) {
+// Takes the options about TCP.
+result<> take_tcp(const command_line &line, serve_options &options) {
+  if (!line.has("port") && !line.has("listen")) {
     return {};
   }
-  const auto port = whole_number<std::uint16_t>(line.text("port"));
-  if (!port || *port == 0) {
-    return wrong(fmt::format("'{}' is no port: a number from 1 to {} is", line.text("port"),
-                             std::numeric_limits<std::uint16_t>::max()));
+  tcp_address at;
+  at.host = line.text_or("listen", at.host.c_str());
+  if (line.has("port")) {
+    const auto port = whole_number<std::uint16_t>(line.text("port"));
+    if (!port || *port == 0) {
+      return wrong(fmt::format("'{}' is no port: a number from 1 to {} is", line.text("port"),
+                               std::numeric_limits<std::uint16_t>::max()));
+    }
+    at.port = *port;
   }
-  options.port = *port;
-  return options.socket.empty() ? result<>{} : wrong("give either --socket or --port");
+  options.tcp = std::move(at);
+  return options.socket.empty() ? result<>{}
+                                : wrong(fmt::format("give either --socket or --{}",
+                                                    line.has("port") ? "port" : "listen"));
+}
+
+// Takes the options about TLS, without which other hosts are served only if the user insists.
+result<> take_tls(const command_line &line, serve_options &options) {
+  options.tls = {.certificates = absolute(line.text_or("tls-certificates", "")),
+                 .shared_keys = absolute(line.text_or("tls-psk", ""))};
+  if (line.has("tls-certificates") && line.has("tls-psk")) {
+    return wrong("give either --tls-certificates or --tls-psk");
+  }
+  const bool is_for_others = options.tcp && !is_of_this_host_alone(options.tcp->host);
+  if (line.has("insecure") && (options.tls.is_on() || !is_for_others)) {
+    return wrong("--insecure is for a --listen that other hosts can connect to, without TLS");
+  }
+  if (is_for_others && !options.tls.is_on() && !line.has("insecure")) {
+    return wrong(fmt::format("at {}, whoever can connect could read and write all of the disk: "
+                             "give --tls-certificates or --tls-psk, or else --insecure",
+                             options.tcp->host));
+  }
+  return {};
+}
+
+// Fails if nbdkit would find none. It says itself what is wrong with them.
+result<> check_tls(const tls_options &tls) {
+  const std::string &path = tls.certificates.empty() ? tls.shared_keys : tls.certificates;
+  if (!path.empty() && ::access(path.c_str(), R_OK) != 0) {
+    return fail(failure::environment,
+                fmt::format("cannot read {}: {}", path,
+                            std::error_code{errno, std::generic_category()}.message()));
+  }
+  return {};
 }
 
 // Chooses the sockets that are needed, but that no option gives.
@@ -93,7 +131,7 @@ result<> choose_sockets(serve_options &options) {
     }
     options.control = std::move(*control);
   }
-  if (!options.port && options.socket.empty() && options.run.empty()) {
+  if (!options.tcp && options.socket.empty() && options.run.empty()) {
     auto socket = default_socket(options.paths.metadata.path, "sock");
     if (!socket) {
       return std::unexpected{socket.error()};
@@ -131,18 +169,19 @@ result<> take_access(const command_line &line, serve_options &options) {
 
 } // namespace
 
-result<> take_addresses(const command_line &line, serve_options &options) {
-  options.socket = absolute(line.text_or("socket", ""));
-  options.control = absolute(line.text_or("control", ""));
-  auto taken = take_port(line, options);
-  taken = taken ? choose_sockets(options) : taken;
-  return taken ? take_access(line, options) : taken;
-}
-
 std::string absolute(const std::string &path) {
   std::error_code failed;
   const auto whole = std::filesystem::absolute(path, failed);
   return failed || path.empty() ? path : whole.string();
+}
+
+result<> take_addresses(const command_line &line, serve_options &options) {
+  options.socket = absolute(line.text_or("socket", ""));
+  options.control = absolute(line.text_or("control", ""));
+  auto taken = take_tcp(line, options);
+  taken = taken ? take_tls(line, options) : taken;
+  taken = taken ? choose_sockets(options) : taken;
+  return taken ? take_access(line, options) : taken;
 }
 
 result<> check_addresses(const serve_options &options) {
@@ -151,8 +190,11 @@ result<> check_addresses(const serve_options &options) {
       return checked;
     }
   }
-  if (options.port) {
-    if (auto checked = check_port(*options.port); !checked) {
+  if (auto checked = check_tls(options.tls); !checked) {
+    return checked;
+  }
+  if (options.tcp) {
+    if (auto checked = check_that_it_is_free(*options.tcp); !checked) {
       return checked;
     }
   }

@@ -1,11 +1,12 @@
 """cache_serve: who can connect to a cache that is served, and where."""
 
 import os
+import socket
 import stat
 import subprocess
 import unittest
 
-from cache_files import PATIENCE, wait_until
+from cache_files import ORIGIN_SIZE, PATIENCE, wait_until
 from fixture_images import run
 from served_cache import ServedCacheTest, nbdcopy
 
@@ -67,6 +68,129 @@ class Sockets(ServedCacheTest):
         self.assertEqual(done.returncode, 2)
         self.assertIn("--socket-group and --socket-mode are those of --socket and --control: "
                       "give one", done.stderr)
+
+
+class Listening(ServedCacheTest):
+    def setUp(self):
+        super().setUp()
+        with socket.socket() as probe:
+            probe.bind(("", 0))
+            self.port = probe.getsockname()[1]
+
+    def addresses(self):
+        return ["--port", self.port, "--control", self.control]
+
+    def must_serve_at(self, uri, *options):
+        done = self.serve("--create", *options)
+        self.assertEqual((done.returncode, done.stdout, done.stderr), (0, uri + "\n", ""))
+
+    def refuse(self, code, text, *options):
+        before = self.contents()
+        done = self.serve("--create", *options)
+        self.assertEqual((done.returncode, done.stdout), (code, ""))
+        self.assertIn(text, done.stderr)
+        self.assertEqual(self.contents(), before)
+
+    def is_served(self, uri):
+        done = subprocess.run(["nbdinfo", "--size", uri], capture_output=True, text=True,
+                              timeout=PATIENCE, check=False)
+        return done.stdout == f"{ORIGIN_SIZE}\n"
+
+    def keys(self):
+        path = self.folder / "keys"
+        path.write_text("alice:" + "5a" * 32 + "\nbob:" + "6b" * 32 + "\n")
+        return path
+
+    def certify(self, folder, name, *options):
+        """Makes a key, and a certificate for it."""
+        subprocess.run(
+            ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
+             "-nodes", "-keyout", folder / f"{name}-key.pem", "-out", folder / f"{name}-cert.pem",
+             "-subj", f"/CN={name}", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1",
+             *options], check=True, capture_output=True)
+
+    def certificates(self):
+        """A folder with those of the server, and of a client that it can trust."""
+        folder = self.folder / "pki"
+        folder.mkdir()
+        self.certify(folder, "ca")
+        signed = ["-CA", folder / "ca-cert.pem", "-CAkey", folder / "ca-key.pem"]
+        self.certify(folder, "server", *signed)
+        self.certify(folder, "client", *signed)
+        return folder
+
+    def test_at_an_address_of_this_host_alone(self):
+        self.must_serve_at(f"nbd://127.0.0.2:{self.port}", "--listen", "127.0.0.2")
+        self.assertTrue(self.is_served(f"nbd://127.0.0.2:{self.port}"))
+        self.assertFalse(self.is_served(f"nbd://127.0.0.1:{self.port}"))
+
+    def test_at_all_addresses_only_if_insisted_on(self):
+        for host in ("0.0.0.0", "::", "cache.example"):
+            self.refuse(2, f"at {host}, whoever can connect could read and write all of the disk: "
+                           "give --tls-certificates or --tls-psk, or else --insecure",
+                        "--listen", host)
+        self.must_serve_at(f"nbd://localhost:{self.port}", "--listen", "0.0.0.0", "--insecure")
+        self.assertTrue(self.is_served(f"nbd://127.0.0.2:{self.port}"))
+
+    def test_keys_let_their_owners_in(self):
+        keys = self.keys()
+        self.must_serve_at(f"nbds://localhost:{self.port}", "--listen", "0.0.0.0", "--tls-psk",
+                           keys)
+        others = self.folder / "others"
+        others.write_text("alice:" + "00" * 32 + "\n")
+        address = f"alice@localhost:{self.port}"
+        for _ in range(2):
+            self.assertTrue(self.is_served(f"nbds://{address}/?tls-psk-file={keys}"))
+            self.assertFalse(self.is_served(f"nbds://{address}/?tls-psk-file={others}"))
+            self.assertFalse(self.is_served(f"nbd://{address}"))
+            server = self.server_pid()
+            self.kill_server()
+            wait_until(lambda: self.server_pid() not in (None, server) and
+                       self.ctl("status").returncode == 0)
+
+    def test_certificates_let_in_whom_the_authority_has_signed(self):
+        pki = self.certificates()
+        self.must_serve_at(f"nbds://localhost:{self.port}", "--listen", "0.0.0.0",
+                           "--tls-certificates", pki)
+        self.assertTrue(self.is_served(f"nbds://localhost:{self.port}/?tls-certificates={pki}"))
+        self.assertFalse(self.is_served(f"nbd://localhost:{self.port}"))
+        stranger = self.folder / "stranger"
+        stranger.mkdir()
+        self.certify(stranger, "client")
+        (stranger / "ca-cert.pem").write_bytes((pki / "ca-cert.pem").read_bytes())
+        self.assertFalse(
+            self.is_served(f"nbds://localhost:{self.port}/?tls-certificates={stranger}"))
+
+    def test_keys_protect_a_socket_as_well(self):
+        keys = self.keys()
+        done = run("cache_serve", *self.devices(), "--create", "--socket", self.socket, "--control",
+                   self.control, "--tls-psk", keys)
+        self.assertEqual((done.returncode, done.stdout), (0, f"nbds+unix:///?socket={self.socket}\n"))
+        self.assertTrue(self.is_served(
+            f"nbds+unix://alice@/?socket={self.socket}&tls-psk-file={keys}"))
+        self.assertFalse(self.is_served(self.uri))
+
+    def test_what_contradicts_itself_is_refused(self):
+        keys = self.keys()
+        for options in (["--insecure"], ["--listen", "127.0.0.1", "--insecure"],
+                        ["--listen", "0.0.0.0", "--insecure", "--tls-psk", keys]):
+            self.refuse(2, "--insecure is for a --listen that other hosts can connect to, without "
+                           "TLS", *options)
+        self.refuse(2, "give either --tls-certificates or --tls-psk", "--tls-psk", keys,
+                    "--tls-certificates", self.folder)
+        self.refuse(2, "give either --socket or --port", "--socket", self.socket)
+        self.refuse(2, "--listen is empty", "--listen", "")
+
+    def test_what_is_not_there_is_refused(self):
+        none = self.folder / "none"
+        for option in ("--tls-psk", "--tls-certificates"):
+            self.refuse(3, f"cannot read {none}: No such file or directory", option, none)
+        # There are no credentials in it.
+        self.refuse(1, "nbdkit could not serve the cache", "--tls-certificates", self.folder)
+        self.refuse(3, "cannot listen at 192.0.2.1: Cannot assign requested address", "--listen",
+                    "192.0.2.1", "--insecure")
+        self.refuse(3, "cannot listen at no.such.host.invalid: ", "--listen", "no.such.host.invalid",
+                    "--insecure")
 
 
 class PassedOn(ServedCacheTest):

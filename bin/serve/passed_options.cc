@@ -40,6 +40,12 @@ struct own_option {
 constexpr std::array own_options{
     own_option{"--port", "--port"},
     own_option{"-p", "--port"},
+    own_option{"--ipaddr", "--listen"},
+    own_option{"--ip-addr", "--listen"},
+    own_option{"-i", "--listen"},
+    own_option{"--tls", "--tls-certificates or --tls-psk"},
+    own_option{"--tls-certificates", "--tls-certificates"},
+    own_option{"--tls-psk", "--tls-psk"},
     own_option{"--unix", "--socket"},
     own_option{"-U", "--socket"},
     own_option{"--readonly", "--read-only"},

@@ -41,7 +41,7 @@ std::string death_of_nbdkit(int status) {
 result<pid_t> start_client(const serve_options &options) {
   const std::string uri = uri_of(options);
   return start_command({"/usr/bin/env", "uri=" + uri, "nbd=" + uri, "exportname=",
-                        "port=" + (options.port ? std::to_string(*options.port) : ""),
+                        "port=" + (options.tcp ? std::to_string(options.tcp->port) : ""),
                         "unixsocket=" + options.socket, "/bin/sh", "-c", options.run});
 }
 
@@ -89,7 +89,7 @@ result<> supervisor::start() {
   server_ = started->id;
   says_ = std::move(started->says);
   notes_ = std::move(started->notes);
-  greeting_ = nbd_greeting{options_.port, options_.socket};
+  greeting_ = nbd_greeting{options_.tcp, options_.socket};
   is_answering_ = false;
   started_ = clock::now();
   return {};
@@ -123,7 +123,7 @@ result<> supervisor::start_again() {
     return waited;
   }
   leave_passthrough_if_needed();
-  if (!options_.port) {
+  if (!options_.tcp) {
     if (auto removed = remove_dead_socket(options_.socket); !removed) {
       return removed;
     }
@@ -235,7 +235,7 @@ void supervisor::greet() {
     return;
   }
   is_answering_ = true;
-  served_at_ = options_.port ? socket_file{} : socket_file{options_.socket};
+  served_at_ = options_.tcp ? socket_file{} : socket_file{options_.socket};
   let_clients_in();
   if (began_ && !std::exchange(was_answering_, true)) {
     begin_to_serve();
@@ -245,7 +245,7 @@ void supervisor::greet() {
 // nbdkit makes its socket such that only its user can connect, whatever the umask. Once somebody is
 // served, a socket that others can't connect to is not worth an end.
 void supervisor::let_clients_in() {
-  if (options_.port) {
+  if (options_.tcp) {
     return;
   }
   auto given = give_access(options_.socket, options_.access);

@@ -27,7 +27,7 @@ class supervisor {
   supervisor(serve_options options, server_log &log, std::function<void()> when_ready)
       : options_{std::move(options)},
         mode_{options_.engine.read_only ? access::read_only : access::read_write}, log_{log},
-        when_ready_{std::move(when_ready)}, greeting_{options_.port, options_.socket} {}
+        when_ready_{std::move(when_ready)}, greeting_{options_.tcp, options_.socket} {}
 
   // Serves until nbdkit is told to end, or this process is by a signal, or nbdkit can't serve the
   // cache. If the cache is served for a command, this runs the command meanwhile. (nbdkit can run commands as

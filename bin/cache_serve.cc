@@ -156,8 +156,8 @@ result<cache_paths> take_devices(const command_line &line) {
 
 // A script whose variable isn't set leaves an option's value empty.
 result<> check_that_nothing_is_empty(const command_line &line) {
-  for (const char *option : {"socket", "control", "socket-group", "listen", "tls-certificates",
-                             "tls-psk", "run", "log"}) {
+  for (const char *option : {"socket", "control", "status-socket", "socket-group", "listen",
+                             "tls-certificates", "tls-psk", "run", "log"}) {
     if (line.has(option) && line.text(option).empty()) {
       return wrong(fmt::format("--{} is empty", option));
     }
@@ -219,6 +219,7 @@ result<serve_options> take_options(const command_line &line,
                         .tls = {},
                         .control = {},
                         .access = {},
+                        .status = {},
                         .run = line.text_or("run", ""),
                         .foreground = line.has("foreground"),
                         .max_connections = 64,
@@ -282,8 +283,8 @@ int run_cache_serve(std::span<const std::string> arguments) {
   line.add("log", "FILE", "where messages go: FILE, stderr, or journal (the system's log)");
   line.add("foreground", "stay until the cache is shut down");
   line.add("run", "COMMAND", "serve while the shell runs this, with $uri in its environment");
-  line.add_together({{"socket-group", "GROUP"}, {"socket-mode", "MODE"}},
-                    "who else can connect to the sockets");
+  line.add_together({{"status-socket", "PATH"}, {"socket-group", "GROUP"}, {"socket-mode", "MODE"}},
+                    "let in other users");
   line.add_together({{"listen", "ADDRESS"},
                      {"tls-certificates", "DIR"},
                      {"tls-psk", "FILE"},

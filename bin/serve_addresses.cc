@@ -141,6 +141,12 @@ result<> choose_sockets(serve_options &options) {
   if (!options.control.empty() && is_same_path(options.socket, options.control)) {
     return wrong(fmt::format("{} can't be both sockets: choose another --control", options.socket));
   }
+  for (const std::string &other : {options.socket, options.control}) {
+    if (!options.status.empty() && is_same_path(options.status, other)) {
+      return wrong(
+          fmt::format("{} can't be two sockets: choose another --status-socket", options.status));
+    }
+  }
   return {};
 }
 
@@ -178,6 +184,7 @@ std::string absolute(const std::string &path) {
 result<> take_addresses(const command_line &line, serve_options &options) {
   options.socket = absolute(line.text_or("socket", ""));
   options.control = absolute(line.text_or("control", ""));
+  options.status = absolute(line.text_or("status-socket", ""));
   auto taken = take_tcp(line, options);
   taken = taken ? take_tls(line, options) : taken;
   taken = taken ? choose_sockets(options) : taken;
@@ -198,7 +205,7 @@ result<> check_addresses(const serve_options &options) {
       return checked;
     }
   }
-  for (const std::string &path : {options.socket, options.control}) {
+  for (const std::string &path : {options.socket, options.control, options.status}) {
     if (path.empty()) {
       continue;
     }

@@ -1,13 +1,14 @@
 """cache_serve: who can connect to a cache that is served, and where."""
 
 import os
+import shutil
 import socket
 import stat
 import subprocess
 import unittest
 
 from cache_files import ORIGIN_SIZE, PATIENCE, wait_until
-from fixture_images import run
+from fixture_images import BIN, run
 from served_cache import ServedCacheTest, nbdcopy
 
 OTHERS = 54321  # a user and a group that nobody else here has
@@ -51,6 +52,43 @@ class Sockets(ServedCacheTest):
         self.must_serve("--create", "--socket-mode", "0622", "--socket-group", os.getegid())
         for path in (self.socket, self.control):
             self.assertEqual(self.access(path), (0o622, os.getegid()))
+
+    @unittest.skipUnless(IS_ROOT, "only root can become another user")
+    def test_everybody_can_ask_for_the_status_and_nothing_else(self):
+        self.folder.chmod(0o711)
+        status = self.folder / "status"
+        self.must_serve("--create", "--status-socket", status)
+        for _ in range(2):
+            for form in ([], ["--human"], ["--json"], ["--metrics"]):
+                done = self.ctl_as(OTHERS, status, "status", *form)
+                self.assertEqual((done.returncode, done.stderr), (0, ""))
+            for request in (["stop"], ["clean"], ["set", "mode", "writethrough"],
+                            ["message", "migration_threshold", "0"]):
+                done = self.ctl_as(OTHERS, status, *request)
+                self.assertEqual(done.returncode, 2)
+                self.assertIn("this socket tells the status and nothing else", done.stderr)
+            self.assertEqual(self.ctl_as(OTHERS, self.control, "status").returncode, 3)
+            server = self.server_pid()
+            self.kill_server()
+            wait_until(lambda: self.server_pid() not in (None, server) and
+                       self.ctl("status").returncode == 0 and
+                       self.ctl_as(OTHERS, status, "status").returncode == 0)
+        self.must_ctl("stop")
+        self.assertFalse(status.exists())
+
+    def ctl_as(self, user, path, *request):
+        """By a copy of the program that others can get to."""
+        program = self.folder / "cache_ctl"
+        if not program.exists():
+            shutil.copy((BIN / "cache_ctl").resolve(), program)
+        return subprocess.run([program, "--control", path, *request], user=user, group=user,
+                              extra_groups=[], capture_output=True, text=True, timeout=PATIENCE,
+                              check=False)
+
+    def test_sockets_differ(self):
+        for other in (self.socket, self.control):
+            self.refuse(2, f"{other} can't be two sockets: choose another --status-socket",
+                        "--status-socket", other)
 
     def refuse(self, code, text, *options):
         before = self.contents()

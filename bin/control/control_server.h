@@ -27,15 +27,17 @@ struct control_handlers {
   std::function<void()> changed = [] {};
 };
 
+// Paths of sockets, absolute if the process may change its folder. One that is empty isn't made.
 struct control_addresses {
-  std::string control; // the path of the socket: absolute if the process may change its folder
+  std::string control; // where all requests are granted
   socket_access access = {};
+  std::string status = {}; // where nothing but the status is told, to everybody
 };
 
 struct control_limits {
   std::chrono::milliseconds request{60000}; // within which a client has to send a request
   std::chrono::milliseconds answer{10000};  // within which it has to take an answer
-  unsigned nr_clients = 64;                 // at a time; more are told so, and sent away
+  unsigned nr_clients = 64; // of each socket, at a time; more are told so, and sent away
 };
 
 class control_server {

@@ -197,6 +197,9 @@ int nbdkit_parameters::config(const std::string &key, const char *value) {
   if (key == "control") {
     return take_path(control.control, value);
   }
+  if (key == "status") {
+    return take_path(control.status, value);
+  }
   if (key == "control-mode") {
     return take_control_mode(control.access.mode, value);
   }
@@ -305,6 +308,7 @@ const char *const nbdkit_parameters_help =
     "control=SOCKET       A unix socket at which cache_ctl can control the cache.\n"
     "control-mode=OCTAL   The mode of that socket. Default: 600.\n"
     "control-group=GROUP  The group of that socket. Default: the server's.\n"
+    "status=SOCKET        A unix socket that tells everybody the status, and does nothing else.\n"
     "settings-to=FD       A pipe that is told which settings cache_ctl has made.\n"
     "lock=FD              Who starts this has locked the cache's files, one by this descriptor.\n"
     "max-connections=N    How many clients can be connected at a time. Default: 64.\n"

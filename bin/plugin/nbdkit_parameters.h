@@ -19,7 +19,7 @@ struct nbdkit_parameters {
 
   cache_paths paths; // absolute
   engine_options options;
-  control_addresses control; // absolute; empty if there is to be none
+  control_addresses control; // absolute
   int settings_to = -1;      // the descriptor that is told of changes; negative if there is none
   std::vector<int> locks;    // descriptors by which files of the cache are locked
   unsigned max_connections = 64; // at a time

@@ -110,6 +110,9 @@ void add_plugin_parameters(std::vector<std::string> &command, const serve_option
     }
     add("settings-to", notes_descriptor);
   }
+  if (!options.status.empty()) {
+    add("status", options.status);
+  }
   for (std::size_t i = 0; i < nr_locks; ++i) {
     add("lock", first_shared_descriptor + static_cast<int>(i));
   }

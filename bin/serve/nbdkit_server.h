@@ -32,7 +32,8 @@ struct serve_options {
   std::optional<tcp_address> tcp;
   tls_options tls;
   std::string control;  // a socket for cache_ctl; empty if there is to be none
-  socket_access access; // to both sockets
+  socket_access access; // to these two sockets
+  std::string status;   // a socket that tells everybody the status; empty if there is to be none
   std::string run;      // a command for the shell; empty if there is none
   bool foreground = false;
   unsigned max_connections = 64;

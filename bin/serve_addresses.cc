@@ -20,7 +20,7 @@
 namespace dmcache {
 namespace {
 
-std::unexpected<error> wrong(std::string why) {
+std::unexpected<error> usage_error(std::string why) {
   return fail(failure::usage, std::move(why));
 }
 
@@ -80,15 +80,15 @@ result<> take_tcp(const command_line &line, serve_options &options) {
   if (line.has("port")) {
     const auto port = whole_number<std::uint16_t>(line.text("port"));
     if (!port || *port == 0) {
-      return wrong(fmt::format("'{}' is no port: a number from 1 to {} is", line.text("port"),
-                               std::numeric_limits<std::uint16_t>::max()));
+      return usage_error(fmt::format("'{}' is no port: a number from 1 to {} is", line.text("port"),
+                                     std::numeric_limits<std::uint16_t>::max()));
     }
     at.port = *port;
   }
   options.tcp = std::move(at);
   return options.socket.empty() ? result<>{}
-                                : wrong(fmt::format("give either --socket or --{}",
-                                                    line.has("port") ? "port" : "listen"));
+                                : usage_error(fmt::format("give either --socket or --{}",
+                                                          line.has("port") ? "port" : "listen"));
 }
 
 // Takes the options about TLS, without which other hosts are served only if the user insists.
@@ -96,16 +96,17 @@ result<> take_tls(const command_line &line, serve_options &options) {
   options.tls = {.certificates = absolute(line.text_or("tls-certificates", "")),
                  .shared_keys = absolute(line.text_or("tls-psk", ""))};
   if (line.has("tls-certificates") && line.has("tls-psk")) {
-    return wrong("give either --tls-certificates or --tls-psk");
+    return usage_error("give either --tls-certificates or --tls-psk");
   }
   const bool is_for_others = options.tcp && !is_of_this_host_alone(options.tcp->host);
   if (line.has("insecure") && (options.tls.is_on() || !is_for_others)) {
-    return wrong("--insecure is for a --listen that other hosts can connect to, without TLS");
+    return usage_error("--insecure is for a --listen that other hosts can connect to, without TLS");
   }
   if (is_for_others && !options.tls.is_on() && !line.has("insecure")) {
-    return wrong(fmt::format("at {}, whoever can connect could read and write all of the disk: "
-                             "give --tls-certificates or --tls-psk, or else --insecure",
-                             options.tcp->host));
+    return usage_error(
+        fmt::format("at {}, whoever can connect could read and write all of the disk: "
+                    "give --tls-certificates or --tls-psk, or else --insecure",
+                    options.tcp->host));
   }
   return {};
 }
@@ -139,11 +140,12 @@ result<> choose_sockets(serve_options &options) {
     options.socket = std::move(*socket);
   }
   if (!options.control.empty() && is_same_path(options.socket, options.control)) {
-    return wrong(fmt::format("{} can't be both sockets: choose another --control", options.socket));
+    return usage_error(
+        fmt::format("{} can't be both sockets: choose another --control", options.socket));
   }
   for (const std::string &other : {options.socket, options.control}) {
     if (!options.status.empty() && is_same_path(options.status, other)) {
-      return wrong(
+      return usage_error(
           fmt::format("{} can't be two sockets: choose another --status-socket", options.status));
     }
   }
@@ -168,7 +170,7 @@ result<> take_access(const command_line &line, serve_options &options) {
   }
   const bool is_given = line.has("socket-group") || line.has("socket-mode");
   return is_given && options.socket.empty() && options.control.empty()
-             ? wrong(
+             ? usage_error(
                    "--socket-group and --socket-mode are those of --socket and --control: give one")
              : result<>{};
 }

@@ -1,17 +1,11 @@
-#include <sys/stat.h>
-#include <unistd.h>
-
-#include <cstdlib>
-#include <filesystem>
-#include <limits>
+#include <algorithm>
 
 #include "base/size_text.h"
 #include "base/whole_number.h"
 #include "bin/command.h"
-#include "bin/control/unix_socket.h"
-#include "bin/serve/nbd_greeting.h"
 #include "bin/serve/nbdkit_server.h"
 #include "bin/serve/serve_check.h"
+#include "bin/serve_addresses.h"
 #include "caching/engine/cache_engine.h"
 
 namespace dmcache {
@@ -145,12 +139,6 @@ result<engine_options> take_engine_options(const command_line &line) {
   return engine;
 }
 
-std::string absolute(const std::string &path) {
-  std::error_code failed;
-  const auto whole = std::filesystem::absolute(path, failed);
-  return failed || path.empty() ? path : whole.string();
-}
-
 result<cache_paths> take_devices(const command_line &line) {
   cache_paths paths;
   for (const auto &[option, part] :
@@ -166,94 +154,13 @@ result<cache_paths> take_devices(const command_line &line) {
   return paths;
 }
 
-// Where nobody but the user can put or take sockets. In /tmp others could, so it is a folder of the
-// user's own in there.
-result<std::string> runtime_folder() {
-  const char *const own = std::getenv("XDG_RUNTIME_DIR"); // NOLINT(concurrency-mt-unsafe)
-  if (own != nullptr && *own == '/') {                    // anything else counts as not set
-    return own;
-  }
-  if (::geteuid() == 0) {
-    return "/run";
-  }
-  const std::string folder = fmt::format("/tmp/dmcache-{}", ::geteuid());
-  ::mkdir(folder.c_str(), S_IRWXU);
-  struct stat found{};
-  if (::lstat(folder.c_str(), &found) != 0 || !S_ISDIR(found.st_mode) ||
-      found.st_uid != ::geteuid() || (found.st_mode & (S_IRWXG | S_IRWXO)) != 0) {
-    return fail(failure::environment,
-                fmt::format("{} is no folder of yours alone: give --socket and --control", folder));
-  }
-  return folder;
-}
-
-// The path of a socket for which no option gives one. It is named after the metadata.
-result<std::string> default_socket(const std::string &metadata, std::string_view suffix) {
-  const auto folder = runtime_folder();
-  return folder
-             ? result<std::string>{fmt::format("{}/dmcache-{}.{}", *folder,
-                                               std::filesystem::path{metadata}.filename().string(),
-                                               suffix)}
-             : folder;
-}
-
-// The control socket of a server in the background, which could hardly be stopped without one. It
-// is beside the NBD socket.
-result<std::string> default_control(const serve_options &options) {
-  return options.socket.empty() ? default_socket(options.paths.metadata.path, "ctl")
-                                : options.socket + ".ctl";
-}
-
 // A script whose variable isn't set leaves an option's value empty.
 result<> check_that_nothing_is_empty(const command_line &line) {
-  for (const char *option : {"socket", "control", "run", "log"}) {
+  for (const char *option : {"socket", "control", "status-socket", "socket-group", "listen",
+                             "tls-certificates", "tls-psk", "run", "log"}) {
     if (line.has(option) && line.text(option).empty()) {
       return wrong(fmt::format("--{} is empty", option));
     }
-  }
-  return {};
-}
-
-bool is_same_path(const std::string &one, const std::string &other) {
-  std::error_code failed;
-  const auto whole = [&](const std::string &path) {
-    return std::filesystem::weakly_canonical(path, failed);
-  };
-  return one == other || (whole(one) == whole(other) && !failed);
-}
-
-// Takes the options about the addresses at which the cache is served and controlled.
-result<> take_addresses(const command_line &line, serve_options &options) {
-  options.socket = absolute(line.text_or("socket", ""));
-  options.control = absolute(line.text_or("control", ""));
-  if (line.has("port")) {
-    const auto port = whole_number<std::uint16_t>(line.text("port"));
-    if (!port || *port == 0) {
-      return wrong(fmt::format("'{}' is no port: a number from 1 to {} is", line.text("port"),
-                               std::numeric_limits<std::uint16_t>::max()));
-    }
-    options.port = *port;
-  }
-  if (options.port && !options.socket.empty()) {
-    return wrong("give either --socket or --port");
-  }
-  const bool is_in_background = options.run.empty() && !options.foreground;
-  if (options.control.empty() && is_in_background) {
-    auto control = default_control(options);
-    if (!control) {
-      return std::unexpected{control.error()};
-    }
-    options.control = std::move(*control);
-  }
-  if (!options.port && options.socket.empty() && options.run.empty()) {
-    auto socket = default_socket(options.paths.metadata.path, "sock");
-    if (!socket) {
-      return std::unexpected{socket.error()};
-    }
-    options.socket = std::move(*socket);
-  }
-  if (!options.control.empty() && is_same_path(options.socket, options.control)) {
-    return wrong(fmt::format("{} can't be both sockets: choose another --control", options.socket));
   }
   return {};
 }
@@ -288,7 +195,9 @@ result<> check_that_they_are_devices(const command_line &line) {
   return {};
 }
 
-result<serve_options> take_options(const command_line &line) {
+// `passed_on` are the words that follow "--".
+result<serve_options> take_options(const command_line &line,
+                                   std::span<const std::string> passed_on) {
   if (const auto checked = check_that_nothing_is_empty(line); !checked) {
     return std::unexpected{checked.error()};
   }
@@ -306,12 +215,21 @@ result<serve_options> take_options(const command_line &line) {
   serve_options options{.paths = *paths,
                         .engine = *engine,
                         .socket = {},
-                        .port = {},
+                        .tcp = {},
+                        .tls = {},
                         .control = {},
+                        .access = {},
+                        .status = {},
                         .run = line.text_or("run", ""),
                         .foreground = line.has("foreground"),
                         .max_connections = 64,
+                        .passed = {},
                         .log = log_of(line)};
+  auto passed = take_passed_options(passed_on);
+  if (!passed) {
+    return std::unexpected{passed.error()};
+  }
+  options.passed = std::move(*passed);
   if (const auto taken = take_connections(line, options); !taken) {
     return std::unexpected{taken.error()};
   }
@@ -319,24 +237,6 @@ result<serve_options> take_options(const command_line &line) {
     return std::unexpected{taken.error()};
   }
   return options;
-}
-
-// Fails if another server is at these addresses. Removes sockets whose servers are dead.
-result<> check_addresses(const serve_options &options) {
-  if (options.port) {
-    if (auto checked = check_port(*options.port); !checked) {
-      return checked;
-    }
-  }
-  for (const std::string &path : {options.socket, options.control}) {
-    if (path.empty()) {
-      continue;
-    }
-    if (auto checked = remove_dead_socket(path); !checked) {
-      return checked;
-    }
-  }
-  return {};
 }
 
 result<int> serve(const serve_options &options, report &to) {
@@ -354,7 +254,8 @@ result<int> serve(const serve_options &options, report &to) {
 int run_cache_serve(std::span<const std::string> arguments) {
   command_line line{
       "cache_serve",
-      "[OPTION...] --metadata-device DEVICE --fast-device DEVICE --origin-device DEVICE",
+      "[OPTION...] --metadata-device DEVICE --fast-device DEVICE --origin-device DEVICE\n"
+      "         [-- --filter=FILTER|KEY=VALUE|NBDKIT-OPTION...]",
       "cache_serve --metadata-device cmeta --fast-device ssd --origin-device slow --create"};
   for (const char *each : {"metadata-device", "fast-device", "origin-device"}) {
     line.add_of_synopsis(each);
@@ -382,13 +283,22 @@ int run_cache_serve(std::span<const std::string> arguments) {
   line.add("log", "FILE", "where messages go: FILE, stderr, or journal (the system's log)");
   line.add("foreground", "stay until the cache is shut down");
   line.add("run", "COMMAND", "serve while the shell runs this, with $uri in its environment");
+  line.add_together({{"status-socket", "PATH"}, {"socket-group", "GROUP"}, {"socket-mode", "MODE"}},
+                    "let in other users");
+  line.add_together({{"listen", "ADDRESS"},
+                     {"tls-certificates", "DIR"},
+                     {"tls-psk", "FILE"},
+                     {"insecure", nullptr}},
+                    "serve other hosts");
   line.add_parts_of({"metadata-device", "fast-device", "origin-device"});
-  if (const auto done =
-          line.parse_with(arguments, {"metadata-device", "fast-device", "origin-device"})) {
+  const auto end = std::ranges::find(arguments, "--");
+  const auto passed_on = std::span{end, arguments.end()};
+  if (const auto done = line.parse_with({arguments.begin(), end},
+                                        {"metadata-device", "fast-device", "origin-device"})) {
     return *done;
   }
   report to{"cache_serve", false};
-  const auto options = take_options(line);
+  const auto options = take_options(line, passed_on.empty() ? passed_on : passed_on.subspan(1));
   if (!options) {
     return options.error().kind == failure::usage ? line.refuse(options.error().message)
                                                   : to.failed(options.error());

@@ -97,6 +97,22 @@ void command_line::add_parts_of(std::initializer_list<const char *> devices) {
   }
 }
 
+void command_line::add_together(
+    std::initializer_list<std::pair<const char *, const char *>> options_and_values,
+    const char *meaning) {
+  std::string line;
+  for (const auto &[option, value] : options_and_values) {
+    line += fmt::format("{}--{}", line.empty() ? "  " : ", ", option);
+    if (value == nullptr) {
+      together_.add_options()(option, "");
+    } else {
+      together_.add_options()(option, options::value<std::string>());
+      line += fmt::format(" {}", value);
+    }
+  }
+  help_on_those_together_ += fmt::format("{}  {}\n", line, meaning);
+}
+
 void command_line::add_of_synopsis(const char *option) {
   of_synopsis_.add_options()(option, options::value<std::string>());
 }
@@ -113,7 +129,7 @@ void command_line::take_operands(std::string name) {
 std::optional<int> command_line::parse(std::span<const std::string> arguments) {
   try {
     options::options_description all;
-    all.add(described_).add(of_synopsis_);
+    all.add(described_).add(of_synopsis_).add(together_);
     for (const std::string &each : of_parts_) {
       all.add_options()(each.c_str(), options::value<std::string>());
     }
@@ -209,7 +225,8 @@ int command_line::refuse(std::string_view problem) const {
 std::string command_line::help() const {
   std::ostringstream text;
   text << "Usage: " << name_ << ' ' << synopsis_ << "\n\n"
-       << described_ << help_on_parts() << "\nExample: " << example_ << '\n';
+       << described_ << help_on_those_together_ << help_on_parts() << "\nExample: " << example_
+       << '\n';
   return text.str();
 }
 

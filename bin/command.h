@@ -7,6 +7,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include <boost/program_options.hpp>
@@ -63,6 +64,10 @@ class command_line {
   // Adds, for each of these options that names a device, NAME-offset and NAME-size, which choose a
   // part of the device. If the option is called "", it is the operand that names the device.
   void add_parts_of(std::initializer_list<const char *> devices);
+  // Adds options that the help has room for in one line only: names, each with what its value is
+  // called, or nullptr if it has none.
+  void add_together(std::initializer_list<std::pair<const char *, const char *>> options_and_values,
+                    const char *meaning);
   // One with a value that the synopsis shows: a long help doesn't describe it once more.
   void add_of_synopsis(const char *option);
   // The command takes one operand; messages call it `name` ("DEVICE").
@@ -114,6 +119,8 @@ class command_line {
   std::vector<std::string> with_value_; // options that need one
   std::vector<std::string> of_parts_;   // options that the help has room for in one paragraph only
   options::options_description of_synopsis_;
+  options::options_description together_;
+  std::string help_on_those_together_;
   options::variables_map values_;
 };
 

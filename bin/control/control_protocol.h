@@ -1,4 +1,5 @@
-// The protocol of a running cache's control socket.
+// The protocol of a running cache's control socket, and of its status socket, which grants "status"
+// alone.
 //
 // Both sides send lines of text. A request consists of words with a blank between them:
 //

@@ -1,6 +1,7 @@
 #include "bin/control/control_server.h"
 
 #include <algorithm>
+#include <list>
 #include <optional>
 #include <set>
 #include <string_view>
@@ -12,6 +13,7 @@
 #include <fmt/format.h>
 
 #include "base/worker_threads.h"
+#include "bin/control/connected_client.h"
 #include "bin/control/control_protocol.h"
 #include "bin/control/status_json.h"
 #include "bin/control/status_text.h"
@@ -20,72 +22,12 @@
 namespace dmcache {
 namespace {
 
-namespace asio = boost::asio;
-using asio::local::stream_protocol;
-using error_code = boost::system::error_code;
 template <typename Value = void> using task = asio::awaitable<Value>;
 
 constexpr std::size_t max_operations = 4; // that are under way at a time: each takes a thread
 constexpr std::chrono::milliseconds between_progress{250};
 constexpr std::chrono::milliseconds pause_after_failed_accept{1000};
 constexpr std::chrono::milliseconds grace{1000}; // for clients to take their answers at the end
-
-// Makes an operation of asio tell its error by `failed` instead of throwing it.
-auto telling(error_code &failed) {
-  return asio::redirect_error(asio::use_awaitable, failed);
-}
-
-struct client {
-  explicit client(stream_protocol::socket connected)
-      : socket{std::move(connected)}, deadline{socket.get_executor()} {}
-
-  void hang_up() {
-    error_code ignored;
-    socket.close(ignored);
-  }
-
-  stream_protocol::socket socket;
-  asio::steady_timer deadline; // of a time_limit
-  std::string received;        // what is not looked at yet
-  bool is_idle = false;        // it has its answers, and hasn't sent another request
-};
-
-// Hangs up on a client if this lives longer than `at_most`.
-class time_limit {
- public:
-  time_limit(const std::shared_ptr<client> &with, std::chrono::milliseconds at_most)
-      : with_{*with} {
-    with_.deadline.expires_after(at_most);
-    with_.deadline.async_wait([with](error_code cancelled) {
-      if (!cancelled) {
-        with->hang_up();
-      }
-    });
-  }
-  time_limit(const time_limit &) = delete;
-  time_limit &operator=(const time_limit &) = delete;
-  ~time_limit() { with_.deadline.cancel(); }
-
- private:
-  client &with_;
-};
-
-// What a client waits for.
-struct operation {
-  explicit operation(asio::io_context &in) : changed{in} {}
-
-  // The first outcome counts.
-  void end(result<> ended) {
-    if (!outcome) {
-      outcome = std::move(ended);
-    }
-    changed.cancel();
-  }
-
-  std::optional<result<>> outcome;
-  bool ends_with_cache = false; // unless it fails before
-  asio::steady_timer changed;   // cancelled when there is an outcome
-};
 
 result<std::vector<std::string>> words_of(std::string_view line) {
   std::vector<std::string> words;
@@ -106,18 +48,52 @@ result<std::vector<std::string>> words_of(std::string_view line) {
   return words;
 }
 
+// A socket at which the server listens. Each has its own places for clients: those who ask for the
+// status can't keep out who controls the cache.
+struct door {
+  door(asio::io_context &in, listening_socket at, bool is_for_control)
+      : listens{std::move(at)}, acceptor{in}, pause{in}, leads_to_control{is_for_control} {
+    acceptor.assign(stream_protocol{}, listens.take_descriptor().release());
+  }
+
+  listening_socket listens;
+  stream_protocol::acceptor acceptor;
+  asio::steady_timer pause; // after a connection could not be accepted
+  bool leads_to_control;
+  std::size_t nr_clients = 0;
+};
+
+// None if there is to be none.
+result<std::optional<listening_socket>> listen_at(const std::string &path,
+                                                  const socket_access &access) {
+  if (path.empty()) {
+    return std::nullopt;
+  }
+  auto made = listening_socket::at(path, access);
+  return made ? result<std::optional<listening_socket>>{std::move(*made)}
+              : std::unexpected{made.error()};
+}
+
 } // namespace
 
 // All of this belongs to the one thread that runs `io_`, and needs no lock, except where it says
 // otherwise.
 class control_server::implementation {
  public:
-  implementation(threaded_runtime &of, listening_socket at, control_handlers handlers,
+  implementation(threaded_runtime &of, std::optional<listening_socket> control,
+                 std::optional<listening_socket> status, control_handlers handlers,
                  const control_limits &limits, std::unique_ptr<worker_threads> workers)
-      : runtime_{of}, listens_{std::move(at)}, handlers_{std::move(handlers)}, limits_{limits},
+      : runtime_{of}, handlers_{std::move(handlers)}, limits_{limits},
         workers_{std::move(workers)} {
-    acceptor_.assign(stream_protocol{}, listens_.take_descriptor().release());
-    asio::co_spawn(io_, accept_clients(), asio::detached);
+    if (control) {
+      doors_.emplace_back(io_, std::move(*control), true);
+    }
+    if (status) {
+      doors_.emplace_back(io_, std::move(*status), false);
+    }
+    for (door &each : doors_) {
+      asio::co_spawn(io_, accept_clients(each), asio::detached);
+    }
     thread_ = std::thread{[this] { run(); }};
   }
 
@@ -128,8 +104,8 @@ class control_server::implementation {
   using client_pointer = std::shared_ptr<client>;
 
   void run();
-  task<> accept_clients();
-  void begin(stream_protocol::socket connected);
+  task<> accept_clients(door &at);
+  void begin(door &at, stream_protocol::socket connected);
   task<> serve(client_pointer with);
   task<std::optional<std::string>> read_request(client_pointer with);
   task<bool> send(client_pointer with, std::string text);
@@ -150,12 +126,10 @@ class control_server::implementation {
   std::string progress_line(std::optional<std::uint64_t> nr_dirty);
 
   threaded_runtime &runtime_;
-  listening_socket listens_;
   control_handlers handlers_;
   control_limits limits_;
   asio::io_context io_{1};
-  stream_protocol::acceptor acceptor_{io_};
-  asio::steady_timer pause_{io_}; // after a connection could not be accepted
+  std::list<door> doors_;
   asio::steady_timer grace_{io_};
   std::set<client_pointer> clients_;
   std::vector<std::shared_ptr<operation>> stopping_; // of clients that wait for the end
@@ -180,8 +154,10 @@ void control_server::implementation::finish(const result<> &closed) {
   asio::post(io_, [this, closed] {
     is_ending_ = true;
     error_code ignored;
-    acceptor_.close(ignored);
-    pause_.cancel();
+    for (door &each : doors_) {
+      each.acceptor.close(ignored);
+      each.pause.cancel();
+    }
     for (const auto &each : stopping_) {
       each->end(closed);
     }
@@ -203,22 +179,22 @@ void control_server::implementation::finish(const result<> &closed) {
   workers_.reset();
 }
 
-task<> control_server::implementation::accept_clients() {
+task<> control_server::implementation::accept_clients(door &at) {
   while (!is_ending_) {
     error_code failed;
-    stream_protocol::socket connected = co_await acceptor_.async_accept(telling(failed));
+    stream_protocol::socket connected = co_await at.acceptor.async_accept(telling(failed));
     if (!failed && !is_ending_) {
-      begin(std::move(connected));
+      begin(at, std::move(connected));
     } else if (!is_ending_) { // out of descriptors, most likely
-      pause_.expires_after(pause_after_failed_accept);
-      co_await pause_.async_wait(telling(failed));
+      at.pause.expires_after(pause_after_failed_accept);
+      co_await at.pause.async_wait(telling(failed));
     }
   }
 }
 
-void control_server::implementation::begin(stream_protocol::socket connected) {
-  const auto with = std::make_shared<client>(std::move(connected));
-  if (clients_.size() >= limits_.nr_clients) {
+void control_server::implementation::begin(door &at, stream_protocol::socket connected) {
+  const auto with = std::make_shared<client>(std::move(connected), at.leads_to_control);
+  if (at.nr_clients >= limits_.nr_clients) {
     error_code ignored;
     with->socket.non_blocking(true, ignored);
     with->socket.send(asio::buffer(error_line(
@@ -227,8 +203,10 @@ void control_server::implementation::begin(stream_protocol::socket connected) {
     return;
   }
   clients_.insert(with);
-  asio::co_spawn(io_, serve(with), [this, with](const std::exception_ptr &) {
+  ++at.nr_clients;
+  asio::co_spawn(io_, serve(with), [this, with, &at](const std::exception_ptr &) {
     clients_.erase(with);
+    --at.nr_clients;
     if (clients_.empty()) {
       grace_.cancel();
     }
@@ -286,6 +264,11 @@ task<std::string> control_server::implementation::answer(client_pointer with,
   const std::string first = words.empty() ? "" : words[0];
   if (first == "status" && words.size() == 1) {
     co_return fmt::format("ok {}\n", to_json(runtime_.status()));
+  }
+  if (!with->controls) {
+    co_return error_line({failure::usage,
+                          "this socket tells the status and nothing else: all other "
+                          "requests go to the control socket"});
   }
   if (first == "message" && words.size() > 1) {
     words.erase(words.begin());
@@ -458,23 +441,30 @@ std::string control_server::implementation::progress_line(std::optional<std::uin
 }
 
 result<std::unique_ptr<control_server>> control_server::start(threaded_runtime &of,
-                                                              const std::string &path,
+                                                              const control_addresses &at,
                                                               control_handlers handlers,
                                                               const control_limits &limits) {
-  auto socket = listening_socket::at(path);
-  if (!socket) {
-    return std::unexpected{socket.error()};
+  constexpr socket_access everybody{.mode = 0666};
+  auto control = listen_at(at.control, at.access);
+  if (!control) {
+    return std::unexpected{control.error()};
+  }
+  auto status = listen_at(at.status, everybody);
+  if (!status) {
+    return std::unexpected{status.error()};
   }
   auto workers = worker_threads::start(max_operations);
   if (!workers) {
     return std::unexpected{workers.error()};
   }
   try {
-    return std::unique_ptr<control_server>{new control_server{std::make_unique<implementation>(
-        of, std::move(*socket), std::move(handlers), limits, std::move(*workers))}};
+    return std::unique_ptr<control_server>{new control_server{
+        std::make_unique<implementation>(of, std::move(*control), std::move(*status),
+                                         std::move(handlers), limits, std::move(*workers))}};
   } catch (const std::exception &unexpected) { // there is no thread or no memory left
     return fail(failure::environment,
-                fmt::format("cannot listen at {}: {}", path, unexpected.what()));
+                fmt::format("cannot listen at {}: {}", at.control.empty() ? at.status : at.control,
+                            unexpected.what()));
   }
 }
 

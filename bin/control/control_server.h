@@ -12,6 +12,7 @@
 #include <string>
 
 #include "base/result.h"
+#include "bin/control/socket_access.h"
 #include "caching/runtime/threaded_runtime.h"
 
 namespace dmcache {
@@ -26,18 +27,24 @@ struct control_handlers {
   std::function<void()> changed = [] {};
 };
 
+// Paths of sockets, absolute if the process may change its folder. One that is empty isn't made.
+struct control_addresses {
+  std::string control; // where all requests are granted
+  socket_access access = {};
+  std::string status = {}; // where nothing but the status is told, to everybody
+};
+
 struct control_limits {
   std::chrono::milliseconds request{60000}; // within which a client has to send a request
   std::chrono::milliseconds answer{10000};  // within which it has to take an answer
-  unsigned nr_clients = 64;                 // at a time; more are told so, and sent away
+  unsigned nr_clients = 64; // of each socket, at a time; more are told so, and sent away
 };
 
 class control_server {
  public:
-  // Listens at `path`, which only the user of this process can connect to. The path must be
-  // absolute if the process may change its folder. Fails with failure::environment.
+  // Fails with failure::environment.
   static result<std::unique_ptr<control_server>> start(threaded_runtime &of,
-                                                       const std::string &path,
+                                                       const control_addresses &at,
                                                        control_handlers handlers,
                                                        const control_limits &limits = {});
   // Does what finish() does, and tells clients that nothing is known about the cache's end.

@@ -241,9 +241,41 @@ TEST_F(control_server_test, ends_although_a_client_takes_no_answer) {
   EXPECT_LT(std::chrono::steady_clock::now() - begun, 5s);
 }
 
+TEST_F(control_server_test, tells_the_status_and_nothing_else_at_the_status_socket) {
+  start();
+  auto client = control_client::connect(status_path());
+  ASSERT_THAT(client, succeeds());
+  for (const char *request : {"message key value", "set mode writethrough", "set policy cleaner",
+                              "set cleaning on-request", "set max-dirty 25%", "clean", "stop",
+                              "stop clean", "status now", "frobnicate", ""}) {
+    EXPECT_THAT(client->ask(request),
+                fails_with(failure::usage, "this socket tells the status and nothing else: all "
+                                           "other requests go to the control socket"))
+        << request;
+  }
+  EXPECT_THAT(client->ask("status"), succeeds_with(StartsWith("{")));
+  EXPECT_THAT(runtime_.messages(), testing::IsEmpty());
+  EXPECT_EQ(runtime_.options().mode, engine_options{}.mode);
+  EXPECT_EQ(nr_stops_ + nr_changes_, 0U);
+  struct stat found{};
+  EXPECT_EQ(::stat(status_path().c_str(), &found), 0);
+  EXPECT_EQ(found.st_mode & 07777, 0666U);
+}
+
+TEST_F(control_server_test, keeps_places_for_those_who_control) {
+  start({.nr_clients = 1});
+  const auto watching = connect_to(status_path());
+  ASSERT_THAT(watching, succeeds());
+  auto other = control_client::connect(status_path());
+  ASSERT_THAT(other, succeeds());
+  EXPECT_THAT(other->ask("status"),
+              fails_with(failure::environment, StartsWith("too many clients")));
+  EXPECT_THAT(connect().ask("set mode writethrough"), succeeds());
+}
+
 TEST_F(control_server_test, refuses_a_socket_in_use) {
   start();
-  EXPECT_THAT(control_server::start(runtime_, path(), {.stop = [] {}}),
+  EXPECT_THAT(control_server::start(runtime_, {.control = path()}, {.stop = [] {}}),
               fails_with(failure::environment, HasSubstr("a server is running there")));
   expect_alive();
 }

@@ -128,13 +128,14 @@ class control_server_test : public testing::Test {
 
   void start(const control_limits &limits = {}) {
     auto started = control_server::start(
-        runtime_, path(), {.stop = [this] { ++nr_stops_; }, .changed = [this] { ++nr_changes_; }},
-        limits);
+        runtime_, {.control = path(), .status = status_path()},
+        {.stop = [this] { ++nr_stops_; }, .changed = [this] { ++nr_changes_; }}, limits);
     ASSERT_THAT(started, succeeds());
     server_ = std::move(*started);
   }
 
   std::string path() const { return folder_ / "control"; }
+  std::string status_path() const { return folder_ / "status"; }
 
   control_client connect() const {
     auto made = control_client::connect(path());

@@ -165,7 +165,8 @@ result<> remove_dead_socket(const std::string &path) {
   return reserved ? result<>{} : std::unexpected{reserved.error()};
 }
 
-result<listening_socket> listening_socket::at(const std::string &path) {
+result<listening_socket> listening_socket::at(const std::string &path,
+                                              const socket_access &access) {
   const auto reserved = reserve(path);
   if (!reserved) {
     return std::unexpected{reserved.error()};
@@ -174,11 +175,18 @@ result<listening_socket> listening_socket::at(const std::string &path) {
   // On Linux bind() gives the file the mode of the unbound socket, less the umask (unix(7)), so
   // there is no moment at which others could connect.
   if (!made.is_open() || ::fchmod(made.get(), S_IRUSR | S_IWUSR) != 0 ||
-      ::bind(made.get(), generic(reserved->address), sizeof reserved->address) != 0 ||
-      ::listen(made.get(), backlog) != 0) {
+      ::bind(made.get(), generic(reserved->address), sizeof reserved->address) != 0) {
     return cannot_listen(path, system_error().message());
   }
-  return listening_socket{std::move(made), socket_file{path}};
+  socket_file file{path};
+  const auto given = give_access(path, access);
+  if (!given || ::listen(made.get(), backlog) != 0) {
+    const auto failed =
+        given ? cannot_listen(path, system_error().message()) : std::unexpected{given.error()};
+    ::unlink(path.c_str());
+    return failed;
+  }
+  return listening_socket{std::move(made), std::move(file)};
 }
 
 socket_file::socket_file(std::string path) : path_{std::move(path)} {

@@ -10,6 +10,7 @@
 
 #include "base/file_descriptor.h"
 #include "base/result.h"
+#include "bin/control/socket_access.h"
 
 namespace dmcache {
 
@@ -30,13 +31,14 @@ class socket_file {
   struct stat made_{};
 };
 
-// A socket that only the user of this process can connect to: its mode is 0600 from the first
-// moment on. The destructor removes it from the file system.
+// A socket that a server listens at. The destructor removes it from the file system.
 class listening_socket {
  public:
-  // Listens at `path`, and replaces a socket there whose server is dead. Fails with
-  // failure::environment if a server listens there, or something else than a socket is there.
-  static result<listening_socket> at(const std::string &path);
+  // Listens at `path`, and replaces a socket there whose server is dead. Nobody whom `access` keeps
+  // out can connect at any moment; without it, nobody but the user of this process can. Fails with
+  // failure::environment if a server listens there, something else than a socket is there, or the
+  // socket can't be made accessible.
+  static result<listening_socket> at(const std::string &path, const socket_access &access = {});
 
   listening_socket(listening_socket &&) = default;
   listening_socket &operator=(listening_socket &&) = delete;

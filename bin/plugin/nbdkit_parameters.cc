@@ -146,6 +146,26 @@ int take_dirty_linger(std::chrono::seconds &into, const char *value) {
   return 0;
 }
 
+int take_control_mode(mode_t &into, const char *value) {
+  const auto mode = parse_socket_mode("control-mode", value);
+  if (!mode) {
+    nbdkit_error("%s", mode.error().message.c_str());
+    return -1;
+  }
+  into = *mode;
+  return 0;
+}
+
+int take_control_group(std::optional<gid_t> &into, const char *value) {
+  const auto found = find_group(value);
+  if (!found) {
+    nbdkit_error("control-group: %s", found.error().message.c_str());
+    return -1;
+  }
+  into = *found;
+  return 0;
+}
+
 int take_max_connections(unsigned &into, const char *value) {
   if (nbdkit_parse_unsigned("max-connections", value, &into) == -1) {
     return -1;
@@ -160,6 +180,13 @@ int take_max_connections(unsigned &into, const char *value) {
 } // namespace
 
 int nbdkit_parameters::config(const std::string &key, const char *value) {
+  if (are_complete) {
+    nbdkit_error("no filter takes the parameter '%s'", key.c_str());
+    return -1;
+  }
+  if (key == "complete") {
+    return take_bool(are_complete, value);
+  }
   for (const auto &[name, part] :
        {std::pair{"metadata", &paths.metadata}, std::pair{"fast", &paths.fast},
         std::pair{"origin", &paths.origin}}) {
@@ -168,7 +195,16 @@ int nbdkit_parameters::config(const std::string &key, const char *value) {
     }
   }
   if (key == "control") {
-    return take_path(control_socket, value);
+    return take_path(control.control, value);
+  }
+  if (key == "status") {
+    return take_path(control.status, value);
+  }
+  if (key == "control-mode") {
+    return take_control_mode(control.access.mode, value);
+  }
+  if (key == "control-group") {
+    return take_control_group(control.access.group, value);
   }
   if (key == "settings-to") {
     return nbdkit_parse_int("settings-to", value, &settings_to);
@@ -270,8 +306,12 @@ const char *const nbdkit_parameters_help =
     "force=CHECK          Use devices that look wrong: differing, contents, large-fast or image.\n"
     "readonly=BOOL        Write nothing to any of the devices. Default: false.\n"
     "control=SOCKET       A unix socket at which cache_ctl can control the cache.\n"
+    "control-mode=OCTAL   The mode of that socket. Default: 600.\n"
+    "control-group=GROUP  The group of that socket. Default: the server's.\n"
+    "status=SOCKET        A unix socket that tells everybody the status, and does nothing else.\n"
     "settings-to=FD       A pipe that is told which settings cache_ctl has made.\n"
     "lock=FD              Who starts this has locked the cache's files, one by this descriptor.\n"
-    "max-connections=N    How many clients can be connected at a time. Default: 64.\n";
+    "max-connections=N    How many clients can be connected at a time. Default: 64.\n"
+    "complete=BOOL        Refuse all parameters that follow, unless filters take them.\n";
 
 } // namespace dmcache

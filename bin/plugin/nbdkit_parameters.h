@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "bin/control/control_server.h"
 #include "caching/runtime/threaded_runtime.h"
 
 namespace dmcache {
@@ -18,10 +19,11 @@ struct nbdkit_parameters {
 
   cache_paths paths; // absolute
   engine_options options;
-  std::string control_socket; // absolute; empty if there is to be none
-  int settings_to = -1;       // the descriptor that is told of changes; negative if there is none
-  std::vector<int> locks;     // descriptors by which files of the cache are locked
+  control_addresses control; // absolute
+  int settings_to = -1;      // the descriptor that is told of changes; negative if there is none
+  std::vector<int> locks;    // descriptors by which files of the cache are locked
   unsigned max_connections = 64; // at a time
+  bool are_complete = false;     // what follows is for filters alone
 };
 
 extern const char *const nbdkit_parameters_help;

@@ -139,10 +139,10 @@ result<> served_cache::start() {
     return started;
   }
   quit_ = std::make_unique<quit_signals>([this] { shut_down_and_end(); });
-  if (!parameters.control_socket.empty()) {
+  if (!parameters.control.control.empty() || !parameters.control.status.empty()) {
     settings_ = std::make_unique<settings_teller>(file_descriptor{parameters.settings_to});
     auto control =
-        control_server::start(*runtime_, parameters.control_socket,
+        control_server::start(*runtime_, parameters.control,
                               {.stop = [] { stop(); }, .changed = [this] { tell_settings(); }});
     if (!control) {
       return std::unexpected{control.error()};

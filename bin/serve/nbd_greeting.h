@@ -1,25 +1,20 @@
 // Finds out whether an NBD server answers yet. A server greets each client that connects.
 #pragma once
 
-#include <cstdint>
 #include <optional>
 #include <string>
 #include <utility>
 
 #include "base/file_descriptor.h"
-#include "base/result.h"
+#include "bin/serve/tcp_address.h"
 
 namespace dmcache {
 
-// Fails with failure::environment if no server can listen at this port of this host, even if
-// whoever has the port doesn't listen there.
-result<> check_port(std::uint16_t port);
-
 class nbd_greeting {
  public:
-  // Asks the server at this port of this host, or, without a port, the one at `socket`.
-  nbd_greeting(std::optional<std::uint16_t> port, std::string socket)
-      : port_{port}, socket_{std::move(socket)} {}
+  // Asks the server at `tcp`, or, without such an address, the one at `socket`.
+  nbd_greeting(std::optional<tcp_address> tcp, std::string socket)
+      : tcp_{std::move(tcp)}, socket_{std::move(socket)} {}
 
   // Whether the greeting has come. Connects first if there is no connection, and says goodbye to
   // the server when it has answered.
@@ -28,7 +23,7 @@ class nbd_greeting {
  private:
   void connect();
 
-  std::optional<std::uint16_t> port_;
+  std::optional<tcp_address> tcp_;
   std::string socket_;
   file_descriptor connection_;
 };

@@ -104,7 +104,14 @@ void add_plugin_parameters(std::vector<std::string> &command, const serve_option
   }
   if (!options.control.empty()) {
     add("control", options.control);
+    add("control-mode", fmt::format("{:o}", options.access.mode));
+    if (options.access.group) {
+      add("control-group", *options.access.group);
+    }
     add("settings-to", notes_descriptor);
+  }
+  if (!options.status.empty()) {
+    add("status", options.status);
   }
   for (std::size_t i = 0; i < nr_locks; ++i) {
     add("lock", first_shared_descriptor + static_cast<int>(i));
@@ -112,13 +119,24 @@ void add_plugin_parameters(std::vector<std::string> &command, const serve_option
   add("max-connections", options.max_connections);
 }
 
+// Without a check of clients' certificates, whoever speaks TLS could connect.
+void add_tls(std::vector<std::string> &command, const tls_options &tls) {
+  if (!tls.certificates.empty()) {
+    command.insert(command.end(), {"--tls=require", "--tls-verify-peer",
+                                   "--tls-certificates=" + tls.certificates});
+  } else if (!tls.shared_keys.empty()) {
+    command.insert(command.end(), {"--tls=require", "--tls-psk=" + tls.shared_keys});
+  }
+}
+
 } // namespace
 
 std::string uri_of(const serve_options &options) {
-  if (options.port) {
-    return fmt::format("nbd://localhost:{}", *options.port);
+  const std::string_view scheme = options.tls.is_on() ? "nbds" : "nbd";
+  if (options.tcp) {
+    return fmt::format("{}://{}", scheme, uri_part(*options.tcp));
   }
-  std::string uri = "nbd+unix:///?socket=";
+  std::string uri = fmt::format("{}+unix:///?socket=", scheme);
   for (const char each : options.socket) {
     const auto byte = static_cast<unsigned char>(each);
     const bool is_plain = std::isalnum(byte) != 0 || std::string_view{"/-._~"}.contains(each);
@@ -139,14 +157,21 @@ result<std::vector<std::string>> nbdkit_command(const serve_options &options,
   }
   std::vector<std::string> command{*nbdkit, "--foreground", "--exit-with-parent", "--threads",
                                    threads_per_connection};
-  if (options.port) { // only clients on this host can connect
+  if (options.tcp) {
     command.insert(command.end(),
-                   {"--ipaddr", "localhost", "--port", fmt::format("{}", *options.port)});
+                   {"--ipaddr", options.tcp->host, "--port", fmt::format("{}", options.tcp->port)});
   } else {
     command.insert(command.end(), {"--unix", options.socket});
   }
+  add_tls(command, options.tls);
+  const passed_options &passed = options.passed;
+  command.insert(command.end(), passed.options.begin(), passed.options.end());
   command.push_back(*plugin);
   add_plugin_parameters(command, options, nr_locks);
+  if (!passed.parameters.empty()) {
+    command.emplace_back("complete=true");
+    command.insert(command.end(), passed.parameters.begin(), passed.parameters.end());
+  }
   return command;
 }
 

@@ -64,7 +64,7 @@ result<int> serve_command(serve_options options) {
   if (folder.path().empty()) {
     return fail(failure::environment, "no temporary folder can be made: see TMPDIR");
   }
-  if (!options.port && options.socket.empty()) {
+  if (!options.tcp && options.socket.empty()) {
     options.socket = folder.path() / "nbd";
   }
   auto log = log_in_foreground(options);

@@ -2,27 +2,42 @@
 #pragma once
 
 #include <cstddef>
-#include <cstdint>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "base/report.h"
 #include "base/result.h"
+#include "bin/control/socket_access.h"
+#include "bin/serve/passed_options.h"
+#include "bin/serve/tcp_address.h"
 #include "caching/engine/cache_state.h"
 #include "caching/runtime/cache_files.h"
 
 namespace dmcache {
 
+// How clients prove who they are, and what they and the server send is kept from others. Both are
+// absolute paths, of which one at most is given. Without, there is no TLS.
+struct tls_options {
+  std::string certificates; // a folder with the server's, and that of who signs its clients'
+  std::string shared_keys;  // a file with a line for each user, NAME:KEY
+
+  bool is_on() const { return !certificates.empty() || !shared_keys.empty(); }
+};
+
 struct serve_options {
   cache_paths paths; // absolute, as are all paths that follow
   engine_options engine;
-  std::string socket; // to serve at. If empty, `port` counts, or a command gets a temporary socket
-  std::optional<std::uint16_t> port;
-  std::string control; // a socket for cache_ctl; empty if there is to be none
-  std::string run;     // a command for the shell; empty if there is none
+  std::string socket; // to serve at. If empty, `tcp` counts, or a command gets a temporary socket
+  std::optional<tcp_address> tcp;
+  tls_options tls;
+  std::string control;  // a socket for cache_ctl; empty if there is to be none
+  socket_access access; // to these two sockets
+  std::string status;   // a socket that tells everybody the status; empty if there is to be none
+  std::string run;      // a command for the shell; empty if there is none
   bool foreground = false;
   unsigned max_connections = 64;
+  passed_options passed;
   std::string log; // "stderr", "journal" or a path; empty for what is best (server_log.h)
 };
 

@@ -41,7 +41,7 @@ std::string death_of_nbdkit(int status) {
 result<pid_t> start_client(const serve_options &options) {
   const std::string uri = uri_of(options);
   return start_command({"/usr/bin/env", "uri=" + uri, "nbd=" + uri, "exportname=",
-                        "port=" + (options.port ? std::to_string(*options.port) : ""),
+                        "port=" + (options.tcp ? std::to_string(options.tcp->port) : ""),
                         "unixsocket=" + options.socket, "/bin/sh", "-c", options.run});
 }
 
@@ -89,7 +89,7 @@ result<> supervisor::start() {
   server_ = started->id;
   says_ = std::move(started->says);
   notes_ = std::move(started->notes);
-  greeting_ = nbd_greeting{options_.port, options_.socket};
+  greeting_ = nbd_greeting{options_.tcp, options_.socket};
   is_answering_ = false;
   started_ = clock::now();
   return {};
@@ -123,7 +123,7 @@ result<> supervisor::start_again() {
     return waited;
   }
   leave_passthrough_if_needed();
-  if (!options_.port) {
+  if (!options_.tcp) {
     if (auto removed = remove_dead_socket(options_.socket); !removed) {
       return removed;
     }
@@ -235,9 +235,25 @@ void supervisor::greet() {
     return;
   }
   is_answering_ = true;
-  served_at_ = options_.port ? socket_file{} : socket_file{options_.socket};
-  if (!std::exchange(was_answering_, true)) {
+  served_at_ = options_.tcp ? socket_file{} : socket_file{options_.socket};
+  let_clients_in();
+  if (began_ && !std::exchange(was_answering_, true)) {
     begin_to_serve();
+  }
+}
+
+// nbdkit makes its socket such that only its user can connect, whatever the umask. Once somebody is
+// served, a socket that others can't connect to is not worth an end.
+void supervisor::let_clients_in() {
+  if (options_.tcp) {
+    return;
+  }
+  auto given = give_access(options_.socket, options_.access);
+  if (!given && was_answering_) {
+    log_.tell(given.error().message);
+  } else if (!given) {
+    began_ = std::move(given);
+    tell_to_end();
   }
 }
 
@@ -248,7 +264,7 @@ void supervisor::begin_to_serve() {
   }
   const auto client = start_client(options_);
   if (!client) {
-    client_started_ = std::unexpected{client.error()};
+    began_ = std::unexpected{client.error()};
     tell_to_end();
   }
   client_ = client.value_or(0);
@@ -292,8 +308,8 @@ std::string_view supervisor::consequence() const {
 }
 
 result<int> supervisor::outcome(int status) const {
-  if (!client_started_) {
-    return std::unexpected{client_started_.error()};
+  if (!began_) {
+    return std::unexpected{began_.error()};
   }
   if (is_told_to_end_ && !was_answering_) {
     return fail(failure::failed, "was told to end before it served the cache");

@@ -27,7 +27,7 @@ class supervisor {
   supervisor(serve_options options, server_log &log, std::function<void()> when_ready)
       : options_{std::move(options)},
         mode_{options_.engine.read_only ? access::read_only : access::read_write}, log_{log},
-        when_ready_{std::move(when_ready)}, greeting_{options_.port, options_.socket} {}
+        when_ready_{std::move(when_ready)}, greeting_{options_.tcp, options_.socket} {}
 
   // Serves until nbdkit is told to end, or this process is by a signal, or nbdkit can't serve the
   // cache. If the cache is served for a command, this runs the command meanwhile. (nbdkit can run commands as
@@ -49,6 +49,7 @@ class supervisor {
   bool take_notes();
   void take_signals();
   void greet();
+  void let_clients_in();
   void begin_to_serve();
   void look_after_client();
   void end_client();
@@ -76,7 +77,7 @@ class supervisor {
 
   pid_t client_ = 0;      // the command's process; 0 while there is none
   int client_status_ = 0; // once it has ended
-  result<> client_started_;
+  result<> began_;        // to serve clients, and the command if there is one
 };
 
 } // namespace dmcache

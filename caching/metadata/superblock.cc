@@ -53,7 +53,8 @@ constexpr std::array other_targets{other_target{27022010, "a thin pool", "thin_c
                                    other_target{2126579579, "an era device", "era_check"}};
 
 std::unexpected<error> no_superblock(const superblock &found) {
-  const auto *other = std::ranges::find(other_targets, std::uint64_t{found.magic}, &other_target::magic);
+  const auto *other =
+      std::ranges::find(other_targets, std::uint64_t{found.magic}, &other_target::magic);
   return damaged(other == other_targets.end()
                      ? "block 0: bad checksum in superblock, and no magic number: is this the "
                        "metadata device of a cache?"

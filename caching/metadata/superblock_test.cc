@@ -68,10 +68,9 @@ TEST_F(superblock_test, that_was_wiped_is_refused_and_not_taken_for_an_unused_de
   ASSERT_THAT(wipe_superblock(cache_.image.device), succeeds());
   EXPECT_THAT(
       read_superblock(cache_.image.device),
-      fails_with(
-          failure::failed,
-          "block 0: bad checksum in superblock: cache_restore, cache_repair or "
-          "cache_metadata_unpack to this device failed or was interrupted: run it again"));
+      fails_with(failure::failed,
+                 "block 0: bad checksum in superblock: cache_restore, cache_repair or "
+                 "cache_metadata_unpack to this device failed or was interrupted: run it again"));
   EXPECT_FALSE(std::ranges::all_of(cache_.image.block(0),
                                    [](std::byte each) { return each == std::byte{}; }));
 }

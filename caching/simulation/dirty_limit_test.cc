@@ -80,9 +80,9 @@ TEST_F(dirty_limit_test, a_lower_one_makes_nothing_clean_by_itself_and_no_more_d
   EXPECT_EQ(in->engine().status().max_dirty, 0U);
   EXPECT_THAT(in->write(part(3)), succeeds());
   EXPECT_EQ(nr_dirty(), 2U);
-  EXPECT_THAT(in->message({"max_dirty", "101%"}),
-              fails_with(failure::usage,
-                         "max_dirty: '101%' is no share of the cache: 0% to 100% are"));
+  EXPECT_THAT(
+      in->message({"max_dirty", "101%"}),
+      fails_with(failure::usage, "max_dirty: '101%' is no share of the cache: 0% to 100% are"));
 }
 
 TEST_F(dirty_limit_test, a_block_written_to_while_it_settles_becomes_clean_all_the_same) {

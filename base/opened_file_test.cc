@@ -29,11 +29,11 @@ namespace fs = std::filesystem;
 using operation = io_request::operation;
 
 constexpr std::uint64_t unit = io_alignment;
-constexpr std::uint64_t nr_units = 16;
+constexpr std::uint64_t nr_letters = 16;
 
 class opened_file_test : public testing::Test {
  protected:
-  opened_file_test() { std::ofstream{path_} << std::string(nr_units * unit, 'x'); }
+  opened_file_test() { std::ofstream{path_} << std::string(nr_letters * unit, 'x'); }
   ~opened_file_test() override { fs::remove(path_); }
 
   device_part part(std::uint64_t begin, std::uint64_t length) const {
@@ -88,20 +88,20 @@ TEST_F(opened_file_test, asking_about_discards_keeps_what_is_behind_a_part) {
   ASSERT_THAT(opened, succeeds());
   opened->can_discard();
   EXPECT_EQ(opened->logical_block_size() % sector_size, 0U);
-  EXPECT_EQ(contents(), std::string(nr_units, 'x'));
+  EXPECT_EQ(contents(), std::string(nr_letters, 'x'));
 }
 
 TEST_F(opened_file_test, without_a_size_a_part_reaches_to_the_end) {
   const auto opened = open_file({path_, bytes{5 * unit}}, access::read_only);
   ASSERT_THAT(opened, succeeds());
-  EXPECT_EQ(opened->size, bytes{(nr_units - 5) * unit});
+  EXPECT_EQ(opened->size, bytes{(nr_letters - 5) * unit});
 }
 
 TEST_F(opened_file_test, a_part_that_is_not_there_is_refused) {
   EXPECT_EQ(refusal(part(4, 12)), "none");
   EXPECT_EQ(refusal(part(4, 13)), path_ + " has 128 sectors, and the 104 sectors from sector 32 on "
                                           "reach beyond its end: correct the offset or the size");
-  EXPECT_EQ(refusal({path_, bytes{nr_units * unit}}),
+  EXPECT_EQ(refusal({path_, bytes{nr_letters * unit}}),
             path_ + " has 128 sectors, and nothing of it is left from sector 128 on: correct the "
                     "offset or the size");
   EXPECT_NE(refusal(part(17, 1)), "none");

@@ -23,11 +23,11 @@ using testing::Each;
 using testing::HasSubstr;
 using operation = request::operation;
 
-constexpr std::uint64_t block = 128 * sector_size;
-constexpr std::uint64_t fast_size = 32 * block;
-
 class runtime_end_test : public testing::Test {
  protected:
+  static constexpr std::uint64_t block = 128 * sector_size;
+  static constexpr std::uint64_t fast_size = 32 * block;
+
   runtime_end_test() {
     std::string name = testing::TempDir() + "/runtime_end.XXXXXX";
     folder_ = ::mkdtemp(name.data());

@@ -19,7 +19,7 @@ class Tools(NbdkitTest):
             with self.subTest(mode):
                 self.metadata.write_bytes(bytes(4 * MIB))
                 image = self.image(seed=mode)
-                self.create(f"mode={mode}")
+                self.create(f"mode={mode}", "policy=smq")  # which caches what is written once
                 self.client("nbdcopy", "--connections=4", image, self.uri)
                 compare = ["qemu-img", "compare", "-f", "raw", "-F", "raw", image, self.uri]
                 self.assertEqual(self.client(*compare), "Images are identical.\n")

@@ -76,8 +76,9 @@ result<> world::open(const engine_options &how, std::optional<sectors> fast_size
   if (!opened) {
     note("refused: {}", opened.error().message);
     ++totals_.refusals;
-    const bool is_full = how_.nr_metadata_blocks < enough_metadata_blocks &&
-                         opened.error().message.find("metadata device is full") != std::string::npos;
+    const bool is_full =
+        how_.nr_metadata_blocks < enough_metadata_blocks &&
+        opened.error().message.find("metadata device is full") != std::string::npos;
     if (!expected && nr_failed() == failures && !is_full) {
       violate("the cache was not opened: " + opened.error().message);
     }

@@ -64,7 +64,7 @@ TEST_F(blocking_file_test, to_read_past_the_end_is_an_error) {
 TEST_F(blocking_file_test, a_part_is_all_there_is) {
   constexpr std::size_t begin = 8192;
   constexpr std::size_t size = 16384;
-  blocking_file part{{file_descriptor{::dup(number)}, bytes{size}, bytes{begin}}};
+  const blocking_file part{{file_descriptor{::dup(number)}, bytes{size}, bytes{begin}}};
   const std::vector data(4096, std::byte{1});
   EXPECT_THAT(part.write(bytes{0}, data), succeeds());
   EXPECT_THAT(part.write_zeroes(bytes{size - 4096}, bytes{4096}), succeeds());

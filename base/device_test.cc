@@ -66,6 +66,7 @@ class device_test : public testing::TestWithParam<bool> {
   void transfer_all(io_request::operation op) {
     recorder all;
     std::vector<io_request> requests;
+    requests.reserve(nr_units);
     for (std::size_t i = 0; i < nr_units; ++i) {
       requests.push_back({op, bytes{i * io_alignment},
                           buffer_.span().subspan(i * io_alignment, io_alignment), &all, i});

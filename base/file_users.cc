@@ -1,7 +1,6 @@
 #include "base/file_users.h"
 
 #include <dirent.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -13,6 +12,7 @@
 
 #include <fmt/format.h>
 
+#include "base/file_identity.h"
 #include "base/whole_number.h"
 
 namespace dmcache {
@@ -39,23 +39,16 @@ std::string contents_of(const std::string &path) {
   return {std::istreambuf_iterator{file}, {}};
 }
 
-bool is_same(const struct stat &one, const struct stat &other) {
-  return S_ISBLK(one.st_mode) ? S_ISBLK(other.st_mode) && one.st_rdev == other.st_rdev
-                              : one.st_dev == other.st_dev && one.st_ino == other.st_ino;
-}
-
 // By flock(), or by the locks of QEMU's programs (image_locks.h).
 bool holds_lock(std::string_view file_information) {
   return file_information.contains("FLOCK") || file_information.contains("OFDLCK");
 }
 
 // Does the process keep others from `wanted`?
-bool uses(const std::string &process, const struct stat &wanted) {
+bool uses(const std::string &process, const file_identity &wanted) {
   return std::ranges::any_of(numbers_in(process + "/fd"), [&](unsigned each) {
-    struct stat opened{};
-    return ::stat(fmt::format("{}/fd/{}", process, each).c_str(), &opened) == 0 &&
-           is_same(wanted, opened) &&
-           (S_ISBLK(wanted.st_mode) ||
+    return identity_of(fmt::format("{}/fd/{}", process, each)) == wanted &&
+           (wanted.is_block_device ||
             holds_lock(contents_of(fmt::format("{}/fdinfo/{}", process, each))));
   });
 }
@@ -73,14 +66,14 @@ std::optional<std::string> control_socket_of(const std::string &process) {
 
 // A server and the process that watches it both have the file: the one that was there first is named.
 std::string user_of(const std::string &path) {
-  struct stat wanted{};
+  const auto wanted = identity_of(path);
   std::string named;
-  if (::stat(path.c_str(), &wanted) != 0) {
+  if (!wanted) {
     return named;
   }
   for (const unsigned each : numbers_in("/proc")) {
     const std::string process = fmt::format("/proc/{}", each);
-    if (static_cast<pid_t>(each) == ::getpid() || !uses(process, wanted)) {
+    if (static_cast<pid_t>(each) == ::getpid() || !uses(process, *wanted)) {
       continue;
     }
     if (named.empty()) {

@@ -1,7 +1,9 @@
 #include "base/loop_devices.h"
 
 #include <fcntl.h>
+#include <linux/loop.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <sys/sysmacros.h>
 
 #include <cerrno>
@@ -25,23 +27,6 @@ std::string line_of(const std::string &path) {
   return line;
 }
 
-bool is_on(const std::string &node, const std::string &backing_file, const struct stat &file) {
-  struct stat device{};
-  if (::stat(node.c_str(), &device) == 0) {
-    if (const auto told = ask_loop_device(node, device.st_rdev)) {
-      return S_ISBLK(file.st_mode) ? told->lo_rdevice == file.st_rdev
-                                   : told->lo_rdevice == 0 && told->lo_device == file.st_dev &&
-                                         told->lo_inode == file.st_ino;
-    }
-  }
-  struct stat named{};
-  return ::stat(backing_file.c_str(), &named) == 0 &&
-         (S_ISBLK(file.st_mode) ? S_ISBLK(named.st_mode) && named.st_rdev == file.st_rdev
-                                : named.st_dev == file.st_dev && named.st_ino == file.st_ino);
-}
-
-} // namespace
-
 // A path says less than this: the file may have lost its name, or have it elsewhere.
 std::optional<loop_info64> ask_loop_device(const std::string &node, dev_t device) {
   const file_descriptor opened{::open(node.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC)};
@@ -53,20 +38,38 @@ std::optional<loop_info64> ask_loop_device(const std::string &node, dev_t device
   return is_told ? std::optional{told} : std::nullopt;
 }
 
-std::string loop_device_in_use_on(const struct stat &file) {
+} // namespace
+
+std::optional<file_identity> identity_beneath(const std::string &node, dev_t device,
+                                              const std::string &path) {
+  const auto told = ask_loop_device(node, device);
+  if (!told) {
+    return identity_of(path);
+  }
+  return told->lo_rdevice != 0 ? file_identity{true, told->lo_rdevice, 0}
+                               : file_identity{false, told->lo_device, told->lo_inode};
+}
+
+bool is_loop_device_in_use_on(const file_identity &file) {
   std::error_code error;
   for (const auto &each : fs::directory_iterator{"/sys/block", error}) {
-    const std::string backing_file = line_of(each.path().string() + "/loop/backing_file");
-    const std::string node = "/dev/" + each.path().filename().string();
-    if (backing_file.empty() || !is_on(node, backing_file, file)) {
+    const std::string name = each.path().filename().string();
+    const std::string path =
+        name.starts_with("loop") ? line_of(each.path().string() + "/loop/backing_file") : "";
+    if (path.empty()) {
+      continue;
+    }
+    const std::string node = "/dev/" + name;
+    const auto device = identity_of(node);
+    if (identity_beneath(node, device ? device->device : 0, path) != file) {
       continue;
     }
     const file_descriptor opened{::open(node.c_str(), O_RDONLY | O_EXCL | O_NONBLOCK | O_CLOEXEC)};
     if (!opened.is_open() && errno == EBUSY) {
-      return node;
+      return true;
     }
   }
-  return {};
+  return false;
 }
 
 std::optional<std::string> file_of_loop_device(dev_t device) {

@@ -17,6 +17,7 @@
 #include <fmt/format.h>
 
 #include "base/aligned_buffer.h"
+#include "base/file_identity.h"
 #include "base/file_users.h"
 #include "base/image_locks.h"
 #include "base/loop_devices.h"
@@ -73,7 +74,7 @@ bool lock_by_flock(int file, access mode) {
 // Nobody uses the file through a loop device, or, if it is a loop device, has locked the file that it
 // is on. That file isn't locked here: who opens it sees that the loop device is in use.
 bool is_free_beyond_loop_devices(const struct stat &of, access mode) {
-  if (!loop_device_in_use_on(of).empty()) {
+  if (is_loop_device_in_use_on(identity_of(of))) {
     errno = EWOULDBLOCK;
     return false;
   }
@@ -296,6 +297,7 @@ result<opened_file> open_file(const device_part &part, access mode, locking by) 
 }
 
 result<std::vector<opened_file>> open_files(std::span<const part_to_open> wanted, locking by) {
+  const others_kept_off how{.locked_by = by, .beyond_loop_devices = !are_stacked(wanted)};
   std::vector<opened_file> opened;
   for (const part_to_open &each : wanted) {
     const auto before = wanted.first(opened.size());
@@ -303,8 +305,7 @@ result<std::vector<opened_file>> open_files(std::span<const part_to_open> wanted
       return is_same_file(other.part.path, each.part.path);
     });
     auto file = beside == before.end()
-                    ? open_part(each.part, mode_of_lock(each, wanted),
-                                {.locked_by = by, .beyond_loop_devices = !are_stacked(wanted)})
+                    ? open_part(each.part, mode_of_lock(each, wanted), how)
                     : open_beside(opened[static_cast<std::size_t>(beside - before.begin())], each);
     if (!file) {
       return std::unexpected{file.error()};
@@ -322,13 +323,8 @@ bool is_in_use(const std::string &path, access mode) {
 }
 
 bool is_same_file(const std::string &one, const std::string &other) {
-  struct stat a{};
-  struct stat b{};
-  if (::stat(one.c_str(), &a) != 0 || ::stat(other.c_str(), &b) != 0) {
-    return false;
-  }
-  const bool are_block_devices = S_ISBLK(a.st_mode) && S_ISBLK(b.st_mode);
-  return are_block_devices ? a.st_rdev == b.st_rdev : a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+  const auto is = identity_of(one);
+  return is && is == identity_of(other);
 }
 
 } // namespace dmcache

@@ -34,12 +34,16 @@ std::string name_by_number(const file_descriptor &file) {
   return fmt::format("/proc/self/fd/{}", file.get());
 }
 
+std::string folder_of(const std::string &path) {
+  const auto parent = std::filesystem::path{path}.parent_path();
+  return parent.empty() ? "." : parent.string();
+}
+
 // A file in the folder of `path` that has no name yet, so that it goes if its maker is killed. Not
 // open where there are no such files, or nothing by which it could be named later.
 file_descriptor make_unnamed_beside(const std::string &path, mode_t permissions) {
-  const auto parent = std::filesystem::path{path}.parent_path();
   file_descriptor file{
-      ::open(parent.empty() ? "." : parent.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, permissions)};
+      ::open(folder_of(path).c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, permissions)};
   const bool can_be_named = file.is_open() && ::access(name_by_number(file).c_str(), F_OK) == 0;
   return can_be_named ? std::move(file) : file_descriptor{};
 }
@@ -69,9 +73,7 @@ std::optional<std::string> name_file(const file_descriptor &file, const std::str
 
 // Makes durable which names there are in the folder of this file.
 bool sync_folder_of(const std::string &path) {
-  const auto parent = std::filesystem::path{path}.parent_path();
-  const file_descriptor folder{
-      ::open(parent.empty() ? "." : parent.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
+  const file_descriptor folder{::open(folder_of(path).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
   // Some file systems have nothing to do for a folder, and say so.
   return folder.is_open() && (::fsync(folder.get()) == 0 || errno == EINVAL);
 }

@@ -1,6 +1,5 @@
 #include "base/storage_layers.h"
 
-#include <sys/stat.h>
 #include <sys/sysmacros.h>
 
 #include <algorithm>
@@ -60,15 +59,6 @@ storage_layers::storage_layers(dev_t device, const device_part &part, std::strin
   add({{true, device, 0}, part.path, range{part}});
 }
 
-std::optional<storage_layers::identity> storage_layers::identity_of(const std::string &path) {
-  struct stat status{};
-  if (::stat(path.c_str(), &status) != 0) {
-    return {};
-  }
-  return S_ISBLK(status.st_mode) ? identity{true, status.st_rdev, 0}
-                                 : identity{false, status.st_dev, status.st_ino};
-}
-
 std::string storage_layers::folder_of(dev_t device) const {
   return fmt::format("{}/dev/block/{}:{}", sysfs_, gnu_dev_major(device), gnu_dev_minor(device));
 }
@@ -112,11 +102,7 @@ void storage_layers::add_layers_of_partition(const std::string &folder, const la
 void storage_layers::add_layers_of_loop(const std::string &folder, const layer &loop) {
   std::string name;
   std::getline(std::ifstream{folder + "/loop/backing_file"}, name);
-  std::optional<identity> is = identity_of(name);
-  if (const auto told = ask_loop_device(kernel_name(folder), loop.is.device)) {
-    is = told->lo_rdevice != 0 ? identity{true, told->lo_rdevice, 0}
-                               : identity{false, told->lo_device, told->lo_inode};
-  }
+  const auto is = identity_beneath(kernel_name(folder), loop.is.device, name);
   if (!is) {
     return;
   }

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "base/device_part.h"
+#include "base/file_identity.h"
 #include "base/result.h"
 
 namespace dmcache {
@@ -31,13 +32,6 @@ class storage_layers {
   std::optional<std::string> overlap(const storage_layers &other) const;
 
  private:
-  struct identity {
-    bool is_block_device;
-    dev_t device; // which it is, or which the file is on
-    ino_t file;
-
-    bool operator==(const identity &) const = default;
-  };
   struct range { // of bytes
     static constexpr std::uint64_t endless = std::numeric_limits<std::uint64_t>::max();
     std::uint64_t begin;
@@ -51,12 +45,11 @@ class storage_layers {
     bool operator==(const range &) const = default;
   };
   struct layer {
-    identity is;
+    file_identity is;
     std::string name;
     std::optional<range> used; // none: it isn't known which part
   };
 
-  static std::optional<identity> identity_of(const std::string &path);
   void add(const layer &on);
   void add_layers_of_partition(const std::string &folder, const layer &partition);
   void add_layers_of_loop(const std::string &folder, const layer &loop);

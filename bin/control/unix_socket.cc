@@ -16,6 +16,8 @@
 
 #include <fmt/format.h>
 
+#include "base/file_identity.h"
+
 namespace dmcache {
 namespace {
 
@@ -42,10 +44,6 @@ const sockaddr *generic(const sockaddr_un &address) {
 
 std::unexpected<error> cannot_listen(const std::string &path, const std::string &why) {
   return fail(failure::environment, fmt::format("cannot listen at {}: {}", path, why));
-}
-
-bool is_same(const struct stat &one, const struct stat &other) {
-  return one.st_dev == other.st_dev && one.st_ino == other.st_ino;
 }
 
 // Whoever takes a path for a socket, or removes a socket from it, has its lock meanwhile: two servers
@@ -93,7 +91,7 @@ result<path_lock> path_lock::take(const std::string &path) {
     }
     struct stat present{};
     if (::flock(file.get(), LOCK_EX | LOCK_NB) == 0 && ::lstat(name.c_str(), &present) == 0 &&
-        is_same(opened, present)) {
+        identity_of(opened) == identity_of(present)) {
       return path_lock{std::move(name), std::move(file)};
     }
     std::this_thread::sleep_for(between);
@@ -198,8 +196,8 @@ socket_file::socket_file(std::string path) : path_{std::move(path)} {
 // The number of an inode is soon another file's; the time at which it was made isn't.
 bool socket_file::is_still_there() const {
   struct stat found{};
-  return !path_.empty() && ::lstat(path_.c_str(), &found) == 0 && is_same(found, made_) &&
-         found.st_mtim.tv_sec == made_.st_mtim.tv_sec &&
+  return !path_.empty() && ::lstat(path_.c_str(), &found) == 0 &&
+         identity_of(found) == identity_of(made_) && found.st_mtim.tv_sec == made_.st_mtim.tv_sec &&
          found.st_mtim.tv_nsec == made_.st_mtim.tv_nsec;
 }
 

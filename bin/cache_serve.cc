@@ -154,17 +154,6 @@ result<cache_paths> take_devices(const command_line &line) {
   return paths;
 }
 
-// A script whose variable isn't set leaves an option's value empty.
-result<> check_that_nothing_is_empty(const command_line &line) {
-  for (const char *option : {"socket", "control", "status-socket", "socket-group", "listen",
-                             "tls-certificates", "tls-psk", "run", "log"}) {
-    if (line.has(option) && line.text(option).empty()) {
-      return wrong(fmt::format("--{} is empty", option));
-    }
-  }
-  return {};
-}
-
 std::string log_of(const command_line &line) {
   const std::string log = line.text_or("log", "");
   return log == "stderr" || log == "journal" ? log : absolute(log);
@@ -198,9 +187,6 @@ result<> check_that_they_are_devices(const command_line &line) {
 // `passed_on` are the words that follow "--".
 result<serve_options> take_options(const command_line &line,
                                    std::span<const std::string> passed_on) {
-  if (const auto checked = check_that_nothing_is_empty(line); !checked) {
-    return std::unexpected{checked.error()};
-  }
   if (const auto checked = check_that_they_are_devices(line); !checked) {
     return std::unexpected{checked.error()};
   }

@@ -107,6 +107,7 @@ void command_line::add_together(
       together_.add_options()(option, "");
     } else {
       together_.add_options()(option, options::value<std::string>());
+      with_value_.emplace_back(option);
       line += fmt::format(" {}", value);
     }
   }
@@ -148,6 +149,7 @@ std::optional<int> command_line::parse(std::span<const std::string> arguments) {
   } catch (const options::error &wrong) {
     return refuse(wrong.what());
   }
+  // A script whose variable isn't set leaves an option's value empty.
   for (const std::string &option : with_value_) {
     if (has(option) && text(option).empty()) {
       return refuse(fmt::format("--{} is empty", option));

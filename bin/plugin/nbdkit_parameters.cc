@@ -26,6 +26,16 @@ int take_path(std::string &into, const char *value) {
   return 0;
 }
 
+// Takes what was found, or tells why nothing was.
+template <typename Value, typename Found> int take(Value &into, const result<Found> &found) {
+  if (!found) {
+    nbdkit_error("%s", found.error().message.c_str());
+    return -1;
+  }
+  into = *found;
+  return 0;
+}
+
 // Takes NAME, NAME-offset or NAME-size; none of these is another parameter's.
 std::optional<int> take_device(device_part &into, std::string_view name, std::string_view key,
                                const char *value) {
@@ -39,15 +49,15 @@ std::optional<int> take_device(device_part &into, std::string_view name, std::st
   if (rest != "-offset" && rest != "-size") {
     return {};
   }
-  const auto size = parse_sectors(key, value, bare_number::is_in_sectors);
-  if (!size) {
-    nbdkit_error("%s", size.error().message.c_str());
-    return -1;
+  sectors size;
+  if (const int taken = take(size, parse_sectors(key, value, bare_number::is_in_sectors));
+      taken != 0) {
+    return taken;
   }
   if (rest == "-offset") {
-    into.begin = to_bytes(*size);
+    into.begin = to_bytes(size);
   } else {
-    into.size = to_bytes(*size);
+    into.size = to_bytes(size);
   }
   return 0;
 }
@@ -58,16 +68,6 @@ int take_bool(bool &into, const char *value) {
     return -1;
   }
   into = parsed != 0;
-  return 0;
-}
-
-int take_sectors(sectors &into, const char *key, const char *value) {
-  const auto size = parse_sectors(key, value, bare_number::is_refused);
-  if (!size) {
-    nbdkit_error("%s", size.error().message.c_str());
-    return -1;
-  }
-  into = *size;
   return 0;
 }
 
@@ -104,26 +104,6 @@ int take_dirty_tracking(dirty_tracking &into, const char *value) {
   return 0;
 }
 
-int take_cleaning(cleaning_trigger &into, const char *value) {
-  const auto trigger = find_cleaning_trigger(value);
-  if (!trigger) {
-    nbdkit_error("%s", trigger.error().message.c_str());
-    return -1;
-  }
-  into = *trigger;
-  return 0;
-}
-
-int take_max_dirty(dirty_limit &into, const char *value) {
-  const auto limit = find_dirty_limit("max-dirty", value, bare_number::is_refused);
-  if (!limit) {
-    nbdkit_error("%s", limit.error().message.c_str());
-    return -1;
-  }
-  into = *limit;
-  return 0;
-}
-
 int take_force(accepted_devices &into, const char *value) {
   if (const auto accepted = accept(into, value); !accepted) {
     nbdkit_error("force: %s", accepted.error().message.c_str());
@@ -143,16 +123,6 @@ int take_dirty_linger(std::chrono::seconds &into, const char *value) {
     return -1;
   }
   into = std::chrono::seconds{parsed};
-  return 0;
-}
-
-int take_control_mode(mode_t &into, const char *value) {
-  const auto mode = parse_socket_mode("control-mode", value);
-  if (!mode) {
-    nbdkit_error("%s", mode.error().message.c_str());
-    return -1;
-  }
-  into = *mode;
   return 0;
 }
 
@@ -201,7 +171,7 @@ int nbdkit_parameters::config(const std::string &key, const char *value) {
     return take_path(control.status, value);
   }
   if (key == "control-mode") {
-    return take_control_mode(control.access.mode, value);
+    return take(control.access.mode, parse_socket_mode(key, value));
   }
   if (key == "control-group") {
     return take_control_group(control.access.group, value);
@@ -217,10 +187,10 @@ int nbdkit_parameters::config(const std::string &key, const char *value) {
     return take_max_connections(max_connections, value);
   }
   if (key == "block-size") {
-    return take_sectors(options.block_size, "block-size", value);
+    return take(options.block_size, parse_sectors(key, value, bare_number::is_refused));
   }
   if (key == "migration-threshold") {
-    return take_sectors(options.migration_threshold, "migration-threshold", value);
+    return take(options.migration_threshold, parse_sectors(key, value, bare_number::is_refused));
   }
   if (key == "metadata-version") {
     return take_version(options.metadata_version, value);
@@ -250,10 +220,10 @@ int nbdkit_parameters::config(const std::string &key, const char *value) {
     return take_bool(options.discard_passdown, value);
   }
   if (key == "cleaning") {
-    return take_cleaning(options.cleaning, value);
+    return take(options.cleaning, find_cleaning_trigger(value));
   }
   if (key == "max-dirty") {
-    return take_max_dirty(options.max_dirty, value);
+    return take(options.max_dirty, find_dirty_limit(key, value, bare_number::is_refused));
   }
   if (key == "policy") {
     options.policy = value;

@@ -121,4 +121,20 @@ result<> output_file::commit() {
   return file_.commit();
 }
 
+result<> write_output(const std::string &path, std::string_view text) {
+  auto file = output_file::create(path);
+  if (!file) {
+    return std::unexpected{file.error()};
+  }
+  while (!text.empty()) {
+    const std::span<char> room = file->buffer();
+    const std::size_t count = text.copy(room.data(), room.size());
+    if (auto taken = file->take(count); !taken) {
+      return taken;
+    }
+    text.remove_prefix(count);
+  }
+  return file->commit();
+}
+
 } // namespace dmcache

@@ -7,6 +7,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 
 #include "base/aligned_buffer.h"
 #include "base/pending_file.h"
@@ -56,5 +57,8 @@ class output_file {
   std::span<std::byte> in_flight_;        // of the other buffer, to end_ - its size
   std::uint64_t end_ = 0;                 // bytes taken so far
 };
+
+// Writes all of `text` to a file that output_file::create() makes, and commits it.
+result<> write_output(const std::string &path, std::string_view text);
 
 } // namespace dmcache

@@ -15,8 +15,8 @@ class pending_file {
  public:
   // Makes a file beside `path`, with the permissions of the one that it will replace, if there is
   // one. Where the file system can do that, it has no name before commit(), so that nothing is left
-  // of it when the process is killed. If the path is a symbolic link, the file that it names is the one to replace. Fails with
-  // failure::environment.
+  // of it when the process is killed. If the path is a symbolic link, the file that it names is the
+  // one to replace. Fails with failure::environment.
   static result<pending_file> create(const std::string &path);
   // What is written in place: commit() has nothing to do.
   pending_file(file_descriptor file, std::string name)

@@ -5,14 +5,13 @@
 #include <fstream>
 #include <iterator>
 #include <optional>
-#include <span>
 #include <string_view>
 #include <system_error>
 #include <utility>
 
 #include <fmt/format.h>
 
-#include "base/pending_file.h"
+#include "base/output_file.h"
 #include "bin/lvm/lvm_settings.h"
 
 namespace dmcache {
@@ -61,18 +60,6 @@ result<std::optional<std::string>> read(const path &file) {
     return cannot("read", file, failed ? failed : std::make_error_code(std::errc::io_error));
   }
   return text;
-}
-
-result<> write(const path &file, std::string_view text) {
-  auto made = pending_file::create(file);
-  if (!made) {
-    return std::unexpected{made.error()};
-  }
-  if (auto written = write_all(made->descriptor(), made->name(), std::as_bytes(std::span{text}));
-      !written) {
-    return written;
-  }
-  return made->commit();
 }
 
 struct divided_text {
@@ -309,7 +296,7 @@ result<changes> connect_lvm(const lvm_system &system) {
   if (!text->before.empty() && !text->before.ends_with('\n')) {
     text->before += '\n';
   }
-  if (const auto written = write(local, text->before + settings + text->after); !written) {
+  if (const auto written = write_output(local, text->before + settings + text->after); !written) {
     return std::unexpected{written.error()};
   }
   made.push_back(fmt::format("{} makes LVM call the commands in {}", local.string(),
@@ -325,7 +312,7 @@ result<changes> disconnect_lvm(const lvm_system &system) {
   }
   changes made;
   if (!text->part.empty()) {
-    if (const auto written = write(local, text->before + text->after); !written) {
+    if (const auto written = write_output(local, text->before + text->after); !written) {
       return std::unexpected{written.error()};
     }
     made.push_back(fmt::format("{} leaves it to LVM what it calls", local.string()));

@@ -79,11 +79,12 @@ class cache_engine {
   void clean(control &call, afterwards intended = afterwards::in_use) noexcept;
   // Waits for requests under way and keeps new ones waiting, then has `change` made to the options
   // as they are by then, and takes what can change of them: mode, policy and its settings,
-  // threshold, passdown, cleaning and how much may be dirty. Passthrough is refused while blocks are dirty. If it fails, all is as it
-  // was.
+  // threshold, passdown, cleaning and how much may be dirty. Passthrough is refused while blocks are
+  // dirty. If it fails, all is as it was.
   void reload(options_change change, control &call) noexcept;
   // As dmsetup sends it: "migration_threshold 4096", "cleaning on-request", "max_dirty 25%",
-  // "<policy key> <value>", "invalidate_cblocks 1 5-9". What it sets stays set over a reload that doesn't change that.
+  // "<policy key> <value>", "invalidate_cblocks 1 5-9". What it sets stays set over a reload that
+  // doesn't change that.
   void message(std::vector<std::string> words, control &call) noexcept;
   // A clean shutdown: nothing new is accepted, what is under way ends, and everything is written.
   // Only if all of it worked the cache is cleanly shut down, and `outcome` good. Afterwards the

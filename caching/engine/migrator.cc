@@ -325,10 +325,10 @@ flow<bool> migrator::make_removable(cache_block block) {
 }
 
 // Removes the mapping when nothing is in flight in the block, which the caller releases; of a dirty
-// block only if none are spared. Writes, or all that `meanwhile` says, wait until it is gone from the metadata for good:
-// until then, a power cut, or the death of the process, would bring it back, and hide what was
-// written. Only then the cache block is free as well. If that fails, the metadata can't be changed any
-// more, and what they map is mapped again.
+// block only if none are spared. Writes, or all that `meanwhile` says, wait until it is gone from the
+// metadata for good: until then, a power cut, or the death of the process, would bring it back, and
+// hide what was written. Only then the cache block is free as well. If that fails, the metadata can't
+// be changed any more, and what they map is mapped again.
 flow<bool> migrator::remove(cache_block block, origin_block from, exclusion meanwhile,
                             spared blocks) {
   co_await state_.locks.exclude(from, exclusion::all);

@@ -27,8 +27,6 @@ struct findings {
   std::uint64_t nr_discarded = 0; // clean and not the same, which says nothing
   std::uint64_t nr_unreadable = 0;
   std::uint64_t nr_untried = 0;
-
-  std::uint64_t nr_compared() const { return nr_clean + nr_dirty; }
 };
 
 findings findings_of(const cache_contents &contents, std::span<const location> blocks,
@@ -70,22 +68,6 @@ rescue_map map_of(std::span<const location> blocks, std::span<const comparison> 
     }
   }
   return map;
-}
-
-result<> write_text(const std::string &text, const std::string &path) {
-  auto file = output_file::create(path);
-  if (!file) {
-    return std::unexpected{file.error()};
-  }
-  for (std::string_view rest = text; !rest.empty();) {
-    const std::span<char> room = file->buffer();
-    const std::size_t count = rest.copy(room.data(), room.size());
-    if (auto taken = file->take(count); !taken) {
-      return taken;
-    }
-    rest.remove_prefix(count);
-  }
-  return file->commit();
 }
 
 nlohmann::json listed(std::span<const location> blocks) {
@@ -152,13 +134,13 @@ result<> flush(device &each, const std::string &name) {
   return {};
 }
 
-struct cache_devices {
+struct verified_devices {
   const metadata_device &metadata;
   device &origin;
   device &fast;
 };
 
-result<> change(const cache_devices &on, cache_contents &contents, const block_usage &usage,
+result<> change(const verified_devices &on, cache_contents &contents, const block_usage &usage,
                 const findings &found, const verify_options &options, report &to) {
   const cache_contents::changes wanted{
       .cleaned = options.clear_equal ? std::span{found.equal} : std::span<const location>{},
@@ -230,9 +212,7 @@ result<> verify(const metadata_device &metadata, device &origin, device &fast,
   std::vector<location> blocks = contents.mapped_blocks();
   std::ranges::sort(blocks);
   const block_geometry geometry{.block_size = to_bytes(sectors{metadata.block.data_block_size}),
-
                                 .origin_end = end_of(origin),
-
                                 .fast_end = end_of(fast)};
   block_comparer comparer{origin, fast, geometry, blocks, options.buffer_size};
   to.watcher().begin_transfer("comparing", blocks.size() * geometry.block_size.value());
@@ -246,7 +226,7 @@ result<> verify(const metadata_device &metadata, device &origin, device &fast,
   tell_failures(comparer.failures(), options.names, to);
   if (options.map_path) {
     const std::string map = map_of(blocks, comparer.found(), geometry, options.origin_begin).text();
-    if (auto written = write_text(map, *options.map_path); !written) {
+    if (auto written = write_output(*options.map_path, map); !written) {
       return written;
     }
   }

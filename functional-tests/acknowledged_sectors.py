@@ -22,7 +22,7 @@ class AcknowledgedSectors:
         self.lock = threading.Lock()
         self.allowed = [(ZEROES,)] * nr_sectors  # changes, the newest last
         self.is_reserved = bytearray(nr_sectors)
-        self.discarded = set()  # old data or zeroes, and not always the same
+        self.discarded = set()  # any older data or zeroes, and not always the same
         self.nr_changes = 0
         self.nr_acknowledged = 0  # changes
 
@@ -68,13 +68,15 @@ class AcknowledgedSectors:
             found = data[number * SECTOR:(number + 1) * SECTOR]
             change, _ = STAMP.unpack_from(found)
             allowed = self.allowed[sector]
+            if sector in self.discarded:
+                allowed = (*allowed, change)
             if found != STAMP.pack(change, sector if change else 0) * REPEATED:
                 faults.append(f"sector {sector} holds {found[:32].hex(' ', 8)}..., and may hold changes "
                               f"{allowed}")
                 continue
             if change not in allowed:
                 faults.append(f"sector {sector} holds change {change}, and may hold {allowed}")
-            if sector not in self.discarded or change not in allowed:
+            if sector not in self.discarded:
                 self.allowed[sector] = (change,)
         return f"{faults[0]} ({len(faults)} such sectors)" if faults else None
 

@@ -166,9 +166,8 @@ flow<> committer::run() {
       co_await wake_;
     }
     const needs wanted = take_needs();
-    intrusive_queue<request> requests;
     if (can_complete_requests()) {
-      requests = waiting_requests_.take_all();
+      being_made_durable_ = waiting_requests_.take_all();
     }
     const std::vector<waiting_flow> flows = std::exchange(waiting_flows_, {});
     is_committing_ = true;
@@ -179,7 +178,7 @@ flow<> committer::run() {
       state_.ready.add(each.flow);
     }
     ended_(result);
-    complete(requests, result);
+    complete(being_made_durable_, result);
     notes_.ended();
   }
 }
@@ -315,23 +314,27 @@ flow<> committer::flush_data(std::optional<online_metadata::commit> &made, needs
   const bool was_any_dirty = state_.mappings->nr_dirty() != 0;
   std::error_code fast;
   std::error_code origin;
+  std::error_code blocks;
   {
-    io_group flushing{state_};
+    io_group on_fast{state_};
     if (is_fast_needed) {
       take_mirrored();
-      begin_flush(cache_device::fast, flushing, fast);
+      begin_flush(cache_device::fast, on_fast, fast);
     }
+    io_group rest{state_};
     if (are_both_needed) {
-      begin_flush(cache_device::origin, flushing, origin);
+      begin_flush(cache_device::origin, rest, origin);
     }
-    std::error_code error;
     if (made) {
-      write_blocks(*made, flushing, error);
+      write_blocks(*made, rest, blocks);
     }
-    co_await flushing;
+    bool is_rest_over = false;
+    flows_.start(wait_for(rest, is_rest_over));
+    co_await on_fast;
     state_.flushes.ended(cache_device::fast);
+    co_await complete_those_of_fast(is_rest_over, fast);
     state_.flushes.ended(cache_device::origin);
-    result.metadata = result.metadata && !error;
+    result.metadata = result.metadata && !blocks;
   }
   if (origin) { // and what was written meanwhile may be lost as well
     result.origin = origin;
@@ -363,6 +366,56 @@ flow<> committer::flush_data(std::optional<online_metadata::commit> &made, needs
     }
   }
   being_flushed_.clear();
+}
+
+flow<> committer::wait_for(io_group &rest, bool &is_rest_over) {
+  co_await rest;
+  is_rest_over = true;
+  wake_.happen();
+}
+
+// The fast device was flushed, with `error` if that failed. Who needs nothing else doesn't wait for the
+// rest; nor do those who come before it is over, for whom the device is flushed again.
+flow<> committer::complete_those_of_fast(const bool &is_rest_over, std::error_code &error) {
+  intrusive_queue<request> flushed = take_those_of_fast(being_made_durable_);
+  for (;;) {
+    while (request *each = flushed.pop()) {
+      (error ? being_made_durable_ : state_.completed).push(*each);
+    }
+    if (is_rest_over) {
+      co_return;
+    }
+    if (!error) {
+      flushed = take_those_of_fast(waiting_requests_);
+    }
+    if (flushed.empty()) {
+      co_await wake_;
+      continue;
+    }
+    take_mirrored();
+    io_group flushing{state_};
+    begin_flush(cache_device::fast, flushing, error);
+    co_await flushing;
+    state_.flushes.ended(cache_device::fast);
+  }
+}
+
+intrusive_queue<request> committer::take_those_of_fast(intrusive_queue<request> &from) const {
+  intrusive_queue<request> taken;
+  intrusive_queue<request> all = from.take_all();
+  while (request *each = all.pop()) {
+    (is_fast_enough_for(*each) ? taken : from).push(*each);
+  }
+  return taken;
+}
+
+// Its data are on the fast device alone, in a block that the metadata on disk map, and count as dirty
+// after a crash.
+bool committer::is_fast_enough_for(const request &waiting) const {
+  return waiting.is_on_fast_alone && !waiting.outcome &&
+         state_.mappings->is_stored(waiting.first.cached_in) && is_writable(state_) &&
+         !is_given_up_ && lost_.empty() && !state_.is_withdrawing &&
+         !state_.flushes.has_failed_since(waiting.flush_mark);
 }
 
 void committer::take_mirrored() {

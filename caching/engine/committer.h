@@ -151,9 +151,13 @@ class committer {
   };
 
   needs take_needs();
+  bool is_fast_enough_for(const request &waiting) const;
+  intrusive_queue<request> take_those_of_fast(intrusive_queue<request> &from) const;
   flow<outcome> commit_once(needs wanted);
   std::optional<online_metadata::commit> freeze(outcome &result);
   flow<> flush_data(std::optional<online_metadata::commit> &made, needs wanted, outcome &result);
+  flow<> complete_those_of_fast(const bool &is_rest_over, std::error_code &error);
+  flow<> wait_for(io_group &rest, bool &is_rest_over);
   void stop_exact(const std::optional<online_metadata::commit> &made);
   void thaw();
   void take_mirrored();
@@ -181,6 +185,7 @@ class committer {
   std::optional<instant> due_; // nothing waits for it, but it has to be done by then
   std::optional<instant> settling_due_;
   intrusive_queue<request> waiting_requests_;
+  intrusive_queue<request> being_made_durable_; // by the commit that is under way
   std::vector<waiting_flow> waiting_flows_;
   bool is_flush_wanted_ = false; // by one of these
   std::vector<cache_block> settling_;

@@ -2,6 +2,7 @@
 // enough, the time is over, or one of them goes wrong.
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -27,8 +28,8 @@ namespace {
 namespace po = boost::program_options;
 using clock = std::chrono::steady_clock;
 
-// A history that takes this long will never end.
-constexpr unsigned longest_history = 20; // seconds
+// A history that takes so much time of its processor, in seconds, will never end.
+constexpr time_t longest_history = 20;
 
 struct settings {
   std::uint64_t seed = 1;
@@ -83,7 +84,8 @@ int work(const settings &how, unsigned first, clock::time_point start, worker &s
     }
     const std::uint64_t seed = how.seed + i;
     self.seed = seed;
-    ::alarm(longest_history);
+    const itimerval limit{.it_interval = {}, .it_value = {.tv_sec = longest_history, .tv_usec = 0}};
+    ::setitimer(ITIMER_PROF, &limit, nullptr);
     history one{{.seed = seed, .operations = how.operations, .is_verbose = how.is_verbose}};
     if (const auto violation = one.run()) {
       fmt::print(stderr, "seed {}: {}\nreplay it: {}\n", seed, *violation,
@@ -116,7 +118,7 @@ bool has_succeeded(int status, const settings &how, const worker &ended,
   if (WIFSIGNALED(status)) {
     const std::uint64_t seed = ended.seed;
     fmt::print(stderr, "seed {}: {}\nreplay it: {}\n", seed,
-               WTERMSIG(status) == SIGALRM
+               WTERMSIG(status) == SIGPROF
                    ? fmt::format("not at its end after {} s", longest_history)
                    : fmt::format("ended by signal {}", WTERMSIG(status)),
                replay_command(how, seed, program));

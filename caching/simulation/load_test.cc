@@ -116,6 +116,23 @@ TEST_F(load_test, a_flush_of_a_clean_cache_does_nothing) {
   EXPECT_EQ(in->now(), start);
 }
 
+TEST_F(load_test, a_fua_hit_waits_neither_for_the_origin_nor_for_the_metadata) {
+  fill();
+  for (std::uint64_t block = 0; block < 8; ++block) { // so that their dirty bits are on disk
+    EXPECT_THAT(in->write(part(block)), succeeds());
+  }
+  for (std::uint64_t block = 0; block < 8; ++block) {
+    EXPECT_THAT(in->write(part(200 + block)), succeeds()); // for the origin to flush
+    in->submit(operation::flush, {});
+    const instant start = in->now();
+    EXPECT_THAT(in->perform(operation::write, part(block), true), succeeds());
+    EXPECT_THAT(in->perform(operation::write, part(block), true), succeeds());
+    EXPECT_LE(in->now() - start, 5 * fast_time);
+    EXPECT_NE(in->nr_under_way(), 0U); // the other one still waits
+    in->finish();
+  }
+}
+
 TEST_F(load_test, flushes_share_commits) {
   fill();
   const std::uint64_t before = in->engine().counts().commits;

@@ -409,12 +409,11 @@ intrusive_queue<request> committer::take_those_of_fast(intrusive_queue<request> 
   return taken;
 }
 
-// Its data are on the fast device alone, in a block that the metadata on disk map, and count as dirty
-// after a crash.
+// What was sent to the fast device alone is in a block that the metadata on disk map, and count as
+// dirty after a crash.
 bool committer::is_fast_enough_for(const request &waiting) const {
-  return waiting.is_on_fast_alone && !waiting.outcome &&
-         state_.mappings->is_stored(waiting.first.cached_in) && is_writable(state_) &&
-         !is_given_up_ && lost_.empty() && !state_.is_withdrawing &&
+  return waiting.is_on_fast_alone && !waiting.outcome && is_writable(state_) && !is_given_up_ &&
+         lost_.empty() && !state_.is_withdrawing &&
          !state_.flushes.has_failed_since(waiting.flush_mark);
 }
 

@@ -36,6 +36,23 @@ TEST_F(durability_test, a_fua_write_that_promotes_its_block_is_durable_when_it_c
   }
 }
 
+// S1, for a block that was promoted by a read, and is not committed yet.
+TEST_F(durability_test, a_fua_write_to_a_new_block_is_durable_when_it_completes) {
+  tracking = dirty_tracking::at_shutdown;
+  for (std::uint64_t seed = 0; seed < trials; ++seed) {
+    with_seed(seed);
+    open();
+    cache(5);
+    EXPECT_EQ(in->engine().counts().commits, 0U);
+    constexpr instant slow = std::chrono::milliseconds{10};
+    in->carrier().set_latency(cache_device::metadata, {slow, slow, 0, {}});
+    EXPECT_THAT(in->perform(operation::write, part(5), true), succeeds());
+    in->cut_power();
+    EXPECT_TRUE(is_mapped_on_media(5));
+    ASSERT_FALSE(in->is_over()) << *in->violation();
+  }
+}
+
 // S2.
 TEST_F(durability_test, what_was_invalidated_does_not_come_back_after_a_power_cut) {
   for (std::uint64_t seed = 0; seed < trials; ++seed) {

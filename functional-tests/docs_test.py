@@ -189,6 +189,9 @@ class Lvm(DocumentedTest):
         self.take("v2-cleaned")
         self.follow("uncache")
 
+    def test_metadata_that_map_nothing(self):
+        self.follow("empty")
+
     def test_what_the_cache_shows_can_be_copied(self):
         self.take("v2-writeback")
         before = [each.read_bytes() for each in (self.meta, self.fast, self.origin)]

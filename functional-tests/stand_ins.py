@@ -4,15 +4,15 @@ arguments that stand here, and fails if it isn't."""
 
 import os
 
-LVS = """  LV                 Pool         Type       Chunk   MSize  Devices
-  lv                 [fast_cpool] cache       64.00k        lv_corig(0)
-  [fast_cpool]                    cache-pool  64.00k  4.00m fast_cpool_cdata(0)
-  [fast_cpool_cdata]              linear          0         /dev/sdb(0)
-  [fast_cpool_cmeta]              linear          0         /dev/sdb(4)
-  [lv_corig]                      linear          0         /dev/sda(0)
-  [lvol0_pmspare]                 linear          0         /dev/sdb(5)"""
+LVS = """  LV                 Pool         Type       Chunk  MSize Devices
+  [fast_cpool]                    cache-pool 64.00k 8.00m fast_cpool_cdata(0)
+  [fast_cpool_cdata]              linear         0        /dev/vdb(0)
+  [fast_cpool_cmeta]              linear         0        /dev/vdb(8)
+  lv                 [fast_cpool] cache      64.00k       lv_corig(0)
+  [lv_corig]                      linear         0        /dev/vda(0)
+  [lvol0_pmspare]                 linear         0        /dev/vda(32)"""
 # What a linear volume's table looks like; it is what makes the other device.
-TABLE = "0 8192 linear 8:16 43008"
+TABLE = "0 16384 linear 254:16 67584"
 BAD_BLOCK = 5  # of the fast device, 64 KiB of which ddrescue can't read
 
 
@@ -25,7 +25,9 @@ PROGRAMS = {
     "lvs": {"-a -o name,pool_lv,segtype,chunk_size,metadata_size,devices vg": printing(LVS)},
     "lvchange": {
         "-an vg/lv": "",
-        "-y -ay vg/fast_cpool_cmeta vg/fast_cpool_cdata vg/lv_corig": "",
+        "-y -ay vg/fast_cpool_cmeta": printing("  Allowing activation of component LV."),
+        "-y -ay vg/fast_cpool_cdata": printing("  Allowing activation of component LV."),
+        "-y -ay vg/lv_corig": printing("  Allowing activation of component LV."),
         "-an vg/fast_cpool_cmeta vg/fast_cpool_cdata vg/lv_corig": "",
         "-ay vg/lv": "",
     },
@@ -36,7 +38,8 @@ PROGRAMS = {
                           "printf '  Repair of cache metadata volume of cache vg/lv failed "
                           "(status:%d). Manual repair required!\\n' $?\nexit 5\n}",
         "-y --swapmetadata --poolmetadata vg/new_meta vg/fast_cpool": "",
-        "-y --uncache vg/lv": printing('  Logical volume "fast_cpool" successfully removed.\n'
+        "-y --uncache vg/lv": printing("  Flushing 0 blocks for cache vg/lv.\n"
+                                       '  Logical volume "fast_cpool" successfully removed.\n'
                                        "  Logical volume vg/lv is not cached."),
     },
     "dmsetup": {

@@ -14,6 +14,7 @@
 #include "bin/control/status_json.h"
 #include "bin/control/status_metrics.h"
 #include "bin/control/status_text.h"
+#include "caching/engine/options.h"
 
 namespace dmcache {
 namespace {
@@ -46,6 +47,17 @@ result<std::string> request_of(std::vector<std::string> words) {
   }
   if (words.front() == "set" && words.size() < 3) {
     return fail(failure::usage, "set what? set mode MODE, or set policy NAME [KEY VALUE]...");
+  }
+  if (words.front() == "set" && words[1] == "max-dirty") {
+    const auto limit = find_dirty_limit("max-dirty", words[2], bare_number::is_refused);
+    if (!limit) {
+      return std::unexpected{limit.error()};
+    }
+  }
+  // dmsetup wants to know which target of a device the message is for, by one of its sectors. Those
+  // who are used to it, and scripts written for it, give the cache's first one.
+  if (words.front() == "message" && words.size() > 2 && words[1] == "0") {
+    words.erase(words.begin() + 1);
   }
   for (const std::string &word : words) {
     if (std::ranges::any_of(word, [](char each) { return each < ' ' || each > '~'; })) {
@@ -148,7 +160,7 @@ result<> request_and_wait(control_client &server, const std::string &request, re
 int run_cache_ctl(std::span<const std::string> arguments) {
   command_line line{"cache_ctl",
                     "--control SOCKET status [--human|--json|--metrics|--watch]\n"
-                    "       cache_ctl --control SOCKET message KEY VALUE...\n"
+                    "       cache_ctl --control SOCKET message [0] KEY VALUE...\n"
                     "       cache_ctl --control SOCKET set mode MODE\n"
                     "       cache_ctl --control SOCKET set policy NAME [KEY VALUE]...\n"
                     "       cache_ctl --control SOCKET set cleaning background|on-request\n"

@@ -165,6 +165,10 @@ class Control(ServedCacheTest):
         self.assertEqual(self.field("migration_threshold_sectors"), 4096)
         self.must_ctl("message", "migration_threshold", "1.5MiB")
         self.assertEqual(self.field("migration_threshold_sectors"), 3072)
+        self.must_ctl("message", "0", "migration_threshold", "2m")  # as for dmsetup
+        self.assertEqual(self.field("migration_threshold_sectors"), 4096)
+        self.refuse(2, "'7'", "message", "7", "migration_threshold")
+        self.refuse(2, "a message is a key and a value", "message", "0")
         self.refuse(2, "migration_threshold: 'many' is no size", "message",
                     "migration_threshold", "many")
         self.refuse(2, "a message is a key and a value", "message", "alone")
@@ -234,6 +238,9 @@ class Control(ServedCacheTest):
         self.refuse(2, "cleaning is background or on-request, not 'never'", "set", "cleaning", "never")
         self.refuse(2, "'101%' is no share of the cache: 0% to 100% are", "set", "max-dirty", "101%")
         self.refuse(2, "'much' is no size", "set", "max-dirty", "much")
+        self.refuse(2, "'100' has no unit", "set", "max-dirty", "100")
+        self.must_ctl("message", "0", "max_dirty", "2048")  # sectors, in messages
+        self.assertEqual(self.field("cache_blocks_dirty_max"), 16)
 
     def test_a_dead_server_is_told_from_a_living_one(self):
         self.kill_all_servers()

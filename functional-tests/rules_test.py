@@ -127,8 +127,9 @@ class Commands(unittest.TestCase):
         for command in COMMANDS:
             with self.subTest(command):
                 text = run(command, "--help").stdout
+                # Neither in comments, nor of another program.
                 described = "".join(line for line in self.page(command).read_text().splitlines(True)
-                                    if not line.startswith(".\\\""))
+                                    if not line.startswith((".\\\"", "$ nbdcopy ")))
                 own = re.split(r"\.SH (?:DIFFERENCES|WHEN)", described)[0]
                 self.assertEqual(self.options(own), self.options(text))
 

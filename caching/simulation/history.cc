@@ -35,6 +35,7 @@ history::history(const history_options &how)
 
 world_options history::random_world() {
   block_size_ = smallest_block * (chance_.one_in(4) ? chance_.between(1, 3) : 1);
+  std::uint64_t fewest_cached = 2;
   std::uint64_t most_cached = 12;
   std::uint64_t most_blocks = 40;
   if (chance_.one_in(60)) { // metadata of several blocks each
@@ -47,17 +48,22 @@ world_options history::random_world() {
     most_blocks = 600;
   } else if (chance_.one_in(400)) { // discards are counted in larger blocks
     most_blocks = 33000;
+  } else if (chance_.one_in(3000)) { // the tree of the mappings' array has two levels
+    block_size_ = smallest_block;
+    fewest_cached = 129'000;
+    most_cached = 131'000;
   }
   const auto discard = [&] {
     return static_cast<simulated_device::discard_effect>(chance_.below(3));
   };
   world_options made;
   made.seed = chance_();
-  made.fast_size =
-      sectors{block_size_ * chance_.between(2, most_cached) + chance_.below(block_size_)};
+  made.fast_size = sectors{block_size_ * chance_.between(fewest_cached, most_cached) +
+                           chance_.below(block_size_)};
   made.origin_size =
       sectors{block_size_ * chance_.between(8, most_blocks) + chance_.below(block_size_)};
-  made.nr_metadata_blocks = chance_.one_in(12)    ? chance_.between(10, 24)
+  made.nr_metadata_blocks = fewest_cached > most_blocks ? chance_.between(1200, 2000)
+                            : chance_.one_in(12)        ? chance_.between(10, 24)
                             : chance_.one_in(250) ? chance_.between(16400, 17000) // several bitmaps
                                                   : chance_.between(64, 100);
   made.metadata.failed_flush_loses = chance_.one_in(3);

@@ -107,7 +107,7 @@ result<replay_settings> settings_of(const command_line &line) {
     return wrong(fmt::format("'{}' is no mode: give writeback or writethrough", mode));
   }
   settings.mode = mode == "writeback" ? replay_mode::writeback : replay_mode::writethrough;
-  const auto delay = whole_number<std::uint64_t>(line.text_or("delay", "0"));
+  const auto delay = whole_number<std::uint32_t>(line.text_or("delay", "0"));
   if (!delay) {
     return wrong(fmt::format("'{}' is no number of requests", line.text("delay")));
   }

@@ -206,8 +206,8 @@ demotions written back  MiB to fast device
         trace = self.write(CSV)
         for arguments, text in (
                 ((), "No TRACE given."),
-                (("--policy", "fifo", trace), "there is no policy 'fifo': give lru, sift, smq, mq, "
-                 "default or cleaner"),
+                (("--policy", "fifo", trace), "there is no policy 'fifo': give sift, smq, mq, "
+                 "default or cleaner, or lru, to compare with"),
                 (("--policy", "sift:", trace), "--policy takes NAME:KEY=VALUE, not 'sift:'"),
                 (("--policy", "lru:a=1", trace), "lru has no setting 'a'"),
                 (("--block-size", "33k", trace),
@@ -220,6 +220,7 @@ demotions written back  MiB to fast device
                  "a cache of 4096 bytes has no room for a block of 65536"),
                 (("--mode", "wb", trace), "'wb' is no mode: give writeback or writethrough"),
                 (("--delay", "-1", trace), "'-1' is no number of requests"),
+                (("--delay", str(1 << 64), trace), f"'{1 << 64}' is no number of requests"),
                 (("--event", "X", trace), "'X' is no event that can be replayed: give Q (queued), D "
                  "(issued) or C (completed)"),
                 (("--event", "Q", trace), f"--event is for blkparse's output, and {trace} is csv"),

@@ -5,11 +5,11 @@
 namespace dmcache {
 namespace {
 
-constexpr std::uint64_t block_size = 32768;
-
 // A cache of two blocks, requests to which are told by origin blocks.
 class lru_cache_test : public testing::Test {
  protected:
+  static constexpr std::uint64_t block_size = 32768;
+
   void open(replay_mode mode, std::uint64_t delay) {
     cache_.emplace(policy_geometry{2, 1000, sectors{block_size / sector_size}}, mode, delay);
   }

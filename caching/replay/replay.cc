@@ -194,12 +194,10 @@ result<> check_replayed_policy(const replayed_policy &chosen) {
                       fmt::format("lru has no setting '{}'", chosen.settings.front().first));
   }
   constexpr policy_geometry any{1, 1, sectors{64}};
-  if (!is_policy(chosen.name)) {
-    return fail(failure::usage, fmt::format("there is no policy '{}': give lru, sift, smq, mq, "
-                                            "default or cleaner",
-                                            chosen.name));
+  const auto made = make_with_settings(chosen, any);
+  if (!made && !is_policy(chosen.name)) {
+    return fail(failure::usage, made.error().message + ", or lru, to compare with");
   }
-  auto made = make_with_settings(chosen, any);
   return made ? result<>{} : std::unexpected{made.error()};
 }
 

@@ -10,7 +10,7 @@ namespace {
 
 using testing::HasSubstr;
 
-constexpr bytes block_size{32768};
+constexpr bytes small_blocks{32768};
 
 trace reads_of_blocks(std::uint64_t nr_blocks, int rounds) {
   trace made;
@@ -23,7 +23,7 @@ trace reads_of_blocks(std::uint64_t nr_blocks, int rounds) {
 }
 
 replay_plan plan_of(std::vector<replayed_size> sizes) {
-  return {{block_size, bytes{65536}}, std::move(sizes), {{"lru", {}}, {"cleaner", {}}}, {}};
+  return {{small_blocks, bytes{65536}}, std::move(sizes), {{"lru", {}}, {"cleaner", {}}}, {}};
 }
 
 TEST(replay, all_combinations_are_in_the_order_of_the_plan) {
@@ -33,7 +33,7 @@ TEST(replay, all_combinations_are_in_the_order_of_the_plan) {
   ASSERT_THAT(outcomes, succeeds());
   ASSERT_EQ(outcomes->size(), 2);
   const replay_of_blocks &small = outcomes->front();
-  EXPECT_EQ(small.block_size, block_size);
+  EXPECT_EQ(small.block_size, small_blocks);
   EXPECT_EQ(small.touched.nr_touched, 100);
   ASSERT_EQ(small.sizes.size(), 2);
   EXPECT_EQ(small.sizes[0].nr_cache_blocks, 100);
@@ -79,7 +79,7 @@ TEST(replay, one_replay_gives_the_same_as_all) {
   progress watcher{true};
   const trace replayed = reads_of_blocks(100, 3);
   const auto outcomes = replay_all(
-      replayed, {{block_size}, {{{}, 50}}, {{"sift", {{"read_touches", "2"}}}}, {}}, watcher);
+      replayed, {{small_blocks}, {{{}, 50}}, {{"sift", {{"read_touches", "2"}}}}, {}}, watcher);
   ASSERT_THAT(outcomes, succeeds());
   const auto counts =
       replay_one(replayed.requests, {"sift", {{"read_touches", "2"}}}, {50, 100, sectors{64}}, {});
@@ -94,8 +94,8 @@ TEST(replay, policies_are_checked) {
   EXPECT_THAT(check_replayed_policy({"lru", {}}), succeeds());
   EXPECT_THAT(check_replayed_policy({"sift", {{"read_touches", "3"}}}), succeeds());
   EXPECT_THAT(check_replayed_policy({"fifo", {}}),
-              fails_with(failure::usage, "there is no policy 'fifo': give lru, sift, smq, mq, "
-                                         "default or cleaner"));
+              fails_with(failure::usage, "there is no policy 'fifo': give sift, smq, mq, "
+                                         "default or cleaner, or lru, to compare with"));
   EXPECT_THAT(check_replayed_policy({"lru", {{"taste", "1"}}}),
               fails_with(failure::usage, "lru has no setting 'taste'"));
   EXPECT_THAT(check_replayed_policy({"sift", {{"taste", "1"}}}),

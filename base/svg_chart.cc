@@ -150,8 +150,9 @@ axis linear_axis(double lowest, double highest) {
   const double first = std::floor(lowest / step + 1e-9);
   const double last = std::ceil(highest / step - 1e-9);
   axis made{first * step, last * step, false, {}};
-  for (double each = first; each <= last; ++each) {
-    made.ticks.push_back(each * step);
+  const auto nr_steps = static_cast<int>(std::lround(last - first));
+  for (int i = 0; i <= nr_steps; ++i) {
+    made.ticks.push_back((first + i) * step);
   }
   return made;
 }
@@ -164,13 +165,16 @@ axis logarithmic_axis(double lowest, double highest) {
   }
   const double decades = std::log10(made.high / made.low);
   if (decades <= most_fine_decades) {
-    for (double each = made.low; each <= made.high * (1 + 1e-9); each = round_up(each * 1.1)) {
-      made.ticks.push_back(each);
+    double next = made.low;
+    while (next <= made.high * (1 + 1e-9)) {
+      made.ticks.push_back(next);
+      next = round_up(next * 1.1);
     }
     return made;
   }
-  const double step = std::ceil(decades / most_decade_ticks);
-  for (double power = std::ceil(std::log10(made.low) - 1e-9); power <= std::log10(made.high) + 1e-9;
+  const int step = static_cast<int>(std::ceil(decades / most_decade_ticks));
+  const int last = static_cast<int>(std::floor(std::log10(made.high) + 1e-9));
+  for (int power = static_cast<int>(std::ceil(std::log10(made.low) - 1e-9)); power <= last;
        power += step) {
     made.ticks.push_back(std::pow(10, power));
   }

@@ -1,5 +1,6 @@
 #include "caching/replay/trace_lines.h"
 
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -30,21 +31,17 @@ trace_lines::trace_lines(std::string name, opened file, progress &watcher)
 result<trace_lines> trace_lines::open(const std::string &path, progress &watcher) {
   const bool is_input = path == "-";
   const std::string name = is_input ? "standard input" : path;
-  errno = 0;
-  int input = -1;
-  if (is_input && (input = ::dup(STDIN_FILENO)) < 0) {
+  const int input = is_input ? ::dup(STDIN_FILENO) : ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (input < 0) {
     return cannot_read(name, errno);
   }
-  opened file{is_input ? ::gzdopen(input, "rb") : ::gzopen(path.c_str(), "rbe")};
-  if (!file) {
-    const int reason = errno == 0 ? ENOMEM : errno;
-    if (is_input) {
-      ::close(input);
-    }
-    return cannot_read(name, reason);
-  }
   struct stat status{};
-  const bool has_size = !is_input && ::stat(path.c_str(), &status) == 0 && S_ISREG(status.st_mode);
+  const bool has_size = ::fstat(input, &status) == 0 && S_ISREG(status.st_mode);
+  opened file{::gzdopen(input, "rb")}; // which closes `input` at its end
+  if (!file) {
+    ::close(input);
+    return cannot_read(name, ENOMEM);
+  }
   watcher.begin("reading", has_size ? static_cast<std::uint64_t>(status.st_size) : 0);
   return trace_lines{name, std::move(file), watcher};
 }

@@ -28,7 +28,7 @@ struct replay_settings {
       0; // promotions, demotions and writing back take as long as so many requests
 };
 
-// Replays through one policy. Requires check_replayed_policy().
+// Replays through one policy. Fails as check_replayed_policy() does.
 result<replay_counts> replay_one(std::span<const trace_request> requests,
                                  const replayed_policy &chosen, const policy_geometry &geometry,
                                  const replay_settings &settings);
@@ -56,9 +56,9 @@ struct replay_of_blocks { // of one size
   std::vector<replay_of_size> sizes; // of each cache
 };
 
-// All outcomes, in the order of the plan, by as many threads as there are processors. Requires
-// check_replayed_policy() of each policy. Fails with failure::usage if a cache would have no block or
-// too many, and with failure::environment if memory or threads are missing.
+// All outcomes, in the order of the plan, by as many threads as there are processors. Fails as
+// check_replayed_policy() does, with failure::usage if a cache would have no block or too many, or
+// blocks are touched too often, and with failure::environment if memory or threads are missing.
 result<std::vector<replay_of_blocks>> replay_all(const trace &replayed, const replay_plan &plan,
                                                  progress &watcher);
 

@@ -1,7 +1,6 @@
 #include "caching/replay/lru_cache.h"
 
 #include <cmath>
-#include <utility>
 
 namespace dmcache {
 

@@ -1,9 +1,7 @@
 #include "caching/replay/replay.h"
 
 #include <algorithm>
-#include <exception>
 #include <new>
-#include <optional>
 #include <thread>
 #include <utility>
 

@@ -1,7 +1,6 @@
 #include "caching/replay/replay_report.h"
 
 #include <algorithm>
-#include <iterator>
 #include <utility>
 
 #include <fmt/format.h>

@@ -13,8 +13,8 @@
 #include <fmt/format.h>
 
 #include "base/blocking_file.h"
-#include "bench/replay/trace.h"
 #include "caching/engine/cache_engine.h"
+#include "caching/replay/read_trace.h"
 #include "caching/runtime/opened_cache.h"
 
 namespace dmcache {
@@ -231,21 +231,23 @@ result<> replay(const cache_paths &paths, const std::vector<trace_request> &trac
 }
 
 result<> compare(const std::string &folder, const std::string &path) {
-  const auto trace = read_trace(path);
-  if (!trace) {
-    return std::unexpected{trace.error()};
+  progress watcher{true};
+  const auto read = read_trace({.path = path}, watcher);
+  if (!read) {
+    return std::unexpected{read.error()};
   }
+  const std::vector<trace_request> &trace = read->requests;
   const bytes size = to_bytes(block_size);
-  const footprint found = measure(*trace, size);
+  const footprint found = measure(trace, size);
   const std::uint64_t nr_cache_blocks =
       std::max<std::uint64_t>(1, found.nr_touched * percent_of_footprint / 100);
-  fmt::print("{}: {} requests, {} cache blocks\n", path, trace->size(), nr_cache_blocks);
+  fmt::print("{}: {} requests, {} cache blocks\n", path, trace.size(), nr_cache_blocks);
   for (const std::string_view name : {"sift", "smq"}) {
     const cache_paths paths{
         .metadata = make_file(folder + "/replay.metadata", size_of_metadata),
         .fast = make_file(folder + "/replay.fast", nr_cache_blocks * size.value()),
         .origin = make_file(folder + "/replay.origin", found.nr_origin_blocks * size.value())};
-    auto done = replay(paths, *trace, name);
+    auto done = replay(paths, trace, name);
     for (const device_part &each : {paths.metadata, paths.fast, paths.origin}) {
       std::filesystem::remove(each.path);
     }

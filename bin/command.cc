@@ -27,6 +27,7 @@ constexpr std::array all_commands{
     command{"cache_metadata_unpack", "make a pack metadata again", run_cache_metadata_unpack},
     command{"cache_repair", "write what can be read of damaged metadata as sound metadata",
             run_cache_repair},
+    command{"cache_replay", "tell from a trace what a cache would be good for", run_cache_replay},
     command{"cache_restore", "write metadata from XML", run_cache_restore},
     command{"cache_serve", "serve a cache over NBD", run_cache_serve},
     command{"cache_verify", "compare what is cached with the origin", run_cache_verify},

@@ -41,6 +41,7 @@ int run_cache_metadata_pack(std::span<const std::string> arguments);
 int run_cache_metadata_size(std::span<const std::string> arguments);
 int run_cache_metadata_unpack(std::span<const std::string> arguments);
 int run_cache_repair(std::span<const std::string> arguments);
+int run_cache_replay(std::span<const std::string> arguments);
 int run_cache_restore(std::span<const std::string> arguments);
 int run_cache_serve(std::span<const std::string> arguments);
 int run_cache_verify(std::span<const std::string> arguments);

@@ -21,6 +21,8 @@ class LostOutputTest(unittest.TestCase):
         image = Image("v2-writeback")
         image.zero(image.array_blocks("dirty_root")[0])
         self.damaged = image.write(self.folder, "damaged.img")
+        self.trace = self.folder / "trace.csv"
+        self.trace.write_text("0,R,0,4096\n")
         self.document = self.folder / "document.xml"
         run("cache_dump", "-o", self.document, self.sound)
         self.pack = self.folder / "pack"
@@ -45,6 +47,8 @@ class LostOutputTest(unittest.TestCase):
                 ("cache_dump", [self.sound]),
                 ("cache_dump", ["--help"]), ("dmcache", ["--version"]), ("dmcache", ["--help"]),
                 ("cache_metadata_size", ["--nr-blocks", 1000]),
+                ("cache_replay", [self.trace]), ("cache_replay", ["--json", self.trace]),
+                ("cache_replay", ["--svg", "-", self.trace]),
                 ("cache_repair", ["-i", self.sound, "--list-roots"]),
                 ("cache_repair", ["-i", self.damaged, "-o", "-"]),
                 ("cache_restore", ["-i", self.document, "-o", "-"]),

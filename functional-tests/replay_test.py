@@ -133,9 +133,9 @@ class Replay(unittest.TestCase):
         done = run("replay", "--generate", 1, "--policy", "sift", "--policy-setting", "taste=1")
         self.assertEqual(done.returncode, 2)
         self.assertIn("policy sift has no setting 'taste'", done.stderr)
-        done = run("replay", "--generate", 1, "--policy", "lru")
+        done = run("replay", "--generate", 1, "--policy", "fifo")
         self.assertEqual(done.returncode, 2)
-        self.assertIn("there is no policy 'lru'", done.stderr)
+        self.assertIn("there is no policy 'fifo'", done.stderr)
 
 
 if __name__ == "__main__":

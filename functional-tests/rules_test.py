@@ -16,6 +16,7 @@ LAYERS = {
     "caching/metadata": ["persistent-data"],
     "caching/tools": ["caching/metadata"],
     "caching/policy": ["base"],
+    "caching/replay": ["caching/policy"],
     "caching/online-metadata": ["caching/metadata"],
     "caching/engine": ["caching/online-metadata", "caching/policy"],
     "caching/runtime": ["caching/engine"],
@@ -24,7 +25,7 @@ LAYERS = {
     "bin/lvm": ["base"],
     "bin/plugin": ["bin/control"],
     "bin/serve": ["bin/control"],
-    "bin": ["bin/control", "bin/lvm", "bin/serve", "caching/tools"],
+    "bin": ["bin/control", "bin/lvm", "bin/serve", "caching/replay", "caching/tools"],
 }
 # Nothing of these is in a state machine without I/O.
 OUTSIDE_OF_THE_ENGINE = re.compile(

@@ -1,7 +1,7 @@
+#include "bench/replay/generate_trace.h"
+
 #include <algorithm>
 #include <random>
-
-#include "bench/replay/trace.h"
 
 namespace dmcache {
 namespace {
@@ -91,8 +91,8 @@ class generator {
 
 } // namespace
 
-std::vector<trace_request> generate_trace(std::uint64_t seed) {
-  return generator{seed}.run();
+trace generate_trace(std::uint64_t seed) {
+  return {generator{seed}.run()};
 }
 
 } // namespace dmcache

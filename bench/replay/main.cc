@@ -13,8 +13,9 @@
 
 #include "base/size_text.h"
 #include "base/whole_number.h"
-#include "bench/replay/replayed_cache.h"
-#include "bench/replay/trace.h"
+#include "bench/replay/generate_trace.h"
+#include "caching/replay/read_trace.h"
+#include "caching/replay/replay.h"
 
 namespace dmcache {
 namespace {
@@ -22,32 +23,22 @@ namespace {
 namespace options = boost::program_options;
 
 struct settings {
-  std::string policy;
-  std::vector<policy::setting> policy_settings;
+  replayed_policy policy;
   std::vector<bytes> block_sizes;
   std::vector<std::uint64_t> percents; // of the footprint
-  replayed_cache::mode mode;
-  std::uint64_t delay;
+  replay_settings replay;
 };
 
-result<> replay_one(const std::vector<trace_request> &trace, const settings &chosen,
-                    bytes block_size, const footprint &found, std::uint64_t percent) {
+result<> print_one(const trace &replayed, const settings &chosen, bytes block_size,
+                   const footprint &found, std::uint64_t percent) {
   const policy_geometry geometry{std::max<std::uint64_t>(1, found.nr_touched * percent / 100),
                                  found.nr_origin_blocks, sectors{block_size.value() / sector_size}};
-  auto chosen_policy = make_policy(chosen.policy, geometry);
-  if (!chosen_policy) {
-    return std::unexpected{chosen_policy.error()};
+  const auto replayed_counts =
+      replay_one(replayed.requests, chosen.policy, geometry, chosen.replay);
+  if (!replayed_counts) {
+    return std::unexpected{replayed_counts.error()};
   }
-  for (const auto &[key, value] : chosen.policy_settings) {
-    if (auto set = (*chosen_policy)->set(key, value); !set) {
-      return set;
-    }
-  }
-  replayed_cache cache{std::move(*chosen_policy), geometry, chosen.mode, chosen.delay};
-  for (const trace_request &request : trace) {
-    cache.request(request);
-  }
-  const replay_counts &counts = cache.counts();
+  const replay_counts &counts = *replayed_counts;
   const auto nr_accesses =
       static_cast<double>(std::max<std::uint64_t>(1, counts.nr_hits + counts.nr_misses));
   fmt::print("{:>9}k {:>4}% {:>8} {:>9} {:>6.4f} {:>6.4f} {:>10} {:>9} {:>11} {:>14.1f}\n",
@@ -59,15 +50,15 @@ result<> replay_one(const std::vector<trace_request> &trace, const settings &cho
   return {};
 }
 
-result<> replay(const std::vector<trace_request> &trace, const settings &chosen) {
+result<> replay(const trace &replayed, const settings &chosen) {
   fmt::print("{} requests, policy {}; a request counts for each block that it touches\n",
-             trace.size(), chosen.policy);
+             replayed.requests.size(), chosen.policy.name);
   fmt::print("block size  cache   blocks  accesses    hit   miss promotions demotions "
              "written back  MiB to fast\n");
   for (const bytes block_size : chosen.block_sizes) {
-    const footprint found = measure(trace, block_size);
+    const footprint found = measure(replayed.requests, block_size);
     for (const std::uint64_t percent : chosen.percents) {
-      if (auto done = replay_one(trace, chosen, block_size, found, percent); !done) {
+      if (auto done = print_one(replayed, chosen, block_size, found, percent); !done) {
         return done;
       }
     }
@@ -106,17 +97,15 @@ result<std::vector<policy::setting>> policy_settings_of(const options::variables
 }
 
 result<settings> settings_of(const options::variables_map &given) {
-  settings chosen{.policy = given["policy"].as<std::string>(),
-                  .policy_settings = {},
+  settings chosen{.policy = {given["policy"].as<std::string>(), {}},
                   .block_sizes = {},
                   .percents = {},
-                  .mode = replayed_cache::mode::writeback,
-                  .delay = 0};
+                  .replay = {}};
   auto of_policy = policy_settings_of(given);
   if (!of_policy) {
     return std::unexpected{of_policy.error()};
   }
-  chosen.policy_settings = std::move(*of_policy);
+  chosen.policy.settings = std::move(*of_policy);
   for (const std::string &text : split(given["block-size"].as<std::string>())) {
     const result<bytes> size = parse_size(text, bare_number::is_refused);
     if (!size) {
@@ -142,24 +131,25 @@ result<settings> settings_of(const options::variables_map &given) {
   if (!delay) {
     return std::unexpected{delay.error()};
   }
-  chosen.delay = *delay;
+  chosen.replay.delay = *delay;
   const auto &mode = given["mode"].as<std::string>();
   if (mode != "writeback" && mode != "writethrough") {
     return fail(failure::usage,
                 fmt::format("'{}' is no mode: give writeback or writethrough", mode));
   }
   if (mode == "writethrough") {
-    chosen.mode = replayed_cache::mode::writethrough;
+    chosen.replay.mode = replay_mode::writethrough;
   }
   return chosen;
 }
 
-result<std::vector<trace_request>> trace_of(const options::variables_map &given) {
+result<trace> trace_of(const options::variables_map &given) {
   if (given.contains("trace") == given.contains("generate")) {
     return fail(failure::usage, "give either a TRACE or --generate SEED");
   }
   if (given.contains("trace")) {
-    return read_trace(given["trace"].as<std::string>());
+    progress watcher{true};
+    return read_trace({.path = given["trace"].as<std::string>()}, watcher);
   }
   const result<std::uint64_t> seed = number(given["generate"].as<std::string>(), "seed");
   if (!seed) {
@@ -173,11 +163,11 @@ result<> run(const options::variables_map &given) {
   if (!chosen) {
     return std::unexpected{chosen.error()};
   }
-  const result<std::vector<trace_request>> trace = trace_of(given);
-  if (!trace) {
-    return std::unexpected{trace.error()};
+  const result<trace> replayed = trace_of(given);
+  if (!replayed) {
+    return std::unexpected{replayed.error()};
   }
-  return replay(*trace, *chosen);
+  return replay(*replayed, *chosen);
 }
 
 // An option whose value is taken as text, for our own messages.

@@ -1,4 +1,4 @@
-#include "bench/replay/replayed_cache.h"
+#include "caching/replay/replayed_cache.h"
 
 #include <utility>
 #include <vector>
@@ -8,7 +8,7 @@
 namespace dmcache {
 namespace {
 
-using mode = replayed_cache::mode;
+using mode = replay_mode;
 using kind = background_work::kind;
 
 constexpr policy_geometry geometry{4, 1000, sectors{64}}; // blocks of 32 KiB

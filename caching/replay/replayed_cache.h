@@ -7,32 +7,21 @@
 #include <memory>
 #include <optional>
 #include <unordered_map>
-#include <vector>
 
+#include "base/lazy_array.h"
 #include "base/units.h"
-#include "bench/replay/trace.h"
 #include "caching/policy/policy.h"
+#include "caching/replay/replay_counts.h"
+#include "caching/replay/trace.h"
 
 namespace dmcache {
 
-// A request counts once for each block that it touches.
-struct replay_counts {
-  std::uint64_t nr_hits = 0;
-  std::uint64_t nr_misses = 0;
-  std::uint64_t nr_promotions = 0;
-  std::uint64_t nr_demotions = 0;
-  std::uint64_t nr_written_back = 0;
-  std::uint64_t written_to_fast = 0; // bytes, of promotions and of write hits
-};
-
 class replayed_cache {
  public:
-  enum class mode : std::uint8_t { writeback, writethrough };
-
   // Promotions, demotions and writing back take as long as `delay` requests do; if it is 0, they
   // end with the request that began them.
-  replayed_cache(std::unique_ptr<policy> chosen_policy, const policy_geometry &geometry, mode mode,
-                 std::uint64_t delay);
+  replayed_cache(std::unique_ptr<policy> chosen_policy, const policy_geometry &geometry,
+                 replay_mode mode, std::uint64_t delay);
 
   // Requests come in the order of their times. A second without any makes the cache idle.
   void request(const trace_request &request);
@@ -62,9 +51,9 @@ class replayed_cache {
 
   std::unique_ptr<policy> policy_;
   bytes block_size_;
-  mode mode_;
+  replay_mode mode_;
   std::uint64_t delay_;
-  std::vector<slot> slots_;
+  lazy_array<slot> slots_;
   std::unordered_map<std::uint64_t, cache_block> found_; // by origin block
   std::deque<running> running_;                          // in the order of their ends
   std::uint64_t nr_requests_ = 0;

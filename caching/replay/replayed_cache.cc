@@ -1,4 +1,4 @@
-#include "bench/replay/replayed_cache.h"
+#include "caching/replay/replayed_cache.h"
 
 #include <algorithm>
 #include <utility>
@@ -6,27 +6,22 @@
 namespace dmcache {
 namespace {
 
-constexpr double idle_after = 1;              // second without requests
 constexpr std::uint64_t longest_pause = 3600; // seconds; nothing is left to do after them
 
 } // namespace
 
 replayed_cache::replayed_cache(std::unique_ptr<policy> chosen_policy,
-                               const policy_geometry &geometry, mode kind, std::uint64_t delay)
-    : policy_{std::move(chosen_policy)}, block_size_{to_bytes(geometry.block_size)}, mode_{kind},
+                               const policy_geometry &geometry, replay_mode mode,
+                               std::uint64_t delay)
+    : policy_{std::move(chosen_policy)}, block_size_{to_bytes(geometry.block_size)}, mode_{mode},
       delay_{delay}, slots_(geometry.nr_cache_blocks) {}
 
 void replayed_cache::request(const trace_request &request) {
   pass_time(request.time);
   ++nr_requests_;
-  std::uint64_t at = to_bytes(request.start).value();
-  const std::uint64_t end = at + request.length.value();
-  while (at < end) {
-    const std::uint64_t block = at / block_size_.value();
-    const std::uint64_t next = std::min(end, (block + 1) * block_size_.value());
-    access(origin_block{block}, request.is_write, bytes{next - at});
-    at = next;
-  }
+  for_each_block(request, block_size_, [&](origin_block block, bytes length) {
+    access(block, request.is_write, length);
+  });
   begin_work(false);
   while (!running_.empty() && running_.front().ends <= nr_requests_) {
     end_one(running_.front());
@@ -53,7 +48,7 @@ void replayed_cache::access(origin_block block, bool is_write, bytes length) {
   const auto found = found_.find(block.value());
   if (found == found_.end()) {
     ++counts_.nr_misses;
-    const bool covers_all = is_write && length == block_size_ && mode_ == mode::writeback;
+    const bool covers_all = is_write && length == block_size_ && mode_ == replay_mode::writeback;
     miss(block, covers_all ? promotion::without_copy
                 : is_write ? promotion::after_write
                            : promotion::by_copy);
@@ -73,7 +68,7 @@ void replayed_cache::hit(cache_block block, bool is_write, bytes length) {
   }
   counts_.written_to_fast += length.value();
   slots_[block.value()].was_written = true;
-  if (mode_ == mode::writeback) {
+  if (mode_ == replay_mode::writeback) {
     slots_[block.value()].is_dirty = true;
     policy_->mark_dirty(block);
   }

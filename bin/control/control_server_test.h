@@ -60,8 +60,8 @@ class fake_runtime final : public threaded_runtime {
     messages_.push_back(std::move(words));
     return messages_.back().size() == 2 ? result<>{} : fail(failure::usage, "a key and a value");
   }
-  // Cache block 0 holds origin block 9999, and so on. They are compared when it is allowed. Of ten, one
-  // is clean and differs, and one is dirty and doesn't.
+  // Cache block 0 holds origin block 9999, and so on. They are compared when it is allowed. Of ten,
+  // one is clean and differs, and one is dirty and doesn't.
   std::vector<origin_block> cached_in(cache_block begin, cache_block end) override {
     std::vector<origin_block> found;
     for (; begin < end && begin.value() < nr_cached; ++begin) {

@@ -89,11 +89,11 @@ class cache_engine {
   // doesn't change that.
   void message(std::vector<std::string> words, control &call) noexcept;
   // Compares each of the blocks with the origin, in the background, and waits for it; the caller
-  // names them, and leaves them alone meanwhile. Without clients' writes in between, a block that was
-  // dirty and is to be cleared is clean at the end, durably. A reload in between leaves some untried,
-  // which can be asked for again. Fails if the cache is being shut down, or its metadata don't allow
-  // what is wanted, or a device could not be flushed before, which makes what is read of it no proof:
-  // then blocks may be untried, and what the others say is true.
+  // names them, and leaves them alone meanwhile. Without clients' writes in between, a block that
+  // was dirty and is to be cleared is clean at the end, durably. A reload in between leaves some
+  // untried, which can be asked for again. Fails if the cache is being shut down, or its metadata
+  // don't allow what is wanted, or a device could not be flushed before, which makes what is read
+  // of it no proof: then blocks may be untried, and what the others say is true.
   void compare(std::span<compared_block> blocks, comparison_changes wanted, control &call) noexcept;
   // A clean shutdown: nothing new is accepted, what is under way ends, and everything is written.
   // Only if all of it worked the cache is cleanly shut down, and `outcome` good. Afterwards the

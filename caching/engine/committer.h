@@ -92,8 +92,8 @@ class committer {
   // Why a block settles: the policy had it written back, and is told of the end; or it was found to
   // be the same on the origin.
   enum class settled_for : std::uint8_t { policy, comparison };
-  // The block, dirty, is the same on the origin. It becomes clean with the next commit. It may settle
-  // already for a comparison; then the policy is told of the end as well, if this is for it.
+  // The block, dirty, is the same on the origin. It becomes clean with the next commit. It may
+  // settle already for a comparison; then the policy is told of the end as well, if this is for it.
   void settle(cache_block block, settled_for reason);
   // It doesn't: it was written to again.
   void unsettle(cache_block block);

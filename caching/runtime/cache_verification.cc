@@ -112,8 +112,8 @@ void cache_verification::count(const compared_block &compared) {
   ++nr_compared_;
 }
 
-// Only when all are compared it is known whether most differ. Clients may have written to them since,
-// so each is dropped if it still is what it was.
+// Only when all are compared it is known whether most differ. Clients may have written to them
+// since, so each is dropped if it still is what it was.
 result<> cache_verification::drop_stale() {
   const std::uint64_t nr_telling = so_far_.clean - so_far_.clean_discarded;
   if (so_far_.clean_differing > nr_telling / 2 && !how_.accepts_differing) {

@@ -59,8 +59,8 @@ class threaded_runtime {
   // they cover something, except beyond the origin's end and after close(): there are none then.
   virtual std::vector<origin_extent> extents(bytes offset, bytes length) = 0;
 
-  // The origin blocks that are in these cache blocks, of which there may be less than `end`. Requests
-  // wait meanwhile. Throws std::bad_alloc.
+  // The origin blocks that are in these cache blocks, of which there may be less than `end`.
+  // Requests wait meanwhile. Throws std::bad_alloc.
   virtual std::vector<origin_block> cached_in(cache_block begin, cache_block end) = 0;
 
   // These are the engine's (cache_engine.h).

@@ -1,4 +1,4 @@
-// What is cached is compared with the origin while the cache is in use (caching/engine/engine.md, 10).
+// What is cached is compared with the origin while the cache is in use (engine.md, 10).
 #include "base/testing/matchers.h"
 #include "caching/simulation/cache_test.h"
 
@@ -122,6 +122,7 @@ TEST_F(verify_test, a_dirty_block_that_is_equal_becomes_clean_when_the_origin_is
   const auto writes = nr_ios(cache_device::origin, operation::write);
   EXPECT_TRUE(compare_one(1, clear).is_changed);
   EXPECT_FALSE(is_dirty(1));
+  EXPECT_FALSE(policy->next_work(true)); // it has heard that nothing is dirty
   EXPECT_EQ(nr_ios(cache_device::origin, operation::flush), flushes + 1);
   EXPECT_EQ(nr_ios(cache_device::origin, operation::write), writes);
   in->cut_power();

@@ -161,7 +161,8 @@ std::optional<std::string> world::fault_of_discard(const client_request &asked) 
   return {};
 }
 
-// What is clean is the same on both devices, unless one of them failed or somebody else wrote. What came out of blocks that are dirty shows when they are clean.
+// What is clean is the same on both devices, unless one of them failed or somebody else wrote. What
+// came out of blocks that are dirty shows when they are clean.
 std::optional<std::string> world::fault_of_comparison(const client_control &call) const {
   const bool is_spotless = nr_failed() == failed_at_open_ && !is_overwritten_;
   for (const compared_block &each : call.compared) {

@@ -14,6 +14,7 @@
 #include "bin/control/status_json.h"
 #include "bin/control/status_metrics.h"
 #include "bin/control/status_text.h"
+#include "bin/live_verify.h"
 #include "caching/engine/options.h"
 
 namespace dmcache {
@@ -21,6 +22,7 @@ namespace {
 
 constexpr std::chrono::seconds between_redraws{1};
 constexpr std::array forms{"human", "json", "metrics", "watch"}; // that the status can have
+constexpr std::array verify_only{"list", "clear-equal", "drop-stale", "force", "quiet"}; // options
 
 // The form of the status that is asked for; "" is the kernel's line. None if there are several.
 std::optional<std::string> form_of_status(const command_line &line) {
@@ -39,10 +41,10 @@ std::optional<std::string> form_of_status(const command_line &line) {
 // The request that these words make, as the control socket takes it. The server finds out whether
 // the words after the first make sense.
 result<std::string> request_of(std::vector<std::string> words) {
-  constexpr std::array requests{"status", "message", "set", "clean", "stop"};
+  constexpr std::array requests{"status", "message", "set", "clean", "verify", "stop"};
   if (std::ranges::find(requests, words.front()) == requests.end()) {
-    return fail(failure::usage, fmt::format("'{}' is no request: status, message, set, clean and "
-                                            "stop are",
+    return fail(failure::usage, fmt::format("'{}' is no request: status, message, set, clean, "
+                                            "verify and stop are",
                                             words.front()));
   }
   if (words.front() == "set" && words.size() < 3) {
@@ -166,14 +168,20 @@ int run_cache_ctl(std::span<const std::string> arguments) {
                     "       cache_ctl --control SOCKET set cleaning background|on-request\n"
                     "       cache_ctl --control SOCKET set max-dirty SIZE|PERCENT%\n"
                     "       cache_ctl --control SOCKET clean\n"
+                    "       cache_ctl --control SOCKET verify [OPTION...]\n"
                     "       cache_ctl --control SOCKET stop [--clean]",
                     "cache_ctl --control /run/dmcache/disk/control status --human"};
   line.take_operands("request");
   line.add("control", "SOCKET", "where the cache listens: cache_serve --control");
   line.add("human", "tell the status in words, not as the kernel's status line");
-  line.add("json", "tell it as JSON");
+  line.add("json", "tell it, or what verify has found, as JSON");
   line.add("metrics", "tell it as OpenMetrics, for Prometheus");
   line.add("watch", "tell it in words once a second, with rates");
+  line.add("list", "verify: print clean blocks that differ, and dirty ones that don't");
+  line.add("clear-equal", "verify: make dirty blocks clean that are the same on the origin");
+  line.add("drop-stale", "verify: take clean blocks out of the cache that differ from the origin");
+  line.add_repeatable("force", "CHECK", "verify: drop though devices look wrong: differing");
+  line.add("quiet,q", "verify: print nothing; the exit status tells");
   line.add("clean", "before stopping, write back everything, while clients are served");
   if (const auto done = line.parse_with(arguments, {"control"})) {
     return *done;
@@ -188,16 +196,37 @@ int run_cache_ctl(std::span<const std::string> arguments) {
     }
     *request += " clean";
   }
+  const bool is_verification = *request == "verify";
+  for (const char *each : verify_only) {
+    if (line.has(each) && !is_verification) {
+      return line.refuse(fmt::format("--{} goes with verify", each));
+    }
+  }
+  for (const std::string &each : line.texts("force")) {
+    if (each != "differing") {
+      return line.refuse(fmt::format("'{}' can't be forced: differing can", each));
+    }
+  }
   const auto form = form_of_status(line);
-  if (!form || (!form->empty() && *request != "status")) {
+  const bool is_json_of_verification = is_verification && form == "json";
+  if (!form || (!form->empty() && *request != "status" && !is_json_of_verification)) {
     return line.refuse("--human, --json, --metrics and --watch are forms of the status, one at a "
                        "time");
   }
-  report to{"cache_ctl", false};
+  report to{"cache_ctl", line.has("quiet")};
   const std::string path = line.text("control");
   auto server = control_client::connect(path);
   if (!server) {
     return to.failed(server.error());
+  }
+  if (is_verification) {
+    return to.ended(verify_live(*server,
+                                {.list = line.has("list"),
+                                 .clear_equal = line.has("clear-equal"),
+                                 .drop_stale = line.has("drop-stale"),
+                                 .accepts_differing = line.has("force"),
+                                 .as_json = line.has("json")},
+                                to));
   }
   const auto done = *request == "status" ? show_status(*server, *form, path, to)
                                          : request_and_wait(*server, *request, to);

@@ -253,7 +253,7 @@ class Control(ServedCacheTest):
                f"cache_serve --control, by default {self.socket}.ctl\n"))
 
     def test_wrong_usage(self):
-        self.refuse(2, "'frobnicate' is no request: status, message, set, clean and stop are",
+        self.refuse(2, "'frobnicate' is no request: status, message, set, clean, verify and stop are",
                     "frobnicate")
         self.refuse(2, "--clean goes with stop", "clean", "--clean")
         self.refuse(2, "requests are: status, message WORD..., set mode MODE,", "set", "colour",

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -11,6 +12,7 @@
 #include <boost/asio.hpp>
 
 #include "base/result.h"
+#include "bin/control/control_protocol.h"
 
 namespace dmcache {
 
@@ -74,6 +76,10 @@ struct operation {
   std::optional<result<>> outcome;
   bool ends_with_cache = false; // unless it fails before
   asio::steady_timer changed;   // cancelled when there is an outcome
+  // Lines about how far it has come, and the answer if it ends well.
+  std::function<std::string()> progress = [] { return progress_line(0, 0); };
+  std::function<std::string()> answer = [] { return "ok\n"; };
+  std::function<void()> abandoned = [] {}; // its client is gone
 };
 
 } // namespace dmcache

@@ -85,7 +85,8 @@ result<control_client> control_client::connect(const std::string &path) {
   return control_client{std::move(*connected), path};
 }
 
-result<std::string> control_client::ask(std::string_view request, const progress_listener &tell) {
+result<std::string> control_client::ask(std::string_view request, const progress_listener &tell,
+                                        const find_listener &tell_find) {
   const std::string line = fmt::format("{}\n", request);
   if (line.size() > max_request_size) {
     return fail(failure::usage, fmt::format("a request has at most {} bytes", max_request_size));
@@ -99,6 +100,10 @@ result<std::string> control_client::ask(std::string_view request, const progress
     }
     if (const auto counts = after("progress", *answer)) {
       tell_progress(*counts, tell);
+    } else if (const auto find = after("found", *answer)) {
+      if (tell_find) {
+        tell_find(*find);
+      }
     } else if (const auto text = after("ok", *answer)) {
       return std::string{*text};
     } else if (const auto why = after("error", *answer)) {

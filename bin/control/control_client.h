@@ -15,6 +15,8 @@ namespace dmcache {
 class control_client {
  public:
   using progress_listener = std::function<void(std::uint64_t done, std::uint64_t total)>;
+  // Is told what follows "found" in a line.
+  using find_listener = std::function<void(std::string_view text)>;
 
   // Fails with failure::environment if no cache listens at `path`.
   static result<control_client> connect(const std::string &path);
@@ -22,7 +24,8 @@ class control_client {
   // Makes a request and waits for the answer, of which the value is all after "ok". Fails with the
   // error that the server answers, or with failure::environment if the server is gone or is silent
   // for half a minute.
-  result<std::string> ask(std::string_view request, const progress_listener &tell = {});
+  result<std::string> ask(std::string_view request, const progress_listener &tell = {},
+                          const find_listener &tell_find = {});
 
   // Waits until the server's process has ended, and has nothing open any more. To be called after
   // the server was asked to stop. Fails with failure::failed if that takes longer than `at_most`.

@@ -10,6 +10,8 @@
 //   set cleaning TRIGGER                background, on-request
 //   set max-dirty LIMIT                 a number of sectors, or a percentage of the cache: 25%
 //   clean                               writes back everything, and waits for it
+//   verify [clear-equal] [drop-stale] [force-differing]
+//                                       compares all that is cached with the origin
 //   stop                                shuts the cache down cleanly, and waits for it
 //   stop clean                          the same, when everything is written back
 //
@@ -17,23 +19,32 @@
 //
 //   progress DONE TOTAL                 "0 0" where nothing can be counted
 //
-// of which one comes at least once a second for as long as the request takes, and then one of
+// of which one comes at least once a second for as long as the request takes, for verify also
+//
+//   found stale CACHE_BLOCK ORIGIN_BLOCK    clean, but not the same on the origin
+//   found equal CACHE_BLOCK ORIGIN_BLOCK    dirty, but the same
+//
+// in order of the origin, and then one of
 //
 //   ok                                  for status: ok JSON (status_json.h)
+//                                       for verify: ok JSON (verification_json.h)
 //                                       for stop: ok TEXT, if the origin isn't complete
 //   error KIND TEXT                     KIND: failed, usage, environment (failure of result.h)
 //
 // A client may send its next request when it has the answer. The server hangs up on a client that
 // sends more than max_request_size bytes without a line's end, takes longer than a minute to send a
-// request, or doesn't take the answer. What a client asked for goes on even if the client is gone.
+// request, or doesn't take the answer. What a client asked for goes on even if the client is gone,
+// but for a verification, which ends then.
 #pragma once
 
 #include <algorithm>
 #include <array>
 #include <cstddef>
+#include <cstdint>
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include <fmt/format.h>
 
@@ -48,6 +59,31 @@ inline constexpr std::array<std::pair<failure, std::string_view>, 3> failure_nam
     {failure::usage, "usage"},
     {failure::environment, "environment"},
 }};
+
+// Of a request, without the line's end. Fails with failure::usage.
+inline result<std::vector<std::string>> words_of(std::string_view line) {
+  std::vector<std::string> words;
+  std::string word;
+  for (const char each : line) {
+    if (each != ' ' && (each < '!' || each > '~')) {
+      return fail(failure::usage, "a request is words of printable characters");
+    }
+    if (each != ' ') {
+      word += each;
+    } else if (!word.empty()) {
+      words.push_back(std::exchange(word, {}));
+    }
+  }
+  if (!word.empty()) {
+    words.push_back(std::move(word));
+  }
+  return words;
+}
+
+// "progress DONE TOTAL", with the line's end.
+inline std::string progress_line(std::uint64_t done, std::uint64_t total) {
+  return fmt::format("progress {} {}\n", done, total);
+}
 
 // "error KIND TEXT", with the line's end.
 inline std::string error_line(const error &told) {

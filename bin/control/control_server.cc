@@ -4,6 +4,7 @@
 #include <list>
 #include <optional>
 #include <set>
+#include <span>
 #include <string_view>
 #include <thread>
 #include <utility>
@@ -18,6 +19,7 @@
 #include "bin/control/status_json.h"
 #include "bin/control/status_text.h"
 #include "bin/control/unix_socket.h"
+#include "bin/control/verification_operation.h"
 
 namespace dmcache {
 namespace {
@@ -28,25 +30,6 @@ constexpr std::size_t max_operations = 4; // that are under way at a time: each 
 constexpr std::chrono::milliseconds between_progress{250};
 constexpr std::chrono::milliseconds pause_after_failed_accept{1000};
 constexpr std::chrono::milliseconds grace{1000}; // for clients to take their answers at the end
-
-result<std::vector<std::string>> words_of(std::string_view line) {
-  std::vector<std::string> words;
-  std::string word;
-  for (const char each : line) {
-    if (each != ' ' && (each < '!' || each > '~')) {
-      return fail(failure::usage, "a request is words of printable characters");
-    }
-    if (each != ' ') {
-      word += each;
-    } else if (!word.empty()) {
-      words.push_back(std::exchange(word, {}));
-    }
-  }
-  if (!word.empty()) {
-    words.push_back(std::move(word));
-  }
-  return words;
-}
 
 // A socket at which the server listens. Each has its own places for clients: those who ask for the
 // status can't keep out who controls the cache.
@@ -115,15 +98,15 @@ class control_server::implementation {
   task<std::string> change_setting(client_pointer with, std::string key, std::string value);
   task<std::string> change(client_pointer with, action asked);
   task<std::string> clean(client_pointer with);
+  task<std::string> verify(client_pointer with, verification_options how);
   task<std::string> stop(client_pointer with);
   task<std::string> clean_and_stop(client_pointer with);
-  task<std::string> in_background(client_pointer with, action asked);
   task<std::string> in_background(client_pointer with, std::shared_ptr<operation> made,
-                                  action asked, std::optional<std::uint64_t> nr_dirty);
+                                  action asked);
   void ended_in_background(operation &ended, const result<> &outcome);
-  task<std::string> wait_for(client_pointer with, std::shared_ptr<operation> awaited,
-                             std::optional<std::uint64_t> nr_dirty);
-  std::string progress_line(std::optional<std::uint64_t> nr_dirty);
+  task<std::string> wait_for(client_pointer with, std::shared_ptr<operation> awaited);
+  std::shared_ptr<operation> cleaning();
+  std::shared_ptr<operation> ending_with_cache(std::shared_ptr<operation> made);
 
   threaded_runtime &runtime_;
   control_handlers handlers_;
@@ -288,6 +271,11 @@ task<std::string> control_server::implementation::answer(client_pointer with,
   if (first == "clean" && words.size() == 1) {
     co_return co_await clean(with);
   }
+  if (first == "verify") {
+    if (const auto how = verification_options_of(std::span{words}.subspan(1))) {
+      co_return co_await verify(with, *how);
+    }
+  }
   if (first == "stop" && words.size() == 1) {
     co_return co_await stop(with);
   }
@@ -296,7 +284,8 @@ task<std::string> control_server::implementation::answer(client_pointer with,
   }
   co_return error_line({failure::usage, "requests are: status, message WORD..., set mode MODE, set "
                                         "policy NAME [KEY VALUE]..., set cleaning TRIGGER, set "
-                                        "max-dirty LIMIT, clean, stop [clean]"});
+                                        "max-dirty LIMIT, clean, verify [clear-equal] [drop-stale] "
+                                        "[force-differing], stop [clean]"});
 }
 
 // The engine has it as a message.
@@ -345,38 +334,56 @@ task<std::string> control_server::implementation::change(client_pointer with, ac
     }
     return done;
   };
-  co_return co_await in_background(with, std::move(changing));
+  co_return co_await in_background(with, std::make_shared<operation>(io_), std::move(changing));
 }
 
 task<std::string> control_server::implementation::clean(client_pointer with) {
   action asked = [this] { return runtime_.clean(cache_engine::afterwards::in_use); };
-  co_return co_await in_background(with, std::make_shared<operation>(io_), std::move(asked),
-                                   runtime_.status().dirty);
+  co_return co_await in_background(with, cleaning(), std::move(asked));
+}
+
+task<std::string> control_server::implementation::verify(client_pointer with,
+                                                         verification_options how) {
+  const auto made = std::make_shared<operation>(io_);
+  action asked = verification_for(*made, runtime_, how);
+  co_return co_await in_background(with, made, std::move(asked));
+}
+
+// It has come as far as blocks are clean that are dirty now.
+std::shared_ptr<operation> control_server::implementation::cleaning() {
+  auto made = std::make_shared<operation>(io_);
+  made->progress = [this, total = runtime_.status().dirty] {
+    return progress_line(total - std::min(runtime_.status().dirty, total), total);
+  };
+  return made;
+}
+
+std::shared_ptr<operation>
+control_server::implementation::ending_with_cache(std::shared_ptr<operation> made) {
+  made->ends_with_cache = true;
+  made->answer = [this] {
+    const std::string left = incompleteness_of(runtime_.status());
+    return left.empty() ? "ok\n" : fmt::format("ok {}\n", left);
+  };
+  return made;
 }
 
 task<std::string> control_server::implementation::stop(client_pointer with) {
-  const auto made = std::make_shared<operation>(io_);
-  made->ends_with_cache = true;
+  const auto made = ending_with_cache(std::make_shared<operation>(io_));
   stopping_.push_back(made);
   handlers_.stop();
-  co_return co_await wait_for(with, made, {});
+  co_return co_await wait_for(with, made);
 }
 
 // If the client is gone when all is written back, the cache is stopped all the same.
 task<std::string> control_server::implementation::clean_and_stop(client_pointer with) {
-  const auto made = std::make_shared<operation>(io_);
-  made->ends_with_cache = true;
   action asked = [this] { return runtime_.clean(cache_engine::afterwards::kept_clean); };
-  co_return co_await in_background(with, made, std::move(asked), runtime_.status().dirty);
+  co_return co_await in_background(with, ending_with_cache(cleaning()), std::move(asked));
 }
 
-task<std::string> control_server::implementation::in_background(client_pointer with, action asked) {
-  co_return co_await in_background(with, std::make_shared<operation>(io_), std::move(asked), {});
-}
-
-task<std::string>
-control_server::implementation::in_background(client_pointer with, std::shared_ptr<operation> made,
-                                              action asked, std::optional<std::uint64_t> nr_dirty) {
+task<std::string> control_server::implementation::in_background(client_pointer with,
+                                                                std::shared_ptr<operation> made,
+                                                                action asked) {
   if (nr_operations_ == max_operations) {
     co_return error_line({failure::failed, fmt::format("{} requests are under way already: wait "
                                                        "until one is done",
@@ -395,7 +402,7 @@ control_server::implementation::in_background(client_pointer with, std::shared_p
     }
     asio::post(io_, [this, made, outcome] { ended_in_background(*made, outcome); });
   });
-  co_return co_await wait_for(with, made, nr_dirty);
+  co_return co_await wait_for(with, made);
 }
 
 void control_server::implementation::ended_in_background(operation &ended,
@@ -410,8 +417,7 @@ void control_server::implementation::ended_in_background(operation &ended,
 
 // Gives the answer, or nothing if the client doesn't take the lines about progress.
 task<std::string> control_server::implementation::wait_for(client_pointer with,
-                                                           std::shared_ptr<operation> awaited,
-                                                           std::optional<std::uint64_t> nr_dirty) {
+                                                           std::shared_ptr<operation> awaited) {
   while (!awaited->outcome) {
     error_code cancelled;
     awaited->changed.expires_after(between_progress);
@@ -419,9 +425,10 @@ task<std::string> control_server::implementation::wait_for(client_pointer with,
     if (awaited->outcome) {
       break;
     }
-    const bool is_told = co_await send(with, progress_line(nr_dirty));
+    const bool is_told = co_await send(with, awaited->progress());
     if (!is_told) {
       std::erase(stopping_, awaited);
+      awaited->abandoned();
       co_return "";
     }
   }
@@ -429,15 +436,7 @@ task<std::string> control_server::implementation::wait_for(client_pointer with,
   if (!*awaited->outcome) {
     co_return error_line(awaited->outcome->error());
   }
-  const std::string left = awaited->ends_with_cache ? incompleteness_of(runtime_.status()) : "";
-  co_return left.empty() ? "ok\n" : fmt::format("ok {}\n", left);
-}
-
-// `nr_dirty` is how many blocks there were to clean at the beginning.
-std::string control_server::implementation::progress_line(std::optional<std::uint64_t> nr_dirty) {
-  const std::uint64_t total = nr_dirty.value_or(0);
-  const std::uint64_t left = nr_dirty ? std::min(runtime_.status().dirty, total) : 0;
-  return fmt::format("progress {} {}\n", total - left, total);
+  co_return awaited->answer();
 }
 
 result<std::unique_ptr<control_server>> control_server::start(threaded_runtime &of,

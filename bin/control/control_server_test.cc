@@ -121,7 +121,8 @@ TEST_F(control_server_test, refuses_what_is_no_request) {
   const file_descriptor client = connect_raw();
   for (const std::string text :
        {"frobnicate\n", "\n", "   \n", "status now\n", "set\n", "set mode\n", "message\n",
-        "clean all\n", "stop it\n", "set cleaning\n", "stop clean now\n", "set policy\n", "ok\n"}) {
+        "clean all\n", "verify all\n", "verify force\n", "stop it\n", "set cleaning\n",
+        "stop clean now\n", "set policy\n", "ok\n"}) {
     EXPECT_THAT(say(client, text), StartsWith("error usage requests are: status,")) << text;
   }
   EXPECT_THAT(say(client, "stat\tus\n"), HasSubstr("printable characters"));

@@ -60,6 +60,32 @@ class fake_runtime final : public threaded_runtime {
     messages_.push_back(std::move(words));
     return messages_.back().size() == 2 ? result<>{} : fail(failure::usage, "a key and a value");
   }
+  // Cache block 0 holds origin block 9999, and so on. They are compared when it is allowed. Of ten,
+  // one is clean and differs, and one is dirty and doesn't.
+  std::vector<origin_block> cached_in(cache_block begin, cache_block end) override {
+    std::vector<origin_block> found;
+    for (; begin < end && begin.value() < nr_cached; ++begin) {
+      found.emplace_back(nr_cached - 1 - begin.value());
+    }
+    return found;
+  }
+  result<> compare(std::span<compared_block> blocks, comparison_changes wanted) override {
+    std::unique_lock lock{mutex_};
+    ++nr_comparing_;
+    changed_.notify_all();
+    changed_.wait(lock, [&] { return is_allowed_ || is_closed_; });
+    if (is_closed_) {
+      return fail(failure::failed, "the cache is being shut down");
+    }
+    for (compared_block &each : blocks) {
+      const bool is_stale = each.block.value() % 10 == 3;
+      each.found = is_stale ? compared_block::finding::differs : compared_block::finding::equal;
+      each.cached_in = cache_block{nr_cached - 1 - each.block.value()};
+      each.is_dirty = each.block.value() % 10 == 4;
+      each.is_changed = is_stale ? wanted.drops_stale : each.is_dirty && wanted.clears_equal;
+    }
+    return {};
+  }
   engine_status status() override {
     const std::lock_guard lock{mutex_};
     return status_;
@@ -76,6 +102,14 @@ class fake_runtime final : public threaded_runtime {
   }
   bytes origin_size() const override { return {}; }
 
+  void wait_for_comparing() {
+    std::unique_lock lock{mutex_};
+    changed_.wait(lock, [&] { return nr_comparing_ != 0; });
+  }
+  unsigned nr_comparing() {
+    const std::lock_guard lock{mutex_};
+    return nr_comparing_;
+  }
   void wait_for_cleaning(unsigned nr) {
     std::unique_lock lock{mutex_};
     changed_.wait(lock, [&] { return nr_cleaning_ >= nr; });
@@ -98,17 +132,22 @@ class fake_runtime final : public threaded_runtime {
     return messages_;
   }
 
+  static constexpr std::uint64_t nr_cached = 10000; // compared in several calls
+
  private:
   std::mutex mutex_;
   std::condition_variable changed_;
   engine_status status_ = [] {
     engine_status made;
     made.block_size = sectors{128};
+    made.cache_total = nr_cached;
+    made.cache_used = nr_cached;
     return made;
   }();
   engine_options options_;
   std::vector<std::vector<std::string>> messages_;
   unsigned nr_cleaning_ = 0;
+  unsigned nr_comparing_ = 0;
   bool is_allowed_ = false;
   bool is_closed_ = false;
   bool is_kept_clean_ = false;

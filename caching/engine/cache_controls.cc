@@ -24,6 +24,11 @@ void cache_engine::message(std::vector<std::string> words, control &call) noexce
   start(do_message(std::move(words), call));
 }
 
+void cache_engine::compare(std::span<compared_block> blocks, comparison_changes wanted,
+                           control &call) noexcept {
+  start(do_compare(blocks, wanted, call));
+}
+
 void cache_engine::shut_down(control &call) noexcept {
   start(do_shut_down(call));
 }
@@ -206,6 +211,70 @@ cache_engine::ranges_of(const std::vector<std::string> &words) const {
   return ranges;
 }
 
+// In the order in which they are named, several at a time.
+flow<> cache_engine::do_compare(std::span<compared_block> blocks, comparison_changes wanted,
+                                control &call) {
+  ++nr_comparing_;
+  std::uint64_t nr_open = 0;
+  result<> outcome;
+  for (compared_block &each : blocks) {
+    while (!is_shut_down_ && (nr_pauses_ != 0 || !comparisons_.has_room())) {
+      co_await something_ended_;
+    }
+    outcome = obstacle_to_comparing(wanted);
+    if (!outcome) {
+      break;
+    }
+    comparisons_.start(each, wanted, nr_open);
+  }
+  while (nr_open != 0) {
+    co_await something_ended_;
+  }
+  if (outcome &&
+      std::ranges::count(blocks, compared_block::finding::untried, &compared_block::found) != 0) {
+    outcome = obstacle_to_comparing(wanted);
+  }
+  if (wanted.clears_equal) {
+    co_await clear_equal(blocks);
+  }
+  --nr_comparing_;
+  finish(call, std::move(outcome));
+}
+
+result<> cache_engine::obstacle_to_comparing(comparison_changes wanted) const {
+  if (is_shut_down_) {
+    return fail(failure::failed, "the cache is being shut down");
+  }
+  if (state_.mode_of_metadata == metadata_mode::fail) {
+    return fail(failure::environment, "the metadata failed, and nothing is served any more");
+  }
+  if ((wanted.clears_equal || wanted.drops_stale) && !migrations_.may_change_metadata()) {
+    return fail(failure::failed,
+                "nothing can be cleared or dropped: the metadata can't be written");
+  }
+  if (wanted.clears_equal && !comparisons_.may_clear()) {
+    return fail(failure::failed,
+                "nothing can be cleared: a device couldn't be flushed, and may hold "
+                "less than what is read of it: cache_ctl clean writes it again");
+  }
+  return {};
+}
+
+// Those that settle become clean, unless the origin can't be flushed, or clients write to them.
+flow<> cache_engine::clear_equal(std::span<compared_block> blocks) {
+  const auto is_equal = [](const compared_block &each) {
+    return each.is_dirty && each.found == compared_block::finding::equal;
+  };
+  if (std::ranges::any_of(blocks, is_equal)) {
+    co_await commits_.commit(true);
+  }
+  for (compared_block &each : blocks) {
+    each.is_changed =
+        each.is_changed || (is_equal(each) && state_.mappings->find(each.block) == each.cached_in &&
+                            !state_.mappings->is_dirty(each.cached_in));
+  }
+}
+
 flow<> cache_engine::do_shut_down(control &call) {
   if (!is_shut_down_) {
     pause();
@@ -215,7 +284,7 @@ flow<> cache_engine::do_shut_down(control &call) {
       each->outcome = std::make_error_code(std::errc::no_such_device);
       state_.completed.push(*each);
     }
-    while (!is_quiet() || nr_reloading_ != 0) { // a reload commits
+    while (!is_quiet() || nr_reloading_ != 0 || nr_comparing_ != 0) { // these commit
       co_await something_ended_;
     }
     result<> outcome = co_await close_metadata();

@@ -73,8 +73,8 @@ policy_geometry geometry_of(const cache_engine::devices &on, sectors block_size)
 cache_engine::cache_engine()
     : commits_{state_,
                [this](const committer::outcome &result) { migrations_.commit_ended(result); }},
-      migrations_{state_, commits_}, data_{state_, migrations_, commits_},
-      something_ended_{state_.ready} {}
+      migrations_{state_, commits_}, comparisons_{state_, commits_, migrations_},
+      data_{state_, migrations_, commits_}, something_ended_{state_.ready} {}
 
 cache_engine::~cache_engine() = default;
 
@@ -244,7 +244,7 @@ void cache_engine::run_ready() {
 void cache_engine::tick(instant now) noexcept {
   const bool is_next_second = seconds_of(now) != seconds_of(state_.now);
   state_.now = now;
-  if (has_arrived_ || !is_quiet()) {
+  if (has_arrived_ || !is_unoccupied()) {
     last_arrival_ = now;
     has_arrived_ = false;
   }

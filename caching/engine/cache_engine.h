@@ -17,6 +17,7 @@
 #include <chrono>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -29,6 +30,7 @@
 #include "caching/engine/migrator.h"
 #include "caching/engine/options.h"
 #include "caching/engine/status.h"
+#include "caching/engine/verifier.h"
 
 namespace dmcache {
 
@@ -86,6 +88,13 @@ class cache_engine {
   // "<policy key> <value>", "invalidate_cblocks 1 5-9". What it sets stays set over a reload that
   // doesn't change that.
   void message(std::vector<std::string> words, control &call) noexcept;
+  // Compares each of the blocks with the origin, in the background, and waits for it; the caller
+  // names them, and leaves them alone meanwhile. Without clients' writes in between, a block that
+  // was dirty and is to be cleared is clean at the end, durably. A reload in between leaves some
+  // untried, which can be asked for again. Fails if the cache is being shut down, or its metadata
+  // don't allow what is wanted, or a device could not be flushed before, which makes what is read
+  // of it no proof: then blocks may be untried, and what the others say is true.
+  void compare(std::span<compared_block> blocks, comparison_changes wanted, control &call) noexcept;
   // A clean shutdown: nothing new is accepted, what is under way ends, and everything is written.
   // Only if all of it worked the cache is cleanly shut down, and `outcome` good. Afterwards the
   // engine is of no use any more.
@@ -126,7 +135,9 @@ class cache_engine {
   // Requests that arrive wait, and nothing new migrates, until as many calls of resume().
   void pause();
   void resume();
-  bool is_quiet() const {
+  bool is_quiet() const { return is_unoccupied() && !comparisons_.is_busy(); }
+  // Nothing is done for clients, or by migrations.
+  bool is_unoccupied() const {
     return data_.is_idle() && !migrations_.is_busy() && nr_invalidating_ == 0;
   }
   result<std::unique_ptr<policy>> make_policy(const engine_options &options) const;
@@ -150,6 +161,9 @@ class cache_engine {
   flow<> do_clean(control &call, afterwards intended);
   flow<> do_reload(options_change change, control &call);
   flow<> do_message(std::vector<std::string> words, control &call);
+  flow<> do_compare(std::span<compared_block> blocks, comparison_changes wanted, control &call);
+  result<> obstacle_to_comparing(comparison_changes wanted) const;
+  flow<> clear_equal(std::span<compared_block> blocks);
   flow<> do_shut_down(control &call);
   flow<std::string> write_back_all(bool is_for_shutdown);
   flow<result<>> close_metadata();
@@ -169,6 +183,7 @@ class cache_engine {
   cache_state state_;
   committer commits_;
   migrator migrations_;
+  verifier comparisons_;
   data_path data_;
   intrusive_queue<control> finished_;
   intrusive_queue<request> waiting_; // arrived while nothing is let in
@@ -176,6 +191,7 @@ class cache_engine {
   unsigned nr_invalidating_ = 0; // messages
   unsigned nr_reloading_ = 0;
   unsigned nr_cleaning_ = 0;
+  unsigned nr_comparing_ = 0;
   bool is_shut_down_ = false;       // or about to be
   std::optional<result<>> closing_; // how that ended
   flow_event something_ended_;

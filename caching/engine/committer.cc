@@ -101,9 +101,18 @@ void committer::want_by(instant when) {
   due_ = due_ ? std::min(*due_, when) : when;
 }
 
-void committer::settle(cache_block block) {
+void committer::settle(cache_block block, settled_for reason) {
+  if (state_.mappings->is_settling(block)) {
+    for (std::vector<settling_block> *list : {&settling_, &being_settled_}) {
+      const auto found = std::ranges::find(*list, block, &settling_block::block);
+      if (found != list->end() && reason == settled_for::policy) {
+        found->reason = reason;
+      }
+    }
+    return;
+  }
   state_.mappings->mark_settling(block, true);
-  settling_.push_back(block);
+  settling_.push_back({block, reason});
   settling_due_ = settling_due_.value_or(state_.now + max_delay);
   const std::uint64_t part_of_cache = state_.mappings->nr_cache_blocks() / 16;
   if (settling_.size() >= std::clamp<std::uint64_t>(part_of_cache, 1, max_settling)) {
@@ -119,21 +128,38 @@ void committer::hurry_settling() {
 }
 
 void committer::unsettle(cache_block block) {
-  const auto removed = std::erase(settling_, block) + std::erase(being_settled_, block);
-  require(removed == 1, "a block settles once at a time");
+  std::size_t nr_found = 0;
+  for (std::vector<settling_block> *list : {&settling_, &being_settled_}) {
+    const auto found = std::ranges::find(*list, block, &settling_block::block);
+    if (found != list->end()) {
+      const settling_block given_up = *found;
+      list->erase(found);
+      tell_policy(given_up, false);
+      ++nr_found;
+    }
+  }
+  require(nr_found == 1, "a block settles once at a time");
   state_.mappings->mark_settling(block, false);
-  state_.policy->completed({background_work::kind::write_back, block}, false);
+}
+
+void committer::tell_policy(const settling_block &settled, bool is_clean) {
+  if (settled.reason == settled_for::policy) {
+    state_.policy->completed({background_work::kind::write_back, settled.block}, is_clean);
+  } else if (is_clean) {
+    state_.policy->mark_clean(settled.block);
+  }
 }
 
 // If the fast device could not be flushed, it may have lost what was written back, and would hide what
 // the origin has after a power cut.
 void committer::settle_all(outcome &result) {
   const bool is_durable = !result.origin;
-  for (const cache_block block : std::exchange(being_settled_, {})) {
+  for (const settling_block &each : std::exchange(being_settled_, {})) {
+    const cache_block block = each.block;
     if (is_durable) {
       state_.mappings->mark_clean(block);
       state_.mappings->mark_recent(block, true);
-      ++counts_.settled;
+      counts_.settled += each.reason == settled_for::policy ? 1U : 0U;
       if (result.fast) {
         lost_.push_back(block);
         result.has_held_back = true;
@@ -142,7 +168,7 @@ void committer::settle_all(outcome &result) {
       state_.mappings->mark_settling(block, false);
       ++counts_.unsettled;
     }
-    state_.policy->completed({background_work::kind::write_back, block}, is_durable);
+    tell_policy(each, is_durable);
   }
 }
 

@@ -89,8 +89,12 @@ class committer {
   // Nothing is being withdrawn any more.
   void withdrawal_ended() { wake_.happen(); }
 
-  // The block, dirty, was copied to the origin. It becomes clean with the next commit.
-  void settle(cache_block block);
+  // Why a block settles: the policy had it written back, and is told of the end; or it was found to
+  // be the same on the origin.
+  enum class settled_for : std::uint8_t { policy, comparison };
+  // The block, dirty, is the same on the origin. It becomes clean with the next commit. It may
+  // settle already for a comparison; then the policy is told of the end as well, if this is for it.
+  void settle(cache_block block, settled_for reason);
   // It doesn't: it was written to again.
   void unsettle(cache_block block);
   // The blocks that settle are needed clean, and soon.
@@ -143,6 +147,10 @@ class committer {
     outcome *result;
     std::coroutine_handle<> flow;
   };
+  struct settling_block {
+    cache_block block;
+    settled_for reason;
+  };
 
   flow<> run();
   struct needs { // what is to be flushed anyway
@@ -177,6 +185,7 @@ class committer {
   void want_by(instant when);
   void begin_flush(cache_device on, io_group &in, std::error_code &error);
   void settle_all(outcome &result);
+  void tell_policy(const settling_block &settled, bool is_clean);
 
   cache_state &state_;
   std::function<void(const outcome &)> ended_;
@@ -188,8 +197,8 @@ class committer {
   intrusive_queue<request> being_made_durable_; // by the commit that is under way
   std::vector<waiting_flow> waiting_flows_;
   bool is_flush_wanted_ = false; // by one of these
-  std::vector<cache_block> settling_;
-  std::vector<cache_block> being_settled_; // by the flush that is under way
+  std::vector<settling_block> settling_;
+  std::vector<settling_block> being_settled_; // by the flush that is under way
   bool is_settling_wanted_ = false;
   std::vector<cache_block> mapped_;        // and not stored yet
   std::vector<cache_block> being_stored_;  // by the commit that is under way

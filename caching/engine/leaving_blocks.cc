@@ -21,7 +21,6 @@ bool migrator::let_leave(cache_block block, spared blocks, piece *waiting) {
     return false;
   }
   if (!is_leaving(block)) {
-    leaving_.push_back({block, {}});
     flows_.start(do_invalidate(block, blocks));
   }
   if (waiting != nullptr) {
@@ -30,14 +29,33 @@ bool migrator::let_leave(cache_block block, spared blocks, piece *waiting) {
   return true;
 }
 
-// Invalidation. Nobody comes into the block until the mapping is gone for good.
 flow<> migrator::do_invalidate(cache_block block, spared blocks) {
+  co_await leave(block, blocks);
+  work();
+}
+
+// Invalidation. Nobody comes into the block until the mapping is gone for good.
+flow<bool> migrator::leave(cache_block block, spared blocks) {
+  leaving_.push_back({block, {}});
   const origin_block from = state_.mappings->origin_of(block);
   const bool is_gone = co_await remove(block, from, exclusion::all, blocks);
   left(block, is_gone);
   co_await release(from);
   changed_.happen();
-  work();
+  co_return is_gone;
+}
+
+flow<bool> migrator::drop(cache_block block, origin_block from) {
+  while (is_leaving(block) || leaving_.size() >= max_demoting) {
+    co_await changed_;
+  }
+  const bool is_possible = state_.mappings->find(from) == block && may_change_metadata() &&
+                           !state_.metadata->is_full() && !state_.mappings->is_dirty(block);
+  bool is_gone = false;
+  if (is_possible) {
+    is_gone = co_await leave(block, spared::dirty_ones);
+  }
+  co_return is_gone;
 }
 
 bool migrator::is_leaving(cache_block block) const {

@@ -369,14 +369,15 @@ flow<> migrator::do_write_back(background_work job) {
     co_await state_.locks.exclude(block, exclusion::writes);
     bool is_copied = false;
     if (may_write_back() && state_.mappings->is_mapped(from) && state_.mappings->is_dirty(from)) {
-      is_copied = co_await copy_to_origin(from, block);
+      // One that settles already was found to be the same on the origin.
+      is_copied = state_.mappings->is_settling(from) || co_await copy_to_origin(from, block);
       if (!is_copied) {
         ++counts_.failed_writebacks;
         failed();
       }
     }
     if (is_copied) {
-      commits_.settle(from);
+      commits_.settle(from, committer::settled_for::policy);
     } else {
       state_.policy->completed(job, false);
     }

@@ -56,8 +56,11 @@ class migrator {
   // The same for a block that the piece, in flight, discards as a whole: nobody wants what is dirty
   // of it any more, and the mapping goes all the same.
   bool forget(cache_block block, piece &discard);
-  // The same for all blocks of [begin, end) that are mapped. False if some still are, or may be at
-  // the next start.
+  // Waited for, drops the mapping of the block to `from`, if it has that and is clean. False if it
+  // stays.
+  flow<bool> drop(cache_block block, origin_block from);
+  // Waited for, invalidates all blocks of [begin, end) that are mapped. False if some still are, or
+  // may be at the next start.
   flow<bool> invalidate_range(cache_block begin, cache_block end);
 
   // The block, which was written back, was written to since.
@@ -119,6 +122,7 @@ class migrator {
   flow<> do_write_back(background_work job);
   bool let_leave(cache_block block, spared blocks, piece *waiting);
   flow<> do_invalidate(cache_block block, spared blocks);
+  flow<bool> leave(cache_block block, spared blocks);
   bool is_to_be_withdrawn(cache_block block) const;
   flow<> do_withdraw();
   flow<bool> withdraw_one(cache_block block);

@@ -10,6 +10,16 @@ mapping_table::mapping_table(std::uint64_t nr_cache_blocks)
   require(nr_cache_blocks <= max_cache_blocks, "no more cache blocks than can be counted");
 }
 
+std::vector<origin_block> mapping_table::mapped_in(cache_block begin, cache_block end) const {
+  std::vector<origin_block> found;
+  for (cache_block at = begin; at < end && at.value() < nr_cache_blocks(); ++at) {
+    if (is_mapped(at)) {
+      found.push_back(origin_of(at));
+    }
+  }
+  return found;
+}
+
 void mapping_table::map(cache_block block, origin_block to) {
   require(!is_mapped(block), "a cache block holds one origin block");
   require(to.value() < max_origin_blocks, "the number of an origin block fits 48 bits");

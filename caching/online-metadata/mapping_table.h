@@ -9,6 +9,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <vector>
 
 #include "base/assert.h"
 #include "base/keyed_hash.h"
@@ -56,6 +57,9 @@ class mapping_table {
   origin_block origin_of(cache_block block) const {
     return origin_block{entry(block) >> flag_bits};
   }
+
+  // What is mapped in [begin, end), of which there may be less. Throws std::bad_alloc.
+  std::vector<origin_block> mapped_in(cache_block begin, cache_block end) const;
 
   // Requires that neither of the two is in a mapping. What is mapped is not stored yet.
   void map(cache_block block, origin_block to);

@@ -31,6 +31,17 @@ TEST(mapping_table_test, finds_what_is_mapped_until_it_is_unmapped) {
   EXPECT_EQ(table.find(last), cache_block{2});
 }
 
+TEST(mapping_table_test, tells_what_is_mapped_in_a_range_even_beyond_its_end) {
+  mapping_table table{10};
+  table.map(cache_block{2}, origin_block{30});
+  table.map(cache_block{5}, origin_block{20});
+  table.map(cache_block{9}, origin_block{10});
+  const std::vector<origin_block> middle{origin_block{20}};
+  EXPECT_EQ(table.mapped_in(cache_block{3}, cache_block{9}), middle);
+  const std::vector<origin_block> rest{origin_block{20}, origin_block{10}};
+  EXPECT_EQ(table.mapped_in(cache_block{3}, cache_block{100}), rest);
+}
+
 TEST(mapping_table_test, what_is_mapped_is_not_stored_suspect_or_unflushed_until_that_is_said) {
   mapping_table table{10};
   table.map(cache_block{7}, origin_block{3});

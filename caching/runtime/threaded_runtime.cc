@@ -16,6 +16,7 @@
 #include "caching/runtime/byte_requests.h"
 #include "caching/runtime/present_time.h"
 #include "caching/runtime/trouble_log.h"
+#include "caching/runtime/waiting_io.h"
 
 namespace dmcache {
 namespace {
@@ -54,6 +55,8 @@ class runtime final : public threaded_runtime, private sector_requests {
   result<> clean(cache_engine::afterwards intended) override;
   result<> reload(options_change change) override;
   result<> message(std::vector<std::string> words) override;
+  std::vector<origin_block> cached_in(cache_block begin, cache_block end) override;
+  result<> compare(std::span<compared_block> blocks, comparison_changes wanted) override;
   engine_status status() override;
   engine_options options() override;
   result<> close() override;
@@ -100,7 +103,7 @@ class runtime final : public threaded_runtime, private sector_requests {
   void tell_cut_files() EXCLUDES(mutex_, telling_);
   template <typename Choice> void tell_some(Choice choose) EXCLUDES(mutex_, telling_);
 
-  void work() EXCLUDES(mutex_);
+  void work(bool prefers_background) EXCLUDES(mutex_);
   void keep_time() EXCLUDES(mutex_);
   void stop_threads() EXCLUDES(mutex_);
   void end() EXCLUDES(mutex_);
@@ -118,10 +121,8 @@ class runtime final : public threaded_runtime, private sector_requests {
   std::shared_ptr<blocking_files> files_;
 
   std::unique_ptr<cache_engine> engine_ PT_GUARDED_BY(mutex_);
-  intrusive_queue<engine_io> reads_for_workers_ GUARDED_BY(mutex_); // requests may wait for them
-  intrusive_queue<engine_io> for_workers_ GUARDED_BY(mutex_);       // all other I/O
-  unsigned nr_new_for_workers_ GUARDED_BY(mutex_) = 0;              // nobody is told of these yet
-  intrusive_queue<asker> to_be_woken_ GUARDED_BY(mutex_);           // when the lock is released
+  waiting_io for_workers_ GUARDED_BY(mutex_);
+  intrusive_queue<asker> to_be_woken_ GUARDED_BY(mutex_); // when the lock is released
   intrusive_queue<asker> free_askers_ GUARDED_BY(mutex_);
   std::vector<std::unique_ptr<asker>> askers_ GUARDED_BY(mutex_);
   std::vector<sectors> locked_sectors_ GUARDED_BY(mutex_);
@@ -148,7 +149,7 @@ result<> runtime::start() {
   result<> outcome;
   try {
     for (unsigned i = 0; i < nr_workers; ++i) {
-      threads_.emplace_back([this] { work(); });
+      threads_.emplace_back([this, i] { work(i == 0); });
     }
     threads_.emplace_back([this] { keep_time(); });
   } catch (const std::system_error &failed) {
@@ -251,8 +252,7 @@ bool runtime::wait_for_answer(asker &self) {
       carry_out_and_tell(*io);
     } else if (self.is_answered || is_over_) {
       break;
-    } else if (engine_io *read = reads_for_workers_.pop()) {
-      nr_new_for_workers_ -= std::min(nr_new_for_workers_, 1U);
+    } else if (engine_io *read = for_workers_.take_read()) {
       carry_out_and_tell(*read); // the answer may depend on this one
     } else {
       self.is_asleep = true;
@@ -285,8 +285,7 @@ void runtime::hand_out() {
       owner.own_io.push(*io);
       let_know(owner);
     } else {
-      (io->op == engine_io::operation::read ? reads_for_workers_ : for_workers_).push(*io);
-      ++nr_new_for_workers_;
+      for_workers_.push(*io);
     }
   }
   while (request *done = engine_->next_completed()) {
@@ -311,7 +310,7 @@ void runtime::let_know(asker &told) {
 // Releases the lock, and then wakes those for whom there is something.
 void runtime::leave() {
   auto woken = to_be_woken_.take_all();
-  const unsigned nr_for_workers = std::exchange(nr_new_for_workers_, 0);
+  const unsigned nr_for_workers = for_workers_.take_nr_untold();
   mutex_.unlock();
   while (asker *each = woken.pop()) {
     each->awake.release();
@@ -321,16 +320,12 @@ void runtime::leave() {
   }
 }
 
-void runtime::work() {
+void runtime::work(bool prefers_background) {
   const inside entered{*this};
   while (!is_stopping_) {
-    engine_io *io = reads_for_workers_.pop();
-    io = io != nullptr ? io : for_workers_.pop();
-    if (io != nullptr) {
-      // This worker takes queued work itself, so one fewer has to be woken.
-      nr_new_for_workers_ -= std::min(nr_new_for_workers_, 1U);
+    if (engine_io *io = for_workers_.take(prefers_background)) {
       carry_out_and_tell(*io);
-    } else if (nr_new_for_workers_ != 0 || !to_be_woken_.empty()) {
+    } else if (for_workers_.is_any_untold() || !to_be_woken_.empty()) {
       const outside waking{*this};
     } else {
       work_arrived_.wait(mutex_);
@@ -426,6 +421,15 @@ result<> runtime::reload(options_change change) {
 result<> runtime::message(std::vector<std::string> words) {
   return ask(
       [&](cache_engine &engine, control &wanted) { engine.message(std::move(words), wanted); });
+}
+
+std::vector<origin_block> runtime::cached_in(cache_block begin, cache_block end) {
+  const mutex_guard looking{mutex_};
+  return engine_->state().mappings->mapped_in(begin, end);
+}
+
+result<> runtime::compare(std::span<compared_block> blocks, comparison_changes wanted) {
+  return ask([&](cache_engine &engine, control &asked) { engine.compare(blocks, wanted, asked); });
 }
 
 engine_status runtime::status() {

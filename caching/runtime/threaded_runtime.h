@@ -12,6 +12,7 @@
 
 #include <functional>
 #include <memory>
+#include <span>
 #include <string>
 #include <system_error>
 #include <vector>
@@ -58,10 +59,15 @@ class threaded_runtime {
   // they cover something, except beyond the origin's end and after close(): there are none then.
   virtual std::vector<origin_extent> extents(bytes offset, bytes length) = 0;
 
+  // The origin blocks that are in these cache blocks, of which there may be less than `end`.
+  // Requests wait meanwhile. Throws std::bad_alloc.
+  virtual std::vector<origin_block> cached_in(cache_block begin, cache_block end) = 0;
+
   // These are the engine's (cache_engine.h).
   virtual result<> clean(cache_engine::afterwards intended = cache_engine::afterwards::in_use) = 0;
   virtual result<> reload(options_change change) = 0;
   virtual result<> message(std::vector<std::string> words) = 0;
+  virtual result<> compare(std::span<compared_block> blocks, comparison_changes wanted) = 0;
   virtual engine_status status() = 0;
   virtual engine_options options() = 0; // in force
 

@@ -99,6 +99,7 @@ void history::choose_weights() {
   maybe(event::restart, 2);
   maybe(event::power_cut, 3);
   maybe(event::compare, 5);
+  maybe(event::verify, 8);
   if (chance_.one_in(3)) {
     maybe(event::fault, 4);
     weights_.at(static_cast<std::size_t>(event::repair)) = 6;
@@ -277,6 +278,9 @@ void history::happen(event kind) {
       in_.compare_clean_blocks();
     }
     break;
+  case event::verify:
+    verify_some();
+    break;
   }
 }
 
@@ -312,6 +316,26 @@ void history::invalidate_some() {
   const std::uint64_t begin = chance_.below(nr);
   const std::uint64_t end = chance_.between(begin + 1, nr);
   in_.begin_invalidate(cache_block{begin}, cache_block{end});
+}
+
+// Cached or not, in any order: mostly what is in demand. Where devices fail, often what was written
+// back in vain, which the origin may give without keeping it.
+void history::verify_some() {
+  if (weights_.at(static_cast<std::size_t>(event::fault)) != 0 && chance_.one_in(3)) {
+    in_.device(cache_device::origin)
+        .add_fault({.op = simulated_operation::flush, .one_in = 1, .at_most = 1});
+    static_cast<void>(in_.clean());
+    if (in_.is_power_cut() || in_.is_over()) {
+      return;
+    }
+  }
+  const std::uint64_t nr_blocks = in_.engine().state().nr_origin_blocks;
+  std::vector<origin_block> blocks;
+  for (std::uint64_t i = chance_.between(1, 24); i > 0; --i) {
+    blocks.emplace_back(chance_.one_in(3) ? chance_.below(nr_blocks)
+                                          : chance_.below(std::min(nr_hot_blocks_, nr_blocks)));
+  }
+  in_.begin_compare(blocks, {.clears_equal = !chance_.one_in(3), .drops_stale = chance_.one_in(2)});
 }
 
 void history::add_fault() {

@@ -45,8 +45,9 @@ class history {
     fault,
     repair,
     compare,
+    verify,
   };
-  static constexpr std::size_t nr_events = static_cast<std::size_t>(event::compare) + 1;
+  static constexpr std::size_t nr_events = static_cast<std::size_t>(event::verify) + 1;
 
   world_options random_world();
   void choose_weights();
@@ -67,6 +68,7 @@ class history {
   void look_read_only();
   void add_fault();
   void invalidate_some();
+  void verify_some();
 
   history_options how_;
   chance chance_;

@@ -97,6 +97,9 @@ io_carrier::ended io_carrier::end_next() {
   engine_io &io = *ending.io;
   io.ended = ending.due;
   simulated_device &on = device_of(io);
+  if (io.op == operation::read && io.first_piece == nullptr) { // all of it may be compared
+    std::ranges::fill(io.data, std::byte{0});
+  }
   const std::error_code error = io.op == operation::flush
                                     ? on.end_flush(ending.flush)
                                     : on.transfer(io.op, io.offset, io.length, io.data);

@@ -102,11 +102,15 @@ class world {
   result<> clean(cache_engine::afterwards intended = cache_engine::afterwards::in_use);
   result<> reload(const engine_options &how);
   result<> message(const std::vector<std::string> &words);
+  // What came out, if it succeeded.
+  result<std::vector<compared_block>> compare(const std::vector<origin_block> &blocks,
+                                              comparison_changes wanted);
   // Without waiting for them.
   void begin_clean(cache_engine::afterwards intended = cache_engine::afterwards::in_use);
   void begin_reload(const engine_options &how);
   void begin_message(const std::vector<std::string> &words);
   void begin_invalidate(cache_block begin, cache_block end);
+  void begin_compare(const std::vector<origin_block> &blocks, comparison_changes wanted);
   void begin_shut_down();
 
   // Time. -----------------------------------------------------------------------------------------
@@ -123,6 +127,8 @@ class world {
 
   // Reads all of the origin.
   void read_everything();
+  // Somebody else writes to a sector of a device.
+  void overwrite(cache_device on, std::uint64_t sector, std::span<std::byte> data);
   // Of a settled cache: what is clean is the same on both devices.
   void compare_clean_blocks();
 
@@ -175,6 +181,8 @@ class world {
     bool is_to_stay_clean = false;
     cache_block invalidated_begin; // if it succeeds
     cache_block invalidated_end;
+    std::vector<compared_block> compared;
+    std::uint64_t reloads_before = 0;
   };
 
   // Opening and stopping.
@@ -199,6 +207,7 @@ class world {
   void let_in(client_request &held);
   void completed(client_request &asked);
   void finished(client_control &call);
+  std::optional<std::string> fault_of_comparison(const client_control &call) const;
   std::optional<std::string> fault_of(const client_request &asked);
   void owe_failure(const client_request &asked);
   bool is_failure_justified(const client_request &asked) const;
@@ -229,6 +238,8 @@ class world {
   engine_options options_;
   std::unique_ptr<cache_engine> engine_;
   std::uint64_t changes_at_open_ = 0;
+  std::uint64_t failed_at_open_ = 0;
+  bool is_overwritten_ = false; // by somebody else
   failure_counts failures_{};
   std::uint64_t nr_dirty_ = 0;       // when it was looked at last
   std::uint64_t max_dirty_ = 0;      // and so many might be
@@ -246,8 +257,9 @@ class world {
   std::optional<std::uint64_t> events_to_cut_;
   std::uint64_t nr_idle_ticks_ = 0; // in a row, with something under way, but no I/O
   std::size_t nr_under_way_ = 0;
-  std::size_t nr_controls_ = 0;           // not finished
-  std::size_t nr_reloads_ = 0;            // of these
+  std::size_t nr_controls_ = 0; // not finished
+  std::size_t nr_reloads_ = 0;  // of these
+  std::uint64_t nr_reloads_begun_ = 0;
   std::vector<client_request *> waiting_; // arrived during those
   std::vector<std::unique_ptr<client_request>> requests_;
   std::vector<client_request *> free_requests_;

@@ -97,6 +97,7 @@ result<> world::open(const engine_options &how, std::optional<sectors> fast_size
   engine_ = std::move(*opened);
   options_ = how;
   changes_at_open_ = nr_changes();
+  failed_at_open_ = nr_failed();
   was_formatted_ = was_formatted_ || !how.read_only;
   ++totals_.openings;
   is_shutting_down_ = false;
@@ -322,6 +323,14 @@ void world::inspect_sectors(bool are_discards_kept) {
       violate(*fault);
       return;
     }
+  }
+}
+
+void world::overwrite(cache_device on, std::uint64_t sector, std::span<std::byte> data) {
+  is_overwritten_ = true;
+  if (device(on).transfer(simulated_device::operation::write, to_bytes(sectors{sector}),
+                          bytes{data.size()}, data)) {
+    violate("somebody else couldn't write to a device");
   }
 }
 

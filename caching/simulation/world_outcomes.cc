@@ -161,6 +161,25 @@ std::optional<std::string> world::fault_of_discard(const client_request &asked) 
   return {};
 }
 
+// What is clean is the same on both devices, unless one of them failed or somebody else wrote. What
+// came out of blocks that are dirty shows when they are clean.
+std::optional<std::string> world::fault_of_comparison(const client_control &call) const {
+  const bool is_spotless = nr_failed() == failed_at_open_ && !is_overwritten_;
+  for (const compared_block &each : call.compared) {
+    if (each.found == compared_block::finding::untried && call.inner.outcome &&
+        call.reloads_before == nr_reloads_begun_) {
+      return fmt::format("block {} was not compared, though nothing was in the way", each.block);
+    }
+    if (is_spotless && each.found == compared_block::finding::unreadable) {
+      return fmt::format("block {} is said to be unreadable, but no device failed", each.block);
+    }
+    if (is_spotless && each.found == compared_block::finding::differs && !each.is_dirty) {
+      return fmt::format("block {} is clean, and said to differ", each.block);
+    }
+  }
+  return {};
+}
+
 std::optional<std::string> world::fault_of_data(const client_request &asked) {
   const std::byte *at = asked.inner.data.data();
   for (std::uint64_t sector = asked.where.begin; sector < asked.where.end; ++sector) {

@@ -5,33 +5,22 @@
 #include <vector>
 
 #include <fmt/format.h>
-#include <nlohmann/json.hpp>
 
 #include "base/output_file.h"
 #include "caching/metadata/cache_contents.h"
 #include "caching/tools/block_comparer.h"
 #include "caching/tools/rescue_map.h"
 #include "caching/tools/sound_contents.h"
+#include "caching/tools/verify_report.h"
 
 namespace dmcache {
 namespace {
 
 using location = cache_contents::location;
 
-// What there is of the blocks, each in order of the origin.
-struct findings {
-  std::vector<location> stale; // clean, but not the same
-  std::vector<location> equal; // dirty, but the same
-  std::uint64_t nr_clean = 0;
-  std::uint64_t nr_dirty = 0;
-  std::uint64_t nr_discarded = 0; // clean and not the same, which says nothing
-  std::uint64_t nr_unreadable = 0;
-  std::uint64_t nr_untried = 0;
-};
-
-findings findings_of(const cache_contents &contents, std::span<const location> blocks,
-                     std::span<const comparison> compared) {
-  findings found;
+verify_findings findings_of(const cache_contents &contents, std::span<const location> blocks,
+                            std::span<const comparison> compared) {
+  verify_findings found;
   for (std::size_t i = 0; i < blocks.size(); ++i) {
     const location &each = blocks[i];
     const bool is_equal = compared[i] == comparison::equal;
@@ -70,52 +59,13 @@ rescue_map map_of(std::span<const location> blocks, std::span<const comparison> 
   return map;
 }
 
-nlohmann::json listed(std::span<const location> blocks) {
-  auto list = nlohmann::json::array();
-  for (const location &each : blocks) {
-    list.push_back(
-        {{"cache_block", each.cached_in.value()}, {"origin_block", each.origin.value()}});
-  }
-  return list;
-}
-
-void tell_json(const findings &found, bytes block_size, std::span<const block_failure> failures,
-               const device_names &names, report &to) {
-  auto reasons = nlohmann::json::array();
+std::vector<std::string> reasons_of(std::span<const block_failure> failures,
+                                    const device_names &names) {
+  std::vector<std::string> reasons;
   for (const auto &kind : by_reason(failures)) {
     reasons.push_back(reason_of(kind.front(), names));
   }
-  const nlohmann::json summary{{"block_size", block_size.value()},
-                               {"clean", found.nr_clean},
-                               {"clean_discarded", found.nr_discarded},
-                               {"clean_differing", listed(found.stale)},
-                               {"dirty", found.nr_dirty},
-                               {"dirty_equal", listed(found.equal)},
-                               {"unreadable", found.nr_unreadable},
-                               {"unreadable_because", reasons},
-                               {"left", found.nr_untried}};
-  to.document(summary.dump(2) + "\n");
-}
-
-void tell_text(const findings &found, bool list, report &to) {
-  to.answer(fmt::format("{} clean blocks: {} differ from the origin", found.nr_clean,
-                        found.stale.size()));
-  if (found.nr_discarded != 0) {
-    to.answer(fmt::format("  {} more do that the origin has discarded, which says nothing",
-                          found.nr_discarded));
-  }
-  to.answer(fmt::format("{} dirty blocks: {} are the same on the origin", found.nr_dirty,
-                        found.equal.size()));
-  if (list) {
-    for (const location &each : found.stale) {
-      to.answer(fmt::format("clean and differs: cache block {}, origin block {}", each.cached_in,
-                            each.origin));
-    }
-    for (const location &each : found.equal) {
-      to.answer(fmt::format("dirty and the same: cache block {}, origin block {}", each.cached_in,
-                            each.origin));
-    }
-  }
+  return reasons;
 }
 
 void tell_failures(std::span<const block_failure> failures, const device_names &names, report &to) {
@@ -141,7 +91,7 @@ struct verified_devices {
 };
 
 result<> change(const verified_devices &on, cache_contents &contents, const block_usage &usage,
-                const findings &found, const verify_options &options, report &to) {
+                const verify_findings &found, const verify_options &options, report &to) {
   const cache_contents::changes wanted{
       .cleaned = options.clear_equal ? std::span{found.equal} : std::span<const location>{},
       .unmapped = options.drop_stale ? std::span{found.stale} : std::span<const location>{}};
@@ -150,10 +100,7 @@ result<> change(const verified_devices &on, cache_contents &contents, const bloc
   }
   const std::uint64_t nr_telling = found.nr_clean - found.nr_discarded;
   if (found.stale.size() > nr_telling / 2 && !options.accepts_differing) {
-    return fail(failure::failed,
-                fmt::format("nothing was changed: {} of {} clean blocks differ: are these the "
-                            "devices of one cache? --force differing changes it all the same",
-                            found.stale.size(), nr_telling));
+    return most_differ(found.stale.size(), nr_telling, "nothing was changed");
   }
   auto done = flush(on.origin, options.names.origin);
   done = done ? flush(on.fast, options.names.fast) : done;
@@ -162,33 +109,10 @@ result<> change(const verified_devices &on, cache_contents &contents, const bloc
     return done;
   }
   if (!wanted.cleaned.empty()) {
-    to.remark(fmt::format("{} dirty blocks are clean now", wanted.cleaned.size()));
+    tell_cleared(wanted.cleaned.size(), to);
   }
   if (!wanted.unmapped.empty()) {
-    to.remark(fmt::format("{} clean blocks are out of the cache now: the origin's data count",
-                          wanted.unmapped.size()));
-  }
-  return {};
-}
-
-result<> outcome_of(const findings &found, const verify_options &options) {
-  if (found.nr_untried != 0) {
-    return fail(failure::failed,
-                fmt::format("stopped: {} blocks were not compared, and nothing was "
-                            "changed",
-                            found.nr_untried));
-  }
-  if (found.nr_unreadable != 0) {
-    return fail(failure::environment,
-                fmt::format("{} blocks could not be compared", found.nr_unreadable));
-  }
-  if (!found.stale.empty() && !options.drop_stale) {
-    return fail(failure::failed,
-                fmt::format("{} clean blocks differ: the origin was written to without the cache, "
-                            "or a device doesn't keep what it was given; or these aren't the "
-                            "devices of one cache{}",
-                            found.stale.size(),
-                            options.list || options.as_json ? "" : " (--list shows the blocks)"));
+    tell_dropped(wanted.unmapped.size(), to);
   }
   return {};
 }
@@ -217,9 +141,9 @@ result<> verify(const metadata_device &metadata, device &origin, device &fast,
   block_comparer comparer{origin, fast, geometry, blocks, options.buffer_size};
   to.watcher().begin_transfer("comparing", blocks.size() * geometry.block_size.value());
   comparer.run(options.is_stopped ? options.is_stopped : [] { return false; }, to.watcher());
-  const findings found = findings_of(contents, blocks, comparer.found());
+  const verify_findings found = findings_of(contents, blocks, comparer.found());
   if (options.as_json) {
-    tell_json(found, geometry.block_size, comparer.failures(), options.names, to);
+    tell_json(found, geometry.block_size, reasons_of(comparer.failures(), options.names), to);
   } else {
     tell_text(found, options.list, to);
   }
@@ -236,7 +160,13 @@ result<> verify(const metadata_device &metadata, device &origin, device &fast,
       return changed;
     }
   }
-  return outcome_of(found, options);
+  if (found.nr_untried != 0) {
+    return fail(failure::failed,
+                fmt::format("stopped: {} blocks were not compared, and nothing was changed",
+                            found.nr_untried));
+  }
+  return outcome_of(found.nr_unreadable, options.drop_stale ? 0 : found.stale.size(),
+                    options.list || options.as_json);
 }
 
 } // namespace dmcache

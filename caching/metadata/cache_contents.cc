@@ -9,6 +9,7 @@
 #include <fmt/format.h>
 
 #include "caching/metadata/mapping_writer.h"
+#include "caching/metadata/standing_metadata.h"
 #include "persistent-data/builder.h"
 
 namespace dmcache {
@@ -264,16 +265,27 @@ result<superblock> cache_contents::build(device &to, metadata_block first) const
   return block;
 }
 
-result<> cache_contents::write(device &to) const {
+result<> cache_contents::write(device &to, progress &watcher, const acceptance &accept) const {
   if (auto has_room = check_room(superblock_, to.size()); !has_room) {
     return has_room;
   }
-  if (auto wiped = wipe_superblock(to); !wiped) {
-    return wiped;
+  const auto old = blocks_in_force(to, watcher);
+  if (!old) {
+    return std::unexpected{old.error()};
   }
-  const auto block = build(to, superblock_location + 1);
-  if (!block) {
-    return fail(block.error().kind, block.error().message + ": the output holds none");
+  const auto beside =
+      *old ? (*old)->find_unused((*old)->nr_blocks(), blocks_needed(superblock_, to.size()))
+           : std::nullopt;
+  if (!beside) {
+    if (auto wiped = wipe_superblock(to); !wiped) {
+      return wiped;
+    }
+  }
+  auto block = build(to, beside.value_or(superblock_location + 1));
+  if (auto accepted = block ? accept(*block) : std::unexpected{block.error()}; !accepted) {
+    return fail(accepted.error().kind,
+                accepted.error().message +
+                    (beside ? ": the output still holds what it held" : ": the output holds none"));
   }
   return commit_superblock(to, *block);
 }

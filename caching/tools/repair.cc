@@ -46,7 +46,7 @@ class repair_work {
     if (!output) {
       return std::unexpected{output.error()};
     }
-    if (auto written = contents.write(**output); !written) {
+    if (auto written = contents.write(**output, to_.watcher()); !written) {
       return std::unexpected{written.error()};
     }
     summarize(contents);

@@ -72,7 +72,8 @@ std::string outcome_of(std::string_view text, bool only_expat) {
     return contents.error().message;
   }
   memory_device device{bytes{output_size}};
-  if (const auto written = (*contents)->write(device); !written) {
+  progress quiet{true};
+  if (const auto written = (*contents)->write(device, quiet); !written) {
     return written.error().message;
   }
   const auto image = device.contents();

@@ -42,6 +42,10 @@ class repair_work {
     }
     cache_contents contents{output_};
     read(contents);
+    if (auto fits = agree_on_mappings(known_, contents.origin_end(), output_.data_block_size);
+        !fits) {
+      return std::unexpected{fits.error()};
+    }
     auto output = open();
     if (!output) {
       return std::unexpected{output.error()};

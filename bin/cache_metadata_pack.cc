@@ -5,6 +5,7 @@
 #include "caching/tools/metadata_device.h"
 #include "caching/tools/metadata_output.h"
 #include "caching/tools/metadata_pack.h"
+#include "caching/tools/metadata_unpack.h"
 
 namespace dmcache {
 namespace {
@@ -55,15 +56,15 @@ result<> unpack_device(const command_line &line, report &to) {
   if (!pack) {
     return std::unexpected{pack.error()};
   }
-  const auto size = verify_pack(*pack);
-  if (!size) {
-    return std::unexpected{size.error()};
+  const auto verified = verify_pack(*pack);
+  if (!verified) {
+    return std::unexpected{verified.error()};
   }
-  auto device = target->open(*size);
+  auto device = target->open(verified->size);
   if (!device) {
     return std::unexpected{device.error()};
   }
-  if (auto unpacked = unpack(*pack, *size, **device); !unpacked) {
+  if (auto unpacked = unpack(*pack, *verified, **device, to.watcher()); !unpacked) {
     return unpacked;
   }
   device->reset();

@@ -13,8 +13,33 @@
 namespace dmcache {
 namespace {
 
+// Nothing if the option isn't given.
+result<std::optional<sectors>> size_of_device(const command_line &line, const char *option) {
+  if (!line.has(option)) {
+    return {};
+  }
+  const auto part = line.part(option);
+  if (!part) {
+    return std::unexpected{part.error()};
+  }
+  const auto device = open_file_device(*part, access::read_only);
+  if (!device) {
+    return std::unexpected{device.error()};
+  }
+  return sectors{(*device)->size().value() / sector_size};
+}
+
 result<cache_facts> facts_of(const command_line &line) {
   cache_facts known;
+  const auto fast_size = size_of_device(line, "fast-device");
+  const auto origin_size = size_of_device(line, "origin-device");
+  for (const auto *size : {&fast_size, &origin_size}) {
+    if (!*size) {
+      return std::unexpected{size->error()};
+    }
+  }
+  known.fast_size = *fast_size;
+  known.origin_size = *origin_size;
   if (line.has("block-size")) {
     const auto size =
         parse_sectors("--block-size", line.text("block-size"), bare_number::is_in_sectors);
@@ -130,11 +155,13 @@ int run_cache_repair(std::span<const std::string> arguments) {
   line.add("nr-cache-blocks", "N", "how many blocks it had, if the superblock is lost");
   line.add("metadata-version", "1|2", "the version to write, if the superblock is lost");
   line.add("policy", "NAME", "the policy to name, if the superblock is lost");
+  line.add("fast-device", "DEVICE", "hold these numbers against its size");
+  line.add("origin-device", "DEVICE", "hold them, and what is mapped, against its size");
   line.add("list-roots", "list the mapping trees on the device; write nothing");
   line.add("use-stale", "take mappings that may be out of date, where there are no others");
   line.add("accept-loss", "exit with 0 even if dirty blocks are lost");
   line.add("quiet,q", "print nothing; the exit status tells");
-  line.add_parts_of({"input", "output"});
+  line.add_parts_of({"input", "output", "fast-device", "origin-device"});
   if (const auto done = line.parse_with(arguments, {"input"})) {
     return *done;
   }

@@ -4,7 +4,7 @@
 #include <string>
 
 #include "base/progress.h"
-#include "caching/tools/metadata_pack.h"
+#include "caching/tools/metadata_unpack.h"
 #include "caching/tools/xml_reader.h"
 
 namespace dmcache {

@@ -1,6 +1,7 @@
 """cache_repair: what is unknown becomes dirty, and neither input nor output are put at risk."""
 
 import hashlib
+import os
 import pathlib
 import re
 import subprocess
@@ -99,6 +100,59 @@ class RepairTest(unittest.TestCase):
         self.assertIn('block_size="64" nr_cache_blocks="65536" policy="smq"', dump)
         self.assertEqual({(int(c), int(o), dirty) for c, o, dirty in MAPPING.findall(dump)},
                          {(c, o, "true") for c, o, _ in truth_of("v2-large")["mappings"]})
+
+    def device(self, name, size):
+        path = self.folder / name
+        path.touch()
+        os.truncate(path, size)
+        return path
+
+    def test_the_fast_device_tells_a_wrong_block_size(self):
+        for name in NAMES:
+            image = Image(name)
+            size, count = image.field("data_block_size"), image.field("cache_blocks")
+            fast = self.device("fast", size * 512 * count + 4096)
+            image.zero(0)
+            for given, status in ((size, 0), (2 * size, 1), (size + 64, 1)):
+                with self.subTest(name, given=given):
+                    repaired, output = self.repair(image, "--nr-cache-blocks", count,
+                                                   "--block-size", given, "--fast-device", fast)
+                    self.assertEqual(repaired.returncode, status, repaired.stderr)
+                    if status == 0:
+                        self.assertIn(f"confirms blocks of {size // 2} KiB", repaired.stderr)
+                    else:
+                        self.assertIn("the fast device has room for ", repaired.stderr)
+                        self.assertEqual(output.read_bytes(), bytes(len(image.data)))
+        repaired, _ = self.repair(Image("v2-writeback"), "--fast-device", self.device("other", 4 << 20))
+        self.assertEqual(repaired.returncode, 1)
+        repaired, _ = self.repair(image, "--fast-device", self.folder / "missing")
+        self.assertEqual(repaired.returncode, 3)
+
+    def test_a_size_that_nothing_confirms_is_said_to_be_so(self):
+        image = Image("v2-writeback")
+        image.zero(0)
+        facts = ("--block-size", "256", "--nr-cache-blocks", "256")
+        repaired, _ = self.repair(image, *facts)
+        self.assertEqual(repaired.returncode, 0)
+        self.assertIn("nothing confirms blocks of 128 KiB, and if they are of another size, every "
+                      "mapping is wrong: --fast-device", repaired.stderr)
+
+    def test_the_origin_tells_a_wrong_block_size_by_mappings_and_discards(self):
+        for name, told in (("v2-crash", "and the origin has just "), ("v2-discards", "discard blocks")):
+            image = Image(name)
+            size, count = image.field("data_block_size"), image.field("cache_blocks")
+            last = max(origin for _, origin, _ in truth_of(name)["mappings"])
+            blocks = image.field("discard_nr_blocks") or last + 1
+            origin = self.device("origin", blocks * size * 512)
+            image.zero(0)
+            for given, status in ((size, 0), (2 * size, 1)):
+                with self.subTest(name, given=given):
+                    repaired, output = self.repair(image, "--nr-cache-blocks", count,
+                                                   "--block-size", given, "--origin-device", origin)
+                    self.assertEqual(repaired.returncode, status, repaired.stderr)
+                    if status == 1:
+                        self.assertIn(told, repaired.stderr)
+                        self.assertEqual(output.read_bytes(), bytes(len(image.data)))
 
     def test_a_superblock_with_one_wrong_byte_needs_no_numbers(self):
         for offset in (5, 44, 193, 233, 241, 4000):

@@ -21,7 +21,6 @@ block_writer::slot block_writer::add() {
   }
   const auto memory = buffers_.at(current_).memory.span().subspan(used_ * metadata_block_size);
   const auto data = memory.first<metadata_block_size>();
-  std::ranges::fill(data, std::byte{});
   const slot added{next_, data};
   ++next_;
   ++used_;

@@ -21,11 +21,11 @@ class block_writer final : public io_listener {
 
   struct slot {
     metadata_block where;
-    std::span<std::byte, metadata_block_size> data; // zero
+    std::span<std::byte, metadata_block_size> data; // anything
   };
 
-  // The next block, for the caller to fill and seal before the next call. It must lie within the
-  // device.
+  // The next block, for the caller to fill, all of it, and seal before the next call. It must lie
+  // within the device.
   slot add();
 
   // The block that add() would give next.

@@ -13,6 +13,7 @@ namespace {
 metadata_block write_node(block_writer &out, std::uint32_t flags, std::size_t value_size,
                           std::span<const btree_entries::value_type> entries) {
   const auto [where, data] = out.add();
+  std::ranges::fill(data, std::byte{});
   writable_btree_node node{data};
   node.clear(flags, value_size);
   for (const auto &[key, value] : entries) {
@@ -70,7 +71,9 @@ metadata_block build_array(block_writer &out, std::size_t value_size, std::uint6
                                     .value_size = static_cast<std::uint32_t>(value_size),
                                     .block_number = {}};
     std::memcpy(data.data(), &header, sizeof header);
-    fill(first, data.subspan(sizeof header, count * value_size));
+    const auto values = data.subspan(sizeof header);
+    fill(first, values.first(count * value_size));
+    std::ranges::fill(values.subspan(count * value_size), std::byte{});
     seal(array_block_type, where, data);
     blocks.emplace_back(blocks.size(), where.value());
   }

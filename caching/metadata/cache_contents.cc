@@ -1,5 +1,7 @@
 #include "caching/metadata/cache_contents.h"
 
+#include <sys/mman.h>
+
 #include <algorithm>
 #include <bit>
 #include <cstring>
@@ -9,6 +11,7 @@
 #include <fmt/format.h>
 
 #include "caching/metadata/mapping_writer.h"
+#include "caching/metadata/standing_metadata.h"
 #include "persistent-data/builder.h"
 
 namespace dmcache {
@@ -49,6 +52,16 @@ class range_bits {
   std::span<const key_range> ranges_;
 };
 
+// Most of what isn't huge will be filled, and a page fault for every 4 KiB of it takes as long as the
+// work itself. What is huge may be claimed by an input that fills little of it.
+template <typename T> void prefer_large_pages(lazy_array<T> &array) {
+  constexpr std::size_t huge = std::size_t{1} << 25;
+  const auto memory = std::as_writable_bytes(array.span());
+  if (memory.size() <= huge) {
+    ::madvise(memory.data(), memory.size(), MADV_HUGEPAGE); // a hint: without it we are only slower
+  }
+}
+
 std::uint64_t usable_blocks(bytes size) {
   return std::min(size.value() / metadata_block_size, max_metadata_blocks);
 }
@@ -58,7 +71,10 @@ std::uint64_t usable_blocks(bytes size) {
 cache_contents::cache_contents(const superblock &block)
     : superblock_{block}, entries_{block.cache_blocks}, dirty_{words_for(block.cache_blocks)},
       hints_{block.policy_hint_size == 0 ? 0 : std::uint32_t{block.cache_blocks}},
-      has_hint_{words_for(hints_.size())} {}
+      has_hint_{words_for(hints_.size())} {
+  prefer_large_pages(entries_);
+  prefer_large_pages(hints_);
+}
 
 std::optional<std::string> cache_contents::add(const mapping &each) {
   const std::uint64_t block = each.cached_in.value();
@@ -114,14 +130,17 @@ std::optional<std::string> cache_contents::add_discards(std::uint64_t begin, std
 }
 
 void cache_contents::mappings(std::span<const mapping> some) {
+  // Without a branch, as nobody can foretell which blocks are dirty.
+  mapping_entry *const entries = entries_.span().data();
+  std::uint64_t *const dirty = dirty_.span().data();
+  std::uint64_t origin_end = origin_end_;
   for (const mapping &each : some) {
     const std::uint64_t block = each.cached_in.value();
-    entries_[block] = {each.origin, mapping_entry::valid};
-    if (each.dirty) {
-      set_bit(dirty_, block);
-    }
-    origin_end_ = std::max(origin_end_, each.origin.value() + 1);
+    entries[block] = {each.origin, mapping_entry::valid};
+    dirty[block / bits_per_word] |= std::uint64_t{each.dirty} << block % bits_per_word;
+    origin_end = std::max(origin_end, each.origin.value() + 1);
   }
+  origin_end_ = origin_end;
   nr_mapped_ += some.size();
   has_all_origins_ = false;
 }
@@ -264,16 +283,27 @@ result<superblock> cache_contents::build(device &to, metadata_block first) const
   return block;
 }
 
-result<> cache_contents::write(device &to) const {
+result<> cache_contents::write(device &to, progress &watcher, const acceptance &accept) const {
   if (auto has_room = check_room(superblock_, to.size()); !has_room) {
     return has_room;
   }
-  if (auto wiped = wipe_superblock(to); !wiped) {
-    return wiped;
+  const auto old = blocks_in_force(to, watcher);
+  if (!old) {
+    return std::unexpected{old.error()};
   }
-  const auto block = build(to, superblock_location + 1);
-  if (!block) {
-    return fail(block.error().kind, block.error().message + ": the output holds none");
+  const auto beside =
+      *old ? (*old)->find_unused((*old)->nr_blocks(), blocks_needed(superblock_, to.size()))
+           : std::nullopt;
+  if (!beside) {
+    if (auto wiped = wipe_superblock(to); !wiped) {
+      return wiped;
+    }
+  }
+  auto block = build(to, beside.value_or(superblock_location + 1));
+  if (auto accepted = block ? accept(*block) : std::unexpected{block.error()}; !accepted) {
+    return fail(accepted.error().kind,
+                accepted.error().message +
+                    (beside ? ": the output still holds what it held" : ": the output holds none"));
   }
   return commit_superblock(to, *block);
 }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <span>
 #include <string>
@@ -80,9 +81,16 @@ class cache_contents final : public metadata_visitor {
   // failure::environment.
   result<superblock> build(device &to, metadata_block first) const;
 
-  // Writes valid metadata to `to`; until all of it stands there durably, `to` holds none.
-  // Fails with failure::failed if there is no room, with failure::environment on I/O errors.
-  result<> write(device &to) const;
+  // Judges what build() has written, before it counts, and may change its superblock.
+  using acceptance = std::function<result<>(superblock &)>;
+
+  // Writes valid metadata to `to`. Metadata that stand there stay in force until these stand durably
+  // beside them and `accept` agrees, and stay if anything fails. If they leave no room for that, or
+  // are too damaged to tell, `to` holds no metadata meanwhile. Fails with failure::failed, before it
+  // writes, if there is no room, with failure::environment on I/O errors, and as `accept` does.
+  result<> write(
+      device &to, progress &watcher,
+      const acceptance &accept = [](const superblock &) { return result<>{}; }) const;
 
   struct changes {
     std::span<const location> cleaned{};

@@ -115,7 +115,15 @@ void mapping_reader::read_entries(std::span<const le64> entries, std::uint64_t f
   if (wrong != 0) [[unlikely]] {
     check_entries(entries, first, is_dirty, found);
   }
-  for (const mapping &each : found) {
+  constexpr std::size_t ahead = 32;
+  for (std::size_t i = 0; i < std::min(ahead, found.size()); ++i) {
+    seen_.prefetch(found[i].origin);
+  }
+  for (std::size_t i = 0; i < found.size(); ++i) {
+    const mapping &each = found[i];
+    if (i + ahead < found.size()) {
+      seen_.prefetch(found[i + ahead].origin);
+    }
     if (!seen_.insert(each.origin)) [[unlikely]] {
       ambiguous_ = ambiguous_ ? std::move(ambiguous_) : origin_block_set{};
       ambiguous_->insert(each.origin);

@@ -46,12 +46,22 @@ void build_mappings(block_writer &out, superblock &block, const whole_mappings &
   const auto is_dirty = [&](std::uint64_t at) {
     return (from.dirty_words[at / bits_per_word] >> at % bits_per_word & 1) != 0;
   };
-  const auto entry_at = [&](std::uint64_t at) {
+  const auto flagged_entry_at = [&](std::uint64_t at) {
     return stored(block, from.entries[at], is_dirty(at));
+  };
+  // Copies, one by one so that the byte order is right.
+  const auto copy_entries = [&](std::uint64_t first, std::span<std::byte> values) {
+    const mapping_entry *next = from.entries.data() + first;
+    for (std::size_t at = 0; at < values.size(); at += sizeof(le64)) {
+      const le64 entry = (next++)->encode();
+      std::memcpy(values.data() + at, &entry, sizeof entry);
+    }
   };
   const auto word_at = [&](std::uint64_t at) { return from.dirty_words[at]; };
   block.mapping_root =
-      build_array(out, sizeof(le64), from.entries.size(), values_from(entry_at)).value();
+      build_array(out, sizeof(le64), from.entries.size(),
+                  block.has_dirty_bitset() ? copy_entries : values_from(flagged_entry_at))
+          .value();
   block.dirty_root =
       block.has_dirty_bitset()
           ? build_array(out, sizeof(le64), from.dirty_words.size(), values_from(word_at)).value()

@@ -20,6 +20,14 @@ class origin_block_set {
   origin_block_set &operator=(origin_block_set &&) noexcept;
   ~origin_block_set();
 
+  // Begins to fetch what insert() will need. Origin blocks come in any order, so that each of them
+  // would be waited for.
+  void prefetch(origin_block block) const {
+    if (block.value() < dense_bits) [[likely]] {
+      __builtin_prefetch(dense_.get() + block.value() / word_bits, 1);
+    }
+  }
+
   // False if it was there already.
   bool insert(origin_block block) {
     if (block.value() >= dense_bits) [[unlikely]] {

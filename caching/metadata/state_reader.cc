@@ -249,7 +249,16 @@ bool state_reader::choose_mappings(const std::vector<tree> &trees, metadata_stat
       candidates.push_back(found);
     }
   }
-  return choose_among(candidates, state);
+  if (!choose_among(candidates, state)) {
+    return false;
+  }
+  // Beside the mappings stand the discards, and the dirty bits, as the third, if there are any.
+  std::uint64_t nr_words = has_dirty_bits ? 0 - words_for(state.cache_blocks) : 0;
+  for (const tree *each : bits_or_mappings) {
+    nr_words += each->root == state.mapping_root ? 0 : each->nr_entries;
+  }
+  state.discard_words = nr_words;
+  return true;
 }
 
 bool state_reader::choose_among(std::vector<candidate> candidates, metadata_state &state) {

@@ -18,6 +18,7 @@ struct metadata_state {
   metadata_block mapping_root;
   std::uint64_t cache_blocks = 0; // 0: just formatted
   std::uint64_t nr_mapped = 0;
+  std::uint64_t discard_words = 0;  // of the bitset of discards; 0 if there are none
   std::vector<std::uint64_t> parts; // the array blocks of the mappings, in order
   std::vector<std::uint64_t> used;  // all blocks; ascending
 };

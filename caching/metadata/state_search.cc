@@ -66,6 +66,20 @@ std::vector<std::uint64_t> state_search::sizes() const {
   return sizes;
 }
 
+std::uint64_t state_search::discard_words_beside(metadata_block mapping_root) const {
+  std::uint64_t words = 0;
+  for (const metadata_state &each : states_) {
+    if (each.mapping_root != mapping_root || each.discard_words == 0) {
+      continue;
+    }
+    if (words != 0 && words != each.discard_words) {
+      return 0;
+    }
+    words = each.discard_words;
+  }
+  return words;
+}
+
 // The origin block of each cache block, plus one; 0 where nothing is mapped.
 std::vector<std::uint64_t> state_search::origins_at(std::uint64_t block) {
   std::vector<std::uint64_t> origins;

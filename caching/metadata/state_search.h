@@ -43,6 +43,10 @@ class state_search {
   // How many cache blocks there are in them; the latest first.
   std::vector<std::uint64_t> sizes() const;
 
+  // How many words the bitset of discards has in the states with these mappings that have one; 0 if
+  // there are none, or they differ.
+  std::uint64_t discard_words_beside(metadata_block mapping_root) const;
+
   struct verdict {
     std::optional<std::size_t> best; // of states(); none if there are none with mappings
     bool is_complete = false;        // nothing was found that could be the rest of a newer state

@@ -84,4 +84,12 @@ bool is_block_size_confirmed(const superblock &block) {
          block.discard_block_size == block.data_block_size;
 }
 
+std::uint64_t nr_discard_blocks_of(sectors origin, sectors data_block_size) {
+  std::uint64_t size = data_block_size.value();
+  while (origin.value() / size >= max_discard_blocks) {
+    size *= 2;
+  }
+  return divided_up(origin.value(), size);
+}
+
 } // namespace dmcache

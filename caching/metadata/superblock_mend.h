@@ -26,4 +26,7 @@ bool is_block_size_confirmed(const superblock &block);
 // and perhaps the rest of one.
 inline constexpr std::uint64_t max_discard_blocks = (1U << 14U) + 1;
 
+// How many discard blocks the kernel divides an origin of this size into.
+std::uint64_t nr_discard_blocks_of(sectors origin, sectors data_block_size);
+
 } // namespace dmcache

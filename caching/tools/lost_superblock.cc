@@ -14,24 +14,6 @@
 
 namespace dmcache {
 
-result<> agree(const cache_facts &known, const superblock &block, const char *name) {
-  const auto differ = [](const auto &fact, const auto &found) { return fact && *fact != found; };
-  std::string difference;
-  if (differ(known.data_block_size, block.data_block_size)) {
-    difference = fmt::format("a block size of {} sectors", std::uint32_t{block.data_block_size});
-  } else if (differ(known.cache_blocks, block.cache_blocks)) {
-    difference = fmt::format("{} cache blocks", std::uint32_t{block.cache_blocks});
-  } else if (differ(known.version, block.version)) {
-    difference = fmt::format("metadata version {}", std::uint32_t{block.version});
-  } else if (differ(known.policy, block.policy())) {
-    difference = fmt::format("policy '{}'", block.policy());
-  }
-  return difference.empty()
-             ? result<>{}
-             : fail(failure::failed, fmt::format("{}, and says {}: what was given contradicts it",
-                                                 name, difference));
-}
-
 namespace {
 
 // Do the roots that it names lead to trees of its cache, as far as their first blocks tell?
@@ -143,7 +125,7 @@ class superblock_finder {
       }
       known.data_block_size = {};
     }
-    if (auto agrees = agree(known, found, "the superblock is sound"); !agrees) {
+    if (auto agrees = agree(known, input, "the superblock is sound"); !agrees) {
       return std::unexpected{agrees.error()};
     }
     mend_discards(input);
@@ -234,6 +216,10 @@ class superblock_finder {
     if (!facts.cache_blocks || !facts.data_block_size) {
       return fail(failure::failed, what_to_give(states, facts));
     }
+    if (auto fits = agree_on_fast_device(known_, *facts.cache_blocks, *facts.data_block_size);
+        !fits) {
+      return std::unexpected{fits.error()};
+    }
     root_search roots{from_, survey, *facts.cache_blocks, to_.watcher()};
     auto choice = is_named ? named(roots, *remains) : roots.choose(states);
     if (!choice) {
@@ -248,6 +234,13 @@ class superblock_finder {
       choice->doubt.push_back(fmt::format("what is left of the superblock says a block size of {} "
                                           "sectors, which contradicts --block-size",
                                           std::uint32_t{remains->data_block_size}));
+    }
+    const metadata_block root = roots.candidates().at(choice->best).root;
+    const std::uint64_t nr_words = states.discard_words_beside(root);
+    if (auto fits = nr_words == 0 ? result<>{}
+                                  : agree_on_discards(known_, nr_words, *facts.data_block_size);
+        !fits) {
+      return std::unexpected{fits.error()};
     }
     return take(roots, *choice, facts);
   }
@@ -313,11 +306,16 @@ class superblock_finder {
                                                "metadata of version 1 have them",
                                                best.root));
     }
-    to_.problem(fmt::format("took the mapping tree at block {}, which maps {} of {} cache blocks{}"
-                            "; nothing confirms that they are of {} KiB each",
+    to_.problem(fmt::format("took the mapping tree at block {}, which maps {} of {} cache blocks{}",
                             best.root, best.nr_mapped, *facts.cache_blocks,
-                            choice.reason.empty() ? "" : ": " + choice.reason,
-                            *facts.data_block_size / 2));
+                            choice.reason.empty() ? "" : ": " + choice.reason));
+    const auto kib = *facts.data_block_size / 2;
+    to_.problem(is_confirmed_by_fast_device(facts, *facts.cache_blocks, *facts.data_block_size)
+                    ? fmt::format("the size of the fast device confirms blocks of {} KiB", kib)
+                    : fmt::format("nothing confirms blocks of {} KiB, and if they are of another "
+                                  "size, every mapping is wrong: --fast-device holds this against "
+                                  "the size of the fast device",
+                                  kib));
     superblocks made{};
     // Version 1 has mappings and dirty flags in one tree, so that nothing else is needed.
     made.input = superblock_of_tree(best.root, *facts.cache_blocks, 1);

@@ -6,13 +6,12 @@
 #include <cstring>
 #include <deque>
 #include <future>
-#include <optional>
+#include <new>
 #include <thread>
 #include <vector>
 
 #include <fmt/format.h>
 
-#include "base/aligned_buffer.h"
 #include "base/crc32c.h"
 #include "base/worker_threads.h"
 #include "caching/metadata/metadata_reader.h"
@@ -23,8 +22,6 @@ namespace dmcache {
 namespace {
 
 using raw_bytes = std::vector<std::byte>;
-
-constexpr std::size_t packed_block_size = sizeof(le64) + metadata_block_size; // with its number
 
 template <typename Object> std::span<const std::byte> bytes_of(const Object &object) {
   return std::as_bytes(std::span{&object, 1});
@@ -62,6 +59,9 @@ raw_bytes compressed(std::uint32_t ordinal, std::uint32_t nr_blocks, const raw_b
         reinterpret_cast<Bytef *>(chunk.data() + sizeof(pack_chunk_header)), &size, // NOLINT
         reinterpret_cast<const Bytef *>(payload.data()), // NOLINT: what zlib takes
         static_cast<uLong>(payload.size()));
+    if (outcome == Z_MEM_ERROR) {
+      throw std::bad_alloc{};
+    }
     require(outcome == Z_OK, "zlib has all the room it asked for");
   } else {
     size = 0;
@@ -159,159 +159,6 @@ class pack_writer {
   std::unique_ptr<worker_threads> workers_; // from begin() on
 };
 
-std::unexpected<error> broken(std::string_view fault) {
-  return fail(failure::failed, fmt::format("this is no whole pack of metadata: {}", fault));
-}
-
-// Reads a pack and verifies all of it on the way.
-class pack_reader {
- public:
-  explicit pack_reader(read_text text) : text_{std::move(text)} {}
-
-  result<std::uint64_t> begin() {
-    pack_header header;
-    if (auto got = read(std::as_writable_bytes(std::span{&header, 1})); !got) {
-      return std::unexpected{got.error()};
-    }
-    if (header.magic != pack_header::magic_value) {
-      return broken("it doesn't begin like one");
-    }
-    if (header.checksum != crc32c(bytes_of(header).subspan(offsetof(pack_header, version)))) {
-      return broken("bad checksum in its header");
-    }
-    if (header.version != pack_header::known_version) {
-      return fail(failure::failed,
-                  fmt::format("this pack has version {}, and 1 is known: use a newer program",
-                              std::uint32_t{header.version}));
-    }
-    end_ = header.device_blocks;
-    return end_;
-  }
-
-  // The next chunk's blocks, or none at the end.
-  result<std::uint32_t> next() {
-    chunk_.resize(sizeof(pack_chunk_header));
-    if (auto got = read(chunk_); !got) {
-      return std::unexpected{got.error()};
-    }
-    pack_chunk_header header;
-    std::memcpy(&header, chunk_.data(), sizeof header);
-    const std::size_t largest = pack_chunk_header::blocks_per_chunk * packed_block_size;
-    if (header.nr_blocks > pack_chunk_header::blocks_per_chunk ||
-        header.size > compressBound(static_cast<uLong>(largest))) {
-      return broken(fmt::format("chunk {} is too large", ordinal_));
-    }
-    chunk_.resize(sizeof header + header.size);
-    if (auto got = read(std::span{chunk_}.subspan(sizeof header)); !got) {
-      return std::unexpected{got.error()};
-    }
-    if (header.checksum != crc32c(std::span{chunk_}.subspan(sizeof header.checksum)) ||
-        header.ordinal != ordinal_) {
-      return broken(fmt::format("bad checksum in chunk {}", ordinal_));
-    }
-    ++ordinal_;
-    return header.nr_blocks == 0 ? expect_end() : inflate(header);
-  }
-
-  metadata_block where(std::uint32_t index) const {
-    le64 number;
-    std::memcpy(&number, payload_.data() + index * sizeof number, sizeof number);
-    return metadata_block{number};
-  }
-  std::span<const std::byte> data(std::uint32_t index) const {
-    const std::size_t first = payload_.size() / packed_block_size * sizeof(le64);
-    return std::span{payload_}.subspan(first + index * metadata_block_size, metadata_block_size);
-  }
-
- private:
-  result<> read(std::span<std::byte> into) {
-    while (!into.empty()) {
-      const auto count =
-          text_({reinterpret_cast<char *>(into.data()), into.size()}); // NOLINT: bytes of a file
-      if (!count) {
-        return std::unexpected{count.error()};
-      }
-      if (*count == 0) {
-        return broken("it ends too early");
-      }
-      into = into.subspan(*count);
-    }
-    return {};
-  }
-
-  result<std::uint32_t> expect_end() {
-    char more = 0;
-    const auto count = text_({&more, 1});
-    if (!count) {
-      return std::unexpected{count.error()};
-    }
-    return *count == 0 ? result<std::uint32_t>{0} : broken("something follows its end");
-  }
-
-  result<std::uint32_t> inflate(const pack_chunk_header &header) {
-    payload_.resize(header.nr_blocks * packed_block_size);
-    uLongf size = static_cast<uLongf>(payload_.size());
-    const auto packed = std::span{chunk_}.subspan(sizeof header);
-    const int outcome = ::uncompress(reinterpret_cast<Bytef *>(payload_.data()), &size, // NOLINT
-                                     reinterpret_cast<const Bytef *>(packed.data()),    // NOLINT
-                                     static_cast<uLong>(packed.size()));
-    if (outcome != Z_OK || size != payload_.size()) {
-      return broken(fmt::format("chunk {} can't be decompressed", ordinal_ - 1));
-    }
-    for (std::uint32_t i = 0; i < header.nr_blocks; ++i) {
-      const std::uint64_t number = where(i).value();
-      if (number < begin_ || number >= end_) {
-        return broken(fmt::format("block {} is out of order", number));
-      }
-      begin_ = number + 1;
-    }
-    return std::uint32_t{header.nr_blocks};
-  }
-
-  read_text text_;
-  std::uint32_t ordinal_ = 0;
-  std::uint64_t begin_ = 0; // the lowest block that can follow
-  std::uint64_t end_ = 0;   // of the device
-  raw_bytes chunk_;
-  raw_bytes payload_;
-};
-
-// Hands each block of a pack to `take`, and returns how many blocks its device had.
-template <typename Take> result<std::uint64_t> read_pack(const open_text &open, Take take) {
-  auto text = open();
-  if (!text) {
-    return std::unexpected{text.error()};
-  }
-  pack_reader reader{std::move(*text)};
-  const auto device_blocks = reader.begin();
-  while (device_blocks) {
-    const auto count = reader.next();
-    if (!count) {
-      return std::unexpected{count.error()};
-    }
-    if (*count == 0) {
-      break;
-    }
-    for (std::uint32_t i = 0; i < *count; ++i) {
-      if (auto taken = take(reader.where(i), reader.data(i)); !taken) {
-        return std::unexpected{taken.error()};
-      }
-    }
-  }
-  return device_blocks;
-}
-
-result<> write_block(device &to, metadata_block where, std::span<const std::byte> data) {
-  aligned_buffer buffer{metadata_block_size};
-  std::ranges::copy(data, buffer.span().begin());
-  if (const auto failed =
-          transfer_and_wait(to, io_request::operation::write, offset_of(where), buffer.span())) {
-    return fail(failure::environment,
-                fmt::format("cannot write block {}: {}", where, failed.message()));
-  }
-  return {};
-}
-
 } // namespace
 
 result<std::uint64_t> pack(device &from, const pack_options &options, output_file &output,
@@ -355,51 +202,6 @@ result<std::uint64_t> pack(device &from, const pack_options &options, output_fil
     return std::unexpected{finished.error()};
   }
   return nr_unreadable;
-}
-
-result<bytes> verify_pack(const open_text &open) {
-  const auto device_blocks =
-      read_pack(open, [](metadata_block, std::span<const std::byte>) { return result<>{}; });
-  if (!device_blocks) {
-    return std::unexpected{device_blocks.error()};
-  }
-  if (*device_blocks > max_metadata_blocks) {
-    return broken("its device is larger than any for metadata");
-  }
-  return bytes{*device_blocks * metadata_block_size};
-}
-
-result<> unpack(const open_text &open, bytes size, device &to) {
-  if (size > to.size()) {
-    return fail(failure::failed,
-                fmt::format("Output file too small: {} KiB are needed, and it has {}",
-                            size.value() / 1024, to.size().value() / 1024));
-  }
-  if (auto wiped = wipe_superblock(to); !wiped) {
-    return wiped;
-  }
-  std::optional<raw_bytes> first; // none if it couldn't be read when it was packed
-  const auto written =
-      read_pack(open, [&](metadata_block where, std::span<const std::byte> data) -> result<> {
-        if (where == superblock_location) {
-          first.emplace(data.begin(), data.end());
-          return {};
-        }
-        return write_block(to, where, data);
-      });
-  if (!written) {
-    return std::unexpected{written.error()};
-  }
-  auto failed = to.flush();
-  if (!failed && first) {
-    if (auto last = write_block(to, superblock_location, *first); !last) {
-      return last;
-    }
-    failed = to.flush();
-  }
-  return failed ? fail(failure::environment,
-                       fmt::format("cannot write the metadata: {}", failed.message()))
-                : result<>{};
 }
 
 } // namespace dmcache

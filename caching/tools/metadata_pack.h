@@ -1,5 +1,5 @@
-// cache_metadata_pack and cache_metadata_unpack: metadata as a small file, to be sent to whoever
-// can help.
+// cache_metadata_pack: metadata as a small file, to be sent to whoever can help. metadata_unpack.h
+// makes them metadata again.
 //
 // A pack is a header, chunks of up to blocks_per_chunk metadata blocks, and an empty chunk at the
 // end. Each has a checksum (CRC-32C), and a chunk its ordinal, so that nothing of it can be
@@ -8,12 +8,10 @@
 #pragma once
 
 #include <array>
-#include <functional>
 
 #include "base/little_endian.h"
 #include "base/output_file.h"
 #include "base/report.h"
-#include "caching/tools/xml_reader.h"
 #include "persistent-data/format.h"
 
 namespace dmcache {
@@ -48,16 +46,5 @@ struct pack_options {
 // `to` and left out. Returns how many are.
 result<std::uint64_t> pack(device &from, const pack_options &options, output_file &output,
                            report &to);
-
-// Begins to read the pack anew, from its beginning.
-using open_text = std::function<result<read_text>()>;
-
-// Verifies all of a pack, and returns how large the device was that was packed.
-result<bytes> verify_pack(const open_text &open);
-
-// Writes the blocks of a pack, which was verified to need `size`, to where they were, the superblock
-// last; other blocks stay as they are, but for a superblock that the pack doesn't have, which is
-// wiped. Nothing is written to a device that is too small.
-result<> unpack(const open_text &open, bytes size, device &to);
 
 } // namespace dmcache

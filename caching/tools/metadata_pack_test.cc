@@ -11,6 +11,7 @@
 #include "base/testing/faulty_device.h"
 #include "base/testing/matchers.h"
 #include "caching/metadata/testing/metadata_image.h"
+#include "caching/tools/metadata_unpack.h"
 
 namespace dmcache {
 namespace {
@@ -32,7 +33,7 @@ class metadata_pack_test : public testing::Test {
     return packed;
   }
 
-  result<bytes> unpack(device &to) {
+  result<> unpack(device &to) {
     const auto open = [this]() -> result<read_text> {
       return [file = std::make_shared<std::ifstream>(path_)](
                  std::span<char> into) -> result<std::size_t> {
@@ -40,10 +41,10 @@ class metadata_pack_test : public testing::Test {
         return static_cast<std::size_t>(file->gcount());
       };
     };
-    const auto size = verify_pack(open);
-    EXPECT_THAT(size, succeeds());
-    EXPECT_THAT(dmcache::unpack(open, *size, to), succeeds());
-    return size;
+    const auto verified = verify_pack(open);
+    EXPECT_THAT(verified, succeeds());
+    progress quiet{true};
+    return dmcache::unpack(open, *verified, to, quiet);
   }
 
   std::filesystem::path path_;

@@ -42,11 +42,15 @@ class repair_work {
     }
     cache_contents contents{output_};
     read(contents);
+    if (auto fits = agree_on_mappings(known_, contents.origin_end(), output_.data_block_size);
+        !fits) {
+      return std::unexpected{fits.error()};
+    }
     auto output = open();
     if (!output) {
       return std::unexpected{output.error()};
     }
-    if (auto written = contents.write(**output); !written) {
+    if (auto written = contents.write(**output, to_.watcher()); !written) {
       return std::unexpected{written.error()};
     }
     summarize(contents);

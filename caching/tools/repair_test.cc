@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <set>
 #include <vector>
 
 #include <gmock/gmock.h>
@@ -11,6 +12,7 @@
 #include "base/memory_device.h"
 #include "base/testing/faulty_device.h"
 #include "base/testing/matchers.h"
+#include "base/testing/simulated_device.h"
 #include "caching/metadata/cache_contents.h"
 #include "caching/metadata/testing/stored_metadata.h"
 #include "caching/tools/check.h"
@@ -42,7 +44,9 @@ class repair_test : public testing::TestWithParam<std::uint32_t> {
       EXPECT_FALSE(contents.add_hint(each.cached_in, le32{7}));
       truth_[n] = {each.origin.value(), each.dirty};
     }
-    EXPECT_THAT(contents.write(input_), succeeds());
+    std::ranges::fill(input_.contents(), std::byte{});
+    progress quiet{true};
+    EXPECT_THAT(contents.write(input_, quiet), succeeds());
   }
 
   result<repair_losses> repair(device &from, const cache_facts &known = {}) {
@@ -175,6 +179,40 @@ TEST_P(repair_test, a_superblock_that_cannot_be_read_is_searched_for) {
   expect_true(found);
   EXPECT_EQ(found.size(), truth_.size());
   EXPECT_TRUE(std::ranges::all_of(found, [](const auto &each) { return each.second.dirty; }));
+}
+
+TEST_P(repair_test, cut_short_by_a_power_cut_leaves_what_stood_there_or_the_repaired_metadata) {
+  const std::uint64_t nr_used = 14; // enough for either, and not for both
+  for (const std::uint64_t nr_blocks : {nr_used, device_blocks}) {
+    make(cache_blocks);
+    memory_device old{bytes{nr_blocks * metadata_block_size}};
+    report quiet{"test", true};
+    const auto repair_to = [&](device &to) {
+      return dmcache::repair(
+          input_, {}, false,
+          [&]() -> result<std::unique_ptr<device>> { return std::make_unique<lent_device>(to); },
+          quiet);
+    };
+    ASSERT_THAT(repair_to(old), succeeds());
+    const mapping_map before = truth_;
+    make(cache_blocks / 2);
+    const std::vector<std::byte> image{old.contents().begin(), old.contents().end()};
+    std::set<std::size_t> sizes; // of what was found; 0 if there was nothing
+    bool is_done = false;
+    for (std::uint64_t cut = 0; !is_done; ++cut) {
+      for (std::uint64_t trial = 0; trial < 5; ++trial) {
+        simulated_device on{image, trial};
+        on.cut_power_at(cut);
+        is_done = repair_to(on).has_value();
+        memory_device after{on.after_power_cut()};
+        const mapping_map found = read_superblock(after) ? sound_on(after).mapped : mapping_map{};
+        EXPECT_TRUE(found == truth_ || (!is_done && (found.empty() || found == before))) << cut;
+        sizes.insert(found.size());
+      }
+    }
+    EXPECT_EQ(sizes.contains(0), nr_blocks == nr_used);
+    EXPECT_TRUE(sizes.contains(before.size()) && sizes.contains(truth_.size()));
+  }
 }
 
 TEST_P(repair_test, says_so_if_the_output_fails) {

@@ -10,30 +10,6 @@
 namespace dmcache {
 namespace {
 
-// Where `count` blocks in a row are free beside the metadata that `to` holds; nothing if it holds
-// none, or has no room beside them.
-result<std::optional<metadata_block>> find_room_beside(device &to, std::uint64_t count,
-                                                       progress &watcher) {
-  const auto old = read_superblock(to);
-  if (!old) {
-    return {};
-  }
-  damage_counter ignored;
-  metadata_visitor nobody;
-  block_usage usage{to.size()};
-  read_metadata({to, usage, ignored, watcher}, *old, {.space_map = true}, nobody);
-  const auto room = usage.find_unused(usage.nr_blocks(), count);
-  if (!room) {
-    return {};
-  }
-  // If their writer was stopped before its last flush, a power cut could still bring back older
-  // ones, which may use what is free now.
-  if (auto durable = commit_superblock(to, *old); !durable) {
-    return std::unexpected{durable.error()};
-  }
-  return room;
-}
-
 // What was written is held against what cache_check calls sound.
 result<> check_written(device &on, const superblock &block, report &tells) {
   damage_report damage{tells};
@@ -86,30 +62,13 @@ bytes device_size_for(const cache_contents &contents) {
 
 result<> restore(const cache_contents &contents, device &to, const restore_options &options,
                  report &tells) {
-  if (auto has_room = cache_contents::check_room(contents.described(), to.size()); !has_room) {
-    return has_room;
-  }
-  const auto beside = find_room_beside(
-      to, cache_contents::blocks_needed(contents.described(), to.size()), tells.watcher());
-  if (!beside) {
-    return std::unexpected{beside.error()};
-  }
-  if (!*beside) {
-    if (auto wiped = wipe_superblock(to); !wiped) {
-      return wiped;
+  return contents.write(to, tells.watcher(), [&](superblock &block) {
+    auto sound = check_written(to, block, tells);
+    if (options.claimed_version != 0) {
+      block.version = options.claimed_version;
     }
-  }
-  auto block = contents.build(to, beside->value_or(superblock_location + 1));
-  if (auto sound = block ? check_written(to, *block, tells) : std::unexpected{block.error()};
-      !sound) {
-    return fail(sound.error().kind,
-                sound.error().message + (*beside ? ": the output still holds what it held"
-                                                 : ": the output holds none"));
-  }
-  if (options.claimed_version != 0) {
-    block->version = options.claimed_version;
-  }
-  return commit_superblock(to, *block);
+    return sound;
+  });
 }
 
 } // namespace dmcache

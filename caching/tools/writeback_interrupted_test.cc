@@ -77,7 +77,8 @@ class interrupted_writeback_test
       }
     }
     memory_device metadata{bytes{metadata_blocks * metadata_block_size}};
-    ASSERT_THAT(contents.write(metadata), succeeds());
+    progress quiet{true};
+    ASSERT_THAT(contents.write(metadata, quiet), succeeds());
     made_.metadata.assign(metadata.contents().begin(), metadata.contents().end());
   }
 

@@ -44,7 +44,8 @@ class writeback_test : public testing::TestWithParam<std::uint32_t> {
       ASSERT_FALSE(contents.add({cache_block{n}, origin_block{n / 2}, n % 4 != 0}));
     }
     memory_device metadata{bytes{metadata_blocks * metadata_block_size}};
-    ASSERT_THAT(contents.write(metadata), succeeds());
+    progress quiet{true};
+    ASSERT_THAT(contents.write(metadata, quiet), succeeds());
     metadata_.assign(metadata.contents().begin(), metadata.contents().end());
     fast_.emplace(bytes{nr_blocks_ * block_bytes_});
     for (std::uint64_t n = 0; n < nr_blocks_; ++n) {

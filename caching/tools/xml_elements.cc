@@ -21,39 +21,45 @@ using place = xml_elements::place;
 constexpr std::uint64_t max_u32 = std::numeric_limits<std::uint32_t>::max();
 constexpr std::uint64_t max_u64 = std::numeric_limits<std::uint64_t>::max();
 
-std::optional<std::uint32_t> base64_digit(char digit) {
+constexpr std::uint32_t no_digit = 64; // in base64
+
+constexpr std::array<std::uint8_t, 256> base64_digits = [] {
   constexpr std::string_view digits =
       "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-  const auto found = digits.find(digit);
-  return found == std::string_view::npos ? std::nullopt
-                                         : std::optional{static_cast<std::uint32_t>(found)};
-}
+  std::array<std::uint8_t, 256> value_of{};
+  value_of.fill(no_digit);
+  for (std::size_t value = 0; value < digits.size(); ++value) {
+    value_of.at(static_cast<unsigned char>(digits[value])) = static_cast<std::uint8_t>(value);
+  }
+  return value_of;
+}();
 
-// Exactly `into.size()` bytes, in whole groups of four digits, padded with '='.
-bool decode_base64(std::string_view text, std::span<std::byte> into) {
-  const std::size_t groups = (into.size() + 2) / 3;
-  const std::size_t padding = groups * 3 - into.size();
-  if (text.size() != groups * 4 ||
-      text.substr(text.size() - padding) != std::string(padding, '=')) {
+// Exactly as many bytes as there is room for, in whole groups of four digits, padded with '='. Hints
+// are most of a large document, so that this has no branch for a digit.
+template <std::size_t size>
+bool decode_base64(std::string_view text, std::span<std::byte, size> into) {
+  constexpr std::size_t groups = (size + 2) / 3;
+  if (text.size() != groups * 4) {
     return false;
   }
-  std::uint32_t bits = 0;
-  unsigned nr_bits = 0;
-  std::size_t stored = 0;
-  for (const char each : text.substr(0, text.size() - padding)) {
-    const auto digit = base64_digit(each);
-    if (!digit) {
-      return false;
+  std::uint32_t wrong = 0;
+  for (std::size_t group = 0; group < groups; ++group) {
+    const std::size_t nr_bytes = std::min<std::size_t>(3, size - group * 3);
+    std::uint32_t bits = 0;
+    for (std::size_t i = 0; i < 4; ++i) {
+      const auto each = static_cast<unsigned char>(text[group * 4 + i]);
+      const bool is_padding = i > nr_bytes;
+      const std::uint32_t digit = is_padding ? (each == '=' ? 0 : no_digit) : base64_digits[each];
+      wrong |= digit;
+      bits = bits << 6 | (digit & (no_digit - 1));
     }
-    bits = bits << 6 | *digit;
-    nr_bits += 6;
-    if (nr_bits >= 8) {
-      nr_bits -= 8;
-      into[stored++] = static_cast<std::byte>(bits >> nr_bits);
-      bits &= (1U << nr_bits) - 1;
+    for (std::size_t i = 0; i < nr_bytes; ++i) {
+      into[group * 3 + i] = static_cast<std::byte>(bits >> (16 - 8 * i));
     }
+    const std::uint32_t left_over = bits & ((1U << (24 - 8 * nr_bytes)) - 1); // says nothing
+    wrong |= left_over != 0 ? no_digit : 0;
   }
-  return bits == 0; // what is left over says nothing
+  return wrong < no_digit;
 }
 
 // The attributes of one element. Each is asked for once; the first thing that is wrong with them is
@@ -156,7 +162,7 @@ void read_additions(attribute_list &attributes, superblock &into) {
 
 void read_uuid(attribute_list &attributes, superblock &into) {
   const std::string_view text = attributes.text("uuid");
-  if (!text.empty() && !decode_base64(text, into.uuid)) {
+  if (!text.empty() && !decode_base64(text, std::span{into.uuid})) {
     attributes.refuse(fmt::format("uuid=\"{}\" is not the base64 of 16 bytes", text));
   }
 }
@@ -176,7 +182,7 @@ void read_policy(attribute_list &attributes, superblock &into) {
 
 std::optional<le32> hint_from_base64(std::string_view digits) {
   std::array<std::byte, sizeof(le32)> raw{};
-  if (!decode_base64(digits, raw)) {
+  if (!decode_base64(digits, std::span{raw})) {
     return {};
   }
   return std::bit_cast<le32>(raw);

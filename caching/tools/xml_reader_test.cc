@@ -72,7 +72,8 @@ std::string outcome_of(std::string_view text, bool only_expat) {
     return contents.error().message;
   }
   memory_device device{bytes{output_size}};
-  if (const auto written = (*contents)->write(device); !written) {
+  progress quiet{true};
+  if (const auto written = (*contents)->write(device, quiet); !written) {
     return written.error().message;
   }
   const auto image = device.contents();
@@ -176,6 +177,14 @@ INSTANTIATE_TEST_SUITE_P(
                        "line 4, column 5: <chart> is not expected here"},
         wrong_document{"AQAAAA==", "AQAA",
                        "line 8, column 5: data=\"AQAA\" is not the base64 of 4 bytes"},
+        wrong_document{"AQAAAA==", "AQAAAB==",
+                       "line 8, column 5: data=\"AQAAAB==\" is not the base64 of 4 bytes"},
+        wrong_document{"AQAAAA==", "AQAAAA=A",
+                       "line 8, column 5: data=\"AQAAAA=A\" is not the base64 of 4 bytes"},
+        wrong_document{"AQAAAA==", "AQA=AA==",
+                       "line 8, column 5: data=\"AQA=AA==\" is not the base64 of 4 bytes"},
+        wrong_document{"AQAAAA==", "AQAA-A==",
+                       "line 8, column 5: data=\"AQAA-A==\" is not the base64 of 4 bytes"},
         wrong_document{"hint_width=\"4\"", "hint_width=\"0\"",
                        "line 8, column 5: there are no hints where hint_width is 0"},
         wrong_document{"hint_width=\"4\"", "hint_width=\"8\"",

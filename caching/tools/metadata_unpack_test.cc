@@ -1,0 +1,188 @@
+#include "caching/tools/metadata_unpack.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+#include <memory>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "base/memory_device.h"
+#include "base/testing/faulty_device.h"
+#include "base/testing/matchers.h"
+#include "base/testing/simulated_device.h"
+#include "caching/metadata/cache_contents.h"
+#include "caching/metadata/testing/stored_metadata.h"
+#include "caching/tools/metadata_pack.h"
+
+namespace dmcache {
+namespace {
+
+constexpr std::uint64_t device_blocks = 32;
+
+using image = std::vector<std::byte>;
+
+enum class outcome : std::uint8_t { none, old, renewed, mixed };
+
+class metadata_unpack_test : public testing::Test {
+ protected:
+  metadata_unpack_test()
+      : path_{std::filesystem::temp_directory_path() /
+              ("metadata_unpack_test." + std::to_string(::getpid()))} {}
+  ~metadata_unpack_test() override { std::filesystem::remove(path_); }
+
+  // A cache of 1200 blocks, which cache origin blocks from `first_origin` on.
+  static void write(device &to, std::uint64_t first_origin) {
+    superblock block{};
+    block.magic = superblock::magic_value;
+    block.version = 2;
+    block.flags = superblock::clean_shutdown;
+    block.metadata_block_size = metadata_block_size / sector_size;
+    block.data_block_size = min_data_block_size;
+    block.cache_blocks = 1200;
+    cache_contents contents{block};
+    for (std::uint64_t n = 0; n < block.cache_blocks; ++n) {
+      EXPECT_FALSE(contents.add({cache_block{n}, origin_block{first_origin + n}, n % 3 == 0}));
+    }
+    progress quiet{true};
+    EXPECT_THAT(contents.write(to, quiet), succeeds());
+  }
+
+  static image image_of(const memory_device &on) {
+    return {on.contents().begin(), on.contents().end()};
+  }
+
+  void pack(device &from, bool all_valid = false) {
+    auto file = output_file::create(path_);
+    report quiet{"test", true};
+    EXPECT_THAT(dmcache::pack(from, {.all_valid = all_valid}, *file, quiet), succeeds());
+    EXPECT_THAT(file->commit(), succeeds());
+  }
+
+  result<> unpack(device &to) {
+    const auto open = [this]() -> result<read_text> {
+      return [file = std::make_shared<std::ifstream>(path_)](
+                 std::span<char> into) -> result<std::size_t> {
+        file->read(into.data(), static_cast<std::streamsize>(into.size()));
+        return static_cast<std::size_t>(file->gcount());
+      };
+    };
+    const auto verified = verify_pack(open);
+    EXPECT_THAT(verified, succeeds());
+    progress quiet{true};
+    return dmcache::unpack(open, *verified, to, quiet);
+  }
+
+  // What is there, where caches from these origin blocks on stood and were unpacked.
+  static outcome found_on(image data, std::uint64_t old_origin, std::uint64_t new_origin) {
+    memory_device on{std::move(data)};
+    if (!read_superblock(on)) {
+      return outcome::none;
+    }
+    const stored_metadata found = stored_on(on);
+    const auto is_from = [&](std::uint64_t origin) {
+      return found.damage.empty() && found.mapped.size() == 1200 &&
+             std::ranges::all_of(found.mapped, [&](const auto &each) {
+               return each.second == stored_mapping{origin + each.first, each.first % 3 == 0};
+             });
+    };
+    return is_from(old_origin)   ? outcome::old
+           : is_from(new_origin) ? outcome::renewed
+                                 : outcome::mixed;
+  }
+
+  // What power cuts at every point leave where `old` stood, of a cache from origin block 0 on, when
+  // one from 5000 on is unpacked.
+  std::set<outcome> outcomes_of_power_cuts(const image &old) {
+    std::set<outcome> outcomes;
+    bool is_done = false;
+    for (std::uint64_t cut = 0; !is_done; ++cut) {
+      for (std::uint64_t trial = 0; trial < 5; ++trial) {
+        simulated_device on{old, trial};
+        on.cut_power_at(cut);
+        is_done = unpack(on).has_value();
+        const outcome found = found_on(on.after_power_cut(), 0, 5000);
+        EXPECT_TRUE(!is_done || found == outcome::renewed) << cut;
+        outcomes.insert(found);
+      }
+    }
+    return outcomes;
+  }
+
+  std::filesystem::path path_;
+  memory_device from_{bytes{device_blocks * metadata_block_size}};
+};
+
+TEST_F(metadata_unpack_test,
+       what_is_not_in_the_way_stays_in_force_until_the_superblock_is_written) {
+  write(from_, 0);
+  const image old = image_of(from_);
+  write(from_, 5000); // beside the other one
+  pack(from_);
+  EXPECT_EQ(outcomes_of_power_cuts(old), (std::set{outcome::old, outcome::renewed}));
+}
+
+TEST_F(metadata_unpack_test, what_is_in_the_way_is_given_up_before_it_is_overwritten) {
+  write(from_, 0);
+  const image old = image_of(from_);
+  memory_device other{from_.size()};
+  write(other, 5000);
+  pack(other);
+  EXPECT_EQ(outcomes_of_power_cuts(old), (std::set{outcome::none, outcome::old, outcome::renewed}));
+}
+
+TEST_F(metadata_unpack_test, a_write_that_fails_leaves_the_old_metadata_or_none) {
+  write(from_, 0);
+  const image old = image_of(from_);
+  write(from_, 5000);
+  pack(from_);
+  memory_device other{from_.size()};
+  write(other, 7000);
+  for (const auto &[before, origin] : {std::pair{old, 0U}, std::pair{image_of(other), 7000U}}) {
+    for (std::uint64_t bad = 1; bad < device_blocks; ++bad) {
+      memory_device to{image{before}};
+      faulty_device faulty{to};
+      faulty.fail_writes(bytes{bad * metadata_block_size}, bytes{(bad + 1) * metadata_block_size});
+      const auto done = unpack(faulty);
+      const outcome left = found_on(image_of(to), origin, 5000);
+      if (done) {
+        EXPECT_EQ(left, outcome::renewed) << bad;
+        continue;
+      }
+      const bool says_old = done.error().message.ends_with("still holds what it held");
+      EXPECT_EQ(left, says_old ? outcome::old : outcome::none) << done.error().message;
+    }
+  }
+}
+
+TEST_F(metadata_unpack_test, what_a_pack_lacks_is_not_taken_from_what_stood_there) {
+  write(from_, 5000);
+  memory_device other{from_.size()};
+  write(other, 0);
+  std::uint64_t nr_with_damage = 0;
+  for (const bool all_valid : {false, true}) {
+    for (std::uint64_t bad = 1; bad < device_blocks; ++bad) {
+      faulty_device faulty{from_};
+      faulty.fail_reads(bytes{bad * metadata_block_size}, bytes{(bad + 1) * metadata_block_size});
+      pack(faulty, all_valid);
+      memory_device to{image_of(other)};
+      ASSERT_THAT(unpack(to), succeeds());
+      const stored_metadata found = stored_on(to);
+      for (const auto &[block, mapped] : found.mapped) {
+        ASSERT_EQ(mapped.origin, 5000 + block) << bad;
+      }
+      EXPECT_TRUE(found.mapped.size() == 1200 || !found.damage.empty()) << bad;
+      nr_with_damage += found.damage.empty() ? 0U : 1U;
+    }
+  }
+  EXPECT_GT(nr_with_damage, 10U);
+}
+
+} // namespace
+} // namespace dmcache

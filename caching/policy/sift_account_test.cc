@@ -11,14 +11,13 @@ namespace {
 using testing::Contains;
 using testing::EndsWith;
 using testing::HasSubstr;
-using testing::IsEmpty;
 using testing::Pair;
-
-constexpr std::uint64_t nr_cache_blocks = 64; // of which 2 are to be free
-constexpr origin_block asked{5000};
 
 class sift_account_test : public testing::Test {
  protected:
+  static constexpr std::uint64_t nr_cache_blocks = 64; // of which 2 are to be free
+  static constexpr origin_block asked{5000};
+
   void fill(std::uint64_t nr_blocks = nr_cache_blocks - 2) {
     for (std::uint64_t block = 0; block < nr_blocks; ++block) {
       policy_.load(cache_block{block}, origin_block{block}, false, 0);

@@ -4,7 +4,8 @@
 
 namespace dmcache {
 
-miss_ratio_curve::miss_ratio_curve() : samples_{max_samples}, order_{max_samples} {
+miss_ratio_curve::miss_ratio_curve(double share)
+    : largest_hash_{largest_hash_for(share)}, samples_{max_samples}, order_{max_samples} {
   by_hash_.reserve(max_samples);
 }
 

@@ -37,7 +37,8 @@ class miss_ratio_curve {
  public:
   static constexpr std::uint32_t max_samples = 8192;
 
-  miss_ratio_curve();
+  // `share` of all blocks are samples at the beginning.
+  explicit miss_ratio_curve(double share = 1);
 
   // The limit: only blocks with hashes up to this one count.
   std::uint64_t largest_hash() const { return largest_hash_; }
@@ -65,7 +66,7 @@ class miss_ratio_curve {
     return samples_.hash_of(one) < samples_.hash_of(other);
   }
 
-  std::uint64_t largest_hash_ = every_hash;
+  std::uint64_t largest_hash_;
   sample_index samples_;
   recency_order order_;
   std::vector<std::uint32_t> by_hash_; // a heap of the samples, the one with the largest hash first

@@ -67,7 +67,7 @@ TEST_F(miss_ratio_curve_test, is_exact_while_all_blocks_are_samples) {
 TEST_F(miss_ratio_curve_test, is_within_one_percent_on_average_from_a_sample) {
   constexpr std::uint64_t nr_blocks = 150000;
   for (const std::uint64_t seed : {1U, 2U}) {
-    curve_ = {};
+    curve_ = miss_ratio_curve{};
     all_ = {};
     const auto touched = generated_touches(seed, 200000, nr_blocks);
     touch_all(touched);

@@ -19,6 +19,12 @@ std::uint64_t scaled(std::uint64_t nr_blocks, const fraction &factor) {
   return std::max<std::uint64_t>(1, nr_blocks * factor.of / factor.by);
 }
 
+// As many as there are samples in a quarter of the cache: what is touched of a large one would leave no more
+// of them anyway, and until then each touch of a sample costs more than a hit does.
+double initial_share(std::uint64_t nr_cache_blocks) {
+  return 4.0 * miss_ratio_curve::max_samples / static_cast<double>(nr_cache_blocks);
+}
+
 touch_counts shares(const touch_counts &part, const touch_counts &whole) {
   return {whole.reads > 0 ? part.reads / whole.reads : 0,
           whole.writes > 0 ? part.writes / whole.writes : 0};
@@ -27,7 +33,7 @@ touch_counts shares(const touch_counts &part, const touch_counts &whole) {
 } // namespace
 
 size_advisor::size_advisor(const policy_geometry &of, const hit_totals &so_far)
-    : geometry_{of}, last_{so_far} {
+    : geometry_{of}, curve_{initial_share(of.nr_cache_blocks)}, last_{so_far} {
   for (const fraction &each : sizes_of_copies) {
     copies_.emplace_back(
         policy_geometry{scaled(of.nr_cache_blocks, each), of.nr_origin_blocks, of.block_size});

@@ -8,13 +8,21 @@
 #include <string_view>
 #include <thread>
 
+#include "base/output_file.h"
 #include "base/report.h"
+#include "base/size_text.h"
+#include "base/whole_number.h"
 #include "bin/command.h"
+#include "bin/control/advice_chart.h"
+#include "bin/control/advice_json.h"
+#include "bin/control/advice_text.h"
 #include "bin/control/control_client.h"
+#include "bin/control/explanation_json.h"
 #include "bin/control/status_json.h"
 #include "bin/control/status_metrics.h"
 #include "bin/control/status_text.h"
 #include "bin/live_verify.h"
+#include "bin/recording.h"
 #include "caching/engine/options.h"
 
 namespace dmcache {
@@ -22,7 +30,7 @@ namespace {
 
 constexpr std::chrono::seconds between_redraws{1};
 constexpr std::array forms{"human", "json", "metrics", "watch"}; // that the status can have
-constexpr std::array verify_only{"list", "clear-equal", "drop-stale", "force", "quiet"}; // options
+constexpr bytes largest_recording{std::uint64_t{1} << 30};       // unless it is told otherwise
 
 // The form of the status that is asked for; "" is the kernel's line. None if there are several.
 std::optional<std::string> form_of_status(const command_line &line) {
@@ -41,11 +49,15 @@ std::optional<std::string> form_of_status(const command_line &line) {
 // The request that these words make, as the control socket takes it. The server finds out whether
 // the words after the first make sense.
 result<std::string> request_of(std::vector<std::string> words) {
-  constexpr std::array requests{"status", "message", "set", "clean", "verify", "stop"};
+  constexpr std::array requests{"status", "advise", "explain", "record", "message",
+                                "set",    "clean",  "verify",  "stop"};
   if (std::ranges::find(requests, words.front()) == requests.end()) {
-    return fail(failure::usage, fmt::format("'{}' is no request: status, message, set, clean, "
-                                            "verify and stop are",
+    return fail(failure::usage, fmt::format("'{}' is no request: status, advise, explain, record, "
+                                            "message, set, clean, verify and stop are",
                                             words.front()));
+  }
+  if (words.front() == "record") { // to a file, of which the server needs to know nothing
+    return words.front();
   }
   if (words.front() == "set" && words.size() < 3) {
     return fail(failure::usage, "set what? set mode MODE, or set policy NAME [KEY VALUE]...");
@@ -157,26 +169,174 @@ result<> request_and_wait(control_client &server, const std::string &request, re
   return request.starts_with("stop") ? server.wait_for_its_end() : result<>{};
 }
 
+// Draws it as well, if `picture` is the path of a file.
+result<> show_advice(control_client &server, bool is_json, const std::string &picture, report &to) {
+  const auto text = server.ask("advise");
+  if (!text) {
+    return std::unexpected{text.error()};
+  }
+  const auto advice = advice_from_json(*text);
+  if (!advice) {
+    return std::unexpected{advice.error()};
+  }
+  if (is_json) {
+    to.answer(indented_json(*text));
+  } else {
+    to.document(readable_advice(*advice));
+  }
+  if (picture.empty()) {
+    return {};
+  }
+  if (advice->progress < 1) {
+    return fail(failure::failed, "there is nothing to draw yet");
+  }
+  const std::array charts{chart_of(*advice)};
+  return write_output(picture, svg_of(charts));
+}
+
+result<> explain(control_client &server, bytes offset, bool is_json, report &to) {
+  const auto text = server.ask(fmt::format("explain {}", offset));
+  if (!text) {
+    return std::unexpected{text.error()};
+  }
+  const auto sentences = sentences_of_explanation(*text);
+  if (!sentences) {
+    return std::unexpected{sentences.error()};
+  }
+  if (is_json) {
+    to.answer(indented_json(*text));
+  } else {
+    to.document(*sentences);
+  }
+  return {};
+}
+
+result<> verify(control_client &server, const command_line &line, report &to) {
+  return verify_live(server,
+                     {.list = line.has("list"),
+                      .clear_equal = line.has("clear-equal"),
+                      .drop_stale = line.has("drop-stale"),
+                      .accepts_differing = line.has("force"),
+                      .as_json = line.has("json")},
+                     to);
+}
+
+// Takes what `record FILE` says.
+result<recording_options> take_recording(const command_line &line) {
+  recording_options how{.path = {}, .at_most = {}, .max_size = largest_recording};
+  if (line.operands().size() != 2) {
+    return fail(failure::usage, "record where? record FILE");
+  }
+  how.path = line.operands().back();
+  if (line.has("for")) {
+    const auto seconds = whole_number<std::uint32_t>(line.text("for"));
+    if (!seconds || *seconds == 0) {
+      return fail(failure::usage,
+                  fmt::format("--for is a number of seconds, not '{}'", line.text("for")));
+    }
+    how.at_most = std::chrono::seconds{*seconds};
+  }
+  if (line.has("max-size")) {
+    const auto size = parse_size(line.text("max-size"), bare_number::is_refused);
+    if (!size) {
+      return std::unexpected{size.error()};
+    }
+    how.max_size = *size;
+  }
+  return how;
+}
+
+bool has_json_form(std::string_view request) {
+  return request == "advise" || request == "explain" || request == "verify";
+}
+
+// Each of these options goes with one request. Returns what is wrong, or nothing.
+std::string misplaced_option(const command_line &line, std::string_view request) {
+  constexpr std::array<std::pair<const char *, std::string_view>, 10> places{
+      {{"clean", "stop"},
+       {"svg", "advise"},
+       {"origin", "explain"},
+       {"for", "record"},
+       {"max-size", "record"},
+       {"list", "verify"},
+       {"clear-equal", "verify"},
+       {"drop-stale", "verify"},
+       {"force", "verify"},
+       {"quiet", "verify"}}};
+  for (const auto &[option, place] : places) {
+    if (line.has(option) && request != place) {
+      return fmt::format("--{} goes with {}", option, place);
+    }
+  }
+  for (const std::string &each : line.texts("force")) {
+    if (each != "differing") {
+      return fmt::format("'{}' can't be forced: differing can", each);
+    }
+  }
+  return "";
+}
+
+// Makes the request. What can be wrong with that to explain or to record something is told before the
+// cache is looked for. Returns the exit code.
+int carry_out(const command_line &line, const std::string &request, std::string_view form) {
+  const bool is_to_explain = line.operands().front() == "explain";
+  const bool is_to_record = request == "record";
+  result<bytes> offset;
+  result<recording_options> recording;
+  if (is_to_explain) {
+    offset = line.has("origin") && line.operands().size() == 1
+                 ? parse_size(line.text("origin"), bare_number::is_refused)
+                 : fail(failure::usage, "explain what? explain --origin OFFSET");
+  }
+  if (is_to_record) {
+    recording = take_recording(line);
+  }
+  if (!offset || !recording) {
+    return line.refuse((offset ? recording.error() : offset.error()).message);
+  }
+  report to{"cache_ctl", line.has("quiet")};
+  const std::string path = line.text("control");
+  auto server = control_client::connect(path);
+  if (!server) {
+    return to.failed(server.error());
+  }
+  return to.ended(request == "status" ? show_status(*server, form, path, to)
+                  : request == "advise"
+                      ? show_advice(*server, form == "json", line.text_or("svg", ""), to)
+                  : is_to_explain       ? explain(*server, *offset, form == "json", to)
+                  : is_to_record        ? record(*server, *recording, to)
+                  : request == "verify" ? verify(*server, line, to)
+                                        : request_and_wait(*server, request, to));
+}
+
 } // namespace
 
 int run_cache_ctl(std::span<const std::string> arguments) {
-  command_line line{"cache_ctl",
-                    "--control SOCKET status [--human|--json|--metrics|--watch]\n"
-                    "       cache_ctl --control SOCKET message [0] KEY VALUE...\n"
-                    "       cache_ctl --control SOCKET set mode MODE\n"
-                    "       cache_ctl --control SOCKET set policy NAME [KEY VALUE]...\n"
-                    "       cache_ctl --control SOCKET set cleaning background|on-request\n"
-                    "       cache_ctl --control SOCKET set max-dirty SIZE|PERCENT%\n"
-                    "       cache_ctl --control SOCKET clean\n"
-                    "       cache_ctl --control SOCKET verify [OPTION...]\n"
-                    "       cache_ctl --control SOCKET stop [--clean]",
-                    "cache_ctl --control /run/dmcache/disk/control status --human"};
+  command_line line{
+      "cache_ctl",
+      "--control SOCKET status [--human|--json|--metrics|--watch]\n"
+      "       cache_ctl --control SOCKET advise [--json] [--svg FILE]\n"
+      "       cache_ctl --control SOCKET explain --origin OFFSET [--json]\n"
+      "       cache_ctl --control SOCKET record FILE [--for SECONDS] [--max-size SIZE]\n"
+      "       cache_ctl --control SOCKET message [0] KEY VALUE...\n"
+      "       cache_ctl --control SOCKET set mode MODE\n"
+      "       cache_ctl --control SOCKET set policy NAME [KEY VALUE]...\n"
+      "       cache_ctl --control SOCKET set cleaning background|on-request\n"
+      "       cache_ctl --control SOCKET set max-dirty SIZE|PERCENT%\n"
+      "       cache_ctl --control SOCKET clean\n"
+      "       cache_ctl --control SOCKET verify [OPTION...]\n"
+      "       cache_ctl --control SOCKET stop [--clean]",
+      "cache_ctl --control /run/dmcache/disk/control status --human"};
   line.take_operands("request");
   line.add("control", "SOCKET", "where the cache listens: cache_serve --control");
   line.add("human", "tell the status in words, not as the kernel's status line");
-  line.add("json", "tell it, or what verify has found, as JSON");
+  line.add("json", "tell it, or what is asked for, as JSON");
   line.add("metrics", "tell it as OpenMetrics, for Prometheus");
   line.add("watch", "tell it in words once a second, with rates");
+  line.add("svg", "FILE", "draw as well what caches of other sizes would hit");
+  line.add("origin", "OFFSET", "of the block that is to be explained");
+  line.add("for", "SECONDS", "record for so long (default: until interrupted)");
+  line.add("max-size", "SIZE", "or until the file is as large (default: 1g)");
   line.add("list", "verify: print clean blocks that differ, and dirty ones that don't");
   line.add("clear-equal", "verify: make dirty blocks clean that are the same on the origin");
   line.add("drop-stale", "verify: take clean blocks out of the cache that differ from the origin");
@@ -190,47 +350,18 @@ int run_cache_ctl(std::span<const std::string> arguments) {
   if (!request) {
     return line.refuse(request.error().message);
   }
-  if (line.has("clean")) {
-    if (*request != "stop") {
-      return line.refuse("--clean goes with stop");
-    }
-    *request += " clean";
-  }
-  const bool is_verification = *request == "verify";
-  for (const char *each : verify_only) {
-    if (line.has(each) && !is_verification) {
-      return line.refuse(fmt::format("--{} goes with verify", each));
-    }
-  }
-  for (const std::string &each : line.texts("force")) {
-    if (each != "differing") {
-      return line.refuse(fmt::format("'{}' can't be forced: differing can", each));
-    }
+  const std::string &first = line.operands().front();
+  if (const std::string wrong = misplaced_option(line, first); !wrong.empty()) {
+    return line.refuse(wrong);
   }
   const auto form = form_of_status(line);
-  const bool is_json_of_verification = is_verification && form == "json";
-  if (!form || (!form->empty() && *request != "status" && !is_json_of_verification)) {
+  const bool is_with_form = *request == "status" || (form == "json" && has_json_form(*request));
+  if (!form || (!form->empty() && !is_with_form)) {
     return line.refuse("--human, --json, --metrics and --watch are forms of the status, one at a "
                        "time");
   }
-  report to{"cache_ctl", line.has("quiet")};
-  const std::string path = line.text("control");
-  auto server = control_client::connect(path);
-  if (!server) {
-    return to.failed(server.error());
-  }
-  if (is_verification) {
-    return to.ended(verify_live(*server,
-                                {.list = line.has("list"),
-                                 .clear_equal = line.has("clear-equal"),
-                                 .drop_stale = line.has("drop-stale"),
-                                 .accepts_differing = line.has("force"),
-                                 .as_json = line.has("json")},
-                                to));
-  }
-  const auto done = *request == "status" ? show_status(*server, *form, path, to)
-                                         : request_and_wait(*server, *request, to);
-  return to.ended(done);
+  return carry_out(line, first == "stop" && line.has("clean") ? *request + " clean" : *request,
+                   *form);
 }
 
 } // namespace dmcache

@@ -3,6 +3,7 @@
 #include "base/size_text.h"
 #include "base/whole_number.h"
 #include "bin/command.h"
+#include "bin/control/status_text.h"
 #include "bin/serve/nbdkit_server.h"
 #include "bin/serve/serve_check.h"
 #include "bin/serve_addresses.h"
@@ -226,11 +227,15 @@ result<serve_options> take_options(const command_line &line,
 }
 
 result<int> serve(const serve_options &options, report &to) {
-  if (const auto checked = check_before_serving(options.paths, options.engine); !checked) {
-    return std::unexpected{checked.error()};
+  const auto rehearsed = check_before_serving(options.paths, options.engine);
+  if (!rehearsed) {
+    return std::unexpected{rehearsed.error()};
   }
   if (const auto checked = check_addresses(options); !checked) {
     return std::unexpected{checked.error()};
+  }
+  if (options.engine.may_format) {
+    to.problem(description_of_new(*rehearsed));
   }
   return run_nbdkit(options, to);
 }
@@ -249,7 +254,7 @@ int run_cache_serve(std::span<const std::string> arguments) {
   line.add("create", "make a new cache; the metadata device must be all zero");
   line.add("accept-resize", "accept another size of the fast device or the origin");
   line.add_repeatable("force", "CHECK", "use devices though they look wrong: see the man page");
-  line.add("block-size", "SIZE", "size of the new cache's blocks (default: 64k)");
+  line.add("block-size", "SIZE", "size of the new cache's blocks (default: 64k or more)");
   line.add("metadata-version", "1|2", "its metadata's format (default: 2)");
   line.add("mode", "MODE", "writeback (the default), writethrough or passthrough");
   line.add("dirty-tracking", "HOW", "exact (the default), or at-shutdown as the kernel does");

@@ -253,10 +253,10 @@ class Control(ServedCacheTest):
                f"cache_serve --control, by default {self.socket}.ctl\n"))
 
     def test_wrong_usage(self):
-        self.refuse(2, "'frobnicate' is no request: status, message, set, clean, verify and stop are",
-                    "frobnicate")
+        self.refuse(2, "'frobnicate' is no request: status, advise, explain, record, message, set, "
+                       "clean, verify and stop are", "frobnicate")
         self.refuse(2, "--clean goes with stop", "clean", "--clean")
-        self.refuse(2, "requests are: status, message WORD..., set mode MODE,", "set", "colour",
+        self.refuse(2, "requests are: status, advise, explain BYTE, record, message WORD..., ", "set", "colour",
                     "blue")
         for words in (["set"], ["set", "mode"]):
             self.refuse(2, "set what? set mode MODE, or set policy NAME [KEY VALUE]...", *words)

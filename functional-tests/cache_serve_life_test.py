@@ -15,7 +15,7 @@ import unittest
 from cache_files import PATIENCE, wait_until
 from fixture_images import BIN, run
 from nbd_client import READ, WRITE, NbdClient
-from served_cache import ServedCacheTest, end, parent_of
+from served_cache import NEW_CACHE, ServedCacheTest, end, parent_of
 
 PIECE = 64 << 10
 AGAIN = r"nbdkit was killed by signal {} \({}\), and is started again(?: in \d+ ms)?: nothing that was " \
@@ -347,6 +347,7 @@ class Background(LivingServerTest):
         self.addCleanup(server.stderr.close)
         self.assertEqual(server.wait(PATIENCE), 0)
         self.kill_server(signal.SIGABRT)
+        self.assertRegex(server.stderr.readline(), NEW_CACHE)
         self.assertRegex(server.stderr.readline(), "^cache_serve: " + AGAIN.format(6, "Aborted"))
 
     def test_has_as_many_clients_as_it_may(self):

@@ -3,12 +3,17 @@
 import hashlib
 import os
 import pathlib
+import re
 import select
 import signal
 import subprocess
 
 from cache_files import INCOMPLETE, PATIENCE, CacheFilesTest, wait_until
 from fixture_images import BIN, run
+
+
+# What cache_serve says when it makes one.
+NEW_CACHE = re.compile("^cache_serve: a new cache of .*\n", re.M)
 
 
 def nbdcopy(*arguments):
@@ -46,7 +51,8 @@ class ServedCacheTest(CacheFilesTest):
 
     def must_serve(self, *options):
         done = self.serve(*options)
-        self.assertEqual((done.returncode, done.stdout, done.stderr), (0, self.uri + "\n", ""))
+        said = NEW_CACHE.sub("", done.stderr) if "--create" in options else done.stderr
+        self.assertEqual((done.returncode, done.stdout, said), (0, self.uri + "\n", ""))
 
     def in_foreground(self, *options, **keywords):
         """The process, once it has told the URI."""
@@ -59,6 +65,8 @@ class ServedCacheTest(CacheFilesTest):
         self.addCleanup(process.stdout.close)
         self.addCleanup(process.stderr.close)
         self.assertEqual(process.stdout.readline(), self.uri + "\n")
+        if "--create" in options:
+            self.assertRegex(process.stderr.readline(), NEW_CACHE)
         return process
 
     def ctl(self, *request):

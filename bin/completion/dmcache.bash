@@ -1,5 +1,5 @@
-# Completion for bash: commands after dmcache, options of each command as its help tells them, and
-# files.
+# Completion for bash: commands after dmcache, options of each command as its help tells them, requests of
+# cache_ctl, and files.
 # shellcheck shell=bash
 
 _dmcache() {
@@ -17,6 +17,9 @@ _dmcache() {
   if [[ $word == -* ]]; then
     mapfile -t COMPREPLY < <(compgen -W \
       "$(grep -oE -- '(^|[[:space:]])--[a-z][a-z-]+' <<< "$help")" -- "$word")
+  elif [[ ${COMP_WORDS[COMP_CWORD-1]} != --* ]]; then # where no option's value is wanted
+    mapfile -t -O "${#COMPREPLY[@]}" COMPREPLY < <(compgen -W \
+      "$(sed -n 's/.*cache_ctl --control SOCKET \([a-z]*\).*/\1/p' <<< "$help")" -- "$word")
   fi
 }
 

@@ -14,6 +14,7 @@
 
 #include <fmt/format.h>
 
+#include "base/whole_number.h"
 #include "bin/control/control_protocol.h"
 #include "bin/control/unix_socket.h"
 
@@ -91,8 +92,7 @@ result<std::string> control_client::ask(std::string_view request, const progress
   if (line.size() > max_request_size) {
     return fail(failure::usage, fmt::format("a request has at most {} bytes", max_request_size));
   }
-  // If the server doesn't take the request, reading the answer fails as well, and tells why.
-  [[maybe_unused]] const auto sent = ::send(socket_.get(), line.data(), line.size(), MSG_NOSIGNAL);
+  send(line);
   while (true) {
     const auto answer = read_line();
     if (!answer) {
@@ -112,6 +112,42 @@ result<std::string> control_client::ask(std::string_view request, const progress
       return lost("what answers there is no cache");
     }
   }
+}
+
+// If the server doesn't take the request, reading the answer fails as well, and tells why.
+void control_client::send(std::string_view line) {
+  [[maybe_unused]] const auto sent = ::send(socket_.get(), line.data(), line.size(), MSG_NOSIGNAL);
+}
+
+result<control_client::recording>
+control_client::record(const std::function<result<>(std::string_view line)> &take,
+                       const std::function<bool()> &is_enough) {
+  constexpr unsigned rounds_to_the_end = 3; // the second one may have begun before it was enough
+  recording so_far;
+  send("record\n");
+  for (unsigned nr_rounds = 0; nr_rounds < rounds_to_the_end;) {
+    const auto answer = read_line();
+    if (!answer) {
+      return std::unexpected{answer.error()};
+    }
+    if (const auto asked = after("request", *answer)) {
+      ++so_far.nr_requests;
+      if (const auto taken = take(*asked); !taken) {
+        return std::unexpected{taken.error()};
+      }
+    } else if (const auto count = after("lost", *answer)) {
+      so_far.nr_lost += whole_number<std::uint64_t>(*count).value_or(0);
+    } else if (after("ok", *answer)) {
+      return so_far;
+    } else if (const auto why = after("error", *answer)) {
+      return std::unexpected{parse_error(*why)};
+    } else if (!after("progress", *answer)) {
+      return lost("what answers there is no cache");
+    } else if (nr_rounds != 0 || is_enough()) {
+      ++nr_rounds;
+    }
+  }
+  return so_far;
 }
 
 result<> control_client::wait_for_its_end(std::chrono::seconds at_most) {

@@ -27,6 +27,16 @@ class control_client {
   result<std::string> ask(std::string_view request, const progress_listener &tell = {},
                           const find_listener &tell_find = {});
 
+  struct recording {
+    std::uint64_t nr_requests = 0;
+    std::uint64_t nr_lost = 0; // that came too fast to be told
+  };
+  // Records what the cache is asked for: calls `take` with a line "TIME,OP,LBA,SIZE" for each request, up
+  // to when `is_enough` says so, which is called several times a second, or until the cache ends. After
+  // that the client is of no use any more. Fails as ask() does, or as `take` does.
+  result<recording> record(const std::function<result<>(std::string_view line)> &take,
+                           const std::function<bool()> &is_enough);
+
   // Waits until the server's process has ended, and has nothing open any more. To be called after
   // the server was asked to stop. Fails with failure::failed if that takes longer than `at_most`.
   result<> wait_for_its_end(std::chrono::seconds at_most = std::chrono::seconds{30});
@@ -34,6 +44,7 @@ class control_client {
  private:
   control_client(file_descriptor socket, std::string path);
 
+  void send(std::string_view line);
   result<std::string> read_line();
   std::unexpected<error> lost(std::string_view why) const;
 

@@ -4,6 +4,9 @@
 // Both sides send lines of text. A request consists of words with a blank between them:
 //
 //   status                              tells what the cache is doing
+//   advise                              tells how large it should be
+//   explain BYTE                        tells what is known of the block of the origin with that byte
+//   record                              tells what clients ask for, until the cache's end
 //   message WORD...                     as dmsetup sends them to the kernel's target
 //   set mode MODE                       writeback, writethrough, passthrough
 //   set policy NAME [KEY VALUE]...
@@ -26,10 +29,19 @@
 //
 // in order of the origin, and then one of
 //
-//   ok                                  for status: ok JSON (status_json.h)
-//                                       for verify: ok JSON (verification_json.h)
+//   ok                                  for status, advise, explain and verify: ok JSON
+//                                       (status_json.h, advice_json.h, explanation_json.h,
+//                                       verification_json.h)
 //                                       for stop: ok TEXT, if the origin isn't complete
 //   error KIND TEXT                     KIND: failed, usage, environment (failure of result.h)
+//
+// Besides these, the answer to record is any number of lines
+//
+//   request TIME,OP,LBA,SIZE            seconds since the recording began, R or W, sector, bytes
+//   lost COUNT                          as many requests came too fast to be told
+//
+// A progress line follows whatever was asked for since the one before. A client that has recorded enough
+// hangs up; when it has heard two more of them, it knows all up to its decision. One at a time can record.
 //
 // A client may send its next request when it has the answer. The server hangs up on a client that
 // sends more than max_request_size bytes without a line's end, takes longer than a minute to send a

@@ -13,12 +13,17 @@
 #include <boost/asio.hpp>
 #include <fmt/format.h>
 
+#include "base/whole_number.h"
 #include "base/worker_threads.h"
+#include "bin/control/advice_json.h"
 #include "bin/control/connected_client.h"
 #include "bin/control/control_protocol.h"
+#include "bin/control/door.h"
+#include "bin/control/explanation_json.h"
+#include "bin/control/request_stream.h"
+#include "bin/control/request_words.h"
 #include "bin/control/status_json.h"
 #include "bin/control/status_text.h"
-#include "bin/control/unix_socket.h"
 #include "bin/control/verification_operation.h"
 
 namespace dmcache {
@@ -28,34 +33,10 @@ template <typename Value = void> using task = asio::awaitable<Value>;
 
 constexpr std::size_t max_operations = 4; // that are under way at a time: each takes a thread
 constexpr std::chrono::milliseconds between_progress{250};
+constexpr std::chrono::milliseconds between_records{50};
+constexpr int tries_to_record = 5;
 constexpr std::chrono::milliseconds pause_after_failed_accept{1000};
 constexpr std::chrono::milliseconds grace{1000}; // for clients to take their answers at the end
-
-// A socket at which the server listens. Each has its own places for clients: those who ask for the
-// status can't keep out who controls the cache.
-struct door {
-  door(asio::io_context &in, listening_socket at, bool is_for_control)
-      : listens{std::move(at)}, acceptor{in}, pause{in}, leads_to_control{is_for_control} {
-    acceptor.assign(stream_protocol{}, listens.take_descriptor().release());
-  }
-
-  listening_socket listens;
-  stream_protocol::acceptor acceptor;
-  asio::steady_timer pause; // after a connection could not be accepted
-  bool leads_to_control;
-  std::size_t nr_clients = 0;
-};
-
-// None if there is to be none.
-result<std::optional<listening_socket>> listen_at(const std::string &path,
-                                                  const socket_access &access) {
-  if (path.empty()) {
-    return std::nullopt;
-  }
-  auto made = listening_socket::at(path, access);
-  return made ? result<std::optional<listening_socket>>{std::move(*made)}
-              : std::unexpected{made.error()};
-}
 
 } // namespace
 
@@ -93,6 +74,8 @@ class control_server::implementation {
   task<std::optional<std::string>> read_request(client_pointer with);
   task<bool> send(client_pointer with, std::string text);
   task<std::string> answer(client_pointer with, std::vector<std::string> words);
+  std::string explain(const std::string &at);
+  task<std::string> record(client_pointer with);
   task<std::string> change_mode(client_pointer with, std::string name);
   task<std::string> change_policy(client_pointer with, std::vector<std::string> words);
   task<std::string> change_setting(client_pointer with, std::string key, std::string value);
@@ -282,10 +265,53 @@ task<std::string> control_server::implementation::answer(client_pointer with,
   if (first == "stop" && words.size() == 2 && words[1] == "clean") {
     co_return co_await clean_and_stop(with);
   }
-  co_return error_line({failure::usage, "requests are: status, message WORD..., set mode MODE, set "
-                                        "policy NAME [KEY VALUE]..., set cleaning TRIGGER, set "
-                                        "max-dirty LIMIT, clean, verify [clear-equal] [drop-stale] "
-                                        "[force-differing], stop [clean]"});
+  if (first == "advise" && words.size() == 1) {
+    co_return fmt::format("ok {}\n", to_json(runtime_.advice()));
+  }
+  if (first == "explain" && words.size() == 2) {
+    co_return explain(words[1]);
+  }
+  if (first == "record" && words.size() == 1) {
+    co_return co_await record(with);
+  }
+  co_return error_line({failure::usage, std::string{all_requests}});
+}
+
+std::string control_server::implementation::explain(const std::string &at) {
+  const auto offset = whole_number<std::uint64_t>(at);
+  if (!offset) {
+    return error_line({failure::usage, fmt::format("'{}' is no number of bytes", at)});
+  }
+  const auto explained = runtime_.explain(bytes{*offset});
+  return explained ? fmt::format("ok {}\n", to_json(*explained)) : error_line(explained.error());
+}
+
+// Until the client hangs up, or the cache ends. A client that is too slow loses requests, and nobody
+// waits for it.
+task<std::string> control_server::implementation::record(client_pointer with) {
+  error_code ignored;
+  asio::steady_timer pause{io_};
+  auto stream = request_stream::open(runtime_.recorder());
+  for (int i = 0; !stream && i < tries_to_record; ++i) { // the one before may have hung up just now
+    pause.expires_after(between_records);
+    co_await pause.async_wait(telling(ignored));
+    stream = request_stream::open(runtime_.recorder());
+  }
+  if (!stream) {
+    co_return error_line(
+        {failure::failed, "somebody is recording already: wait until that is over"});
+  }
+  while (!is_ending_) {
+    std::string lines = stream->take() + progress_line(0, 0);
+    const bool is_told = co_await send(with, std::move(lines));
+    if (!is_told) {
+      co_return "";
+    }
+    pause.expires_after(between_records);
+    co_await pause.async_wait(telling(ignored));
+  }
+  std::string rest = stream->take() + "ok\n";
+  co_return rest;
 }
 
 // The engine has it as a message.

@@ -20,6 +20,24 @@ TEST_F(control_server_test, tells_the_status) {
   }
 }
 
+TEST_F(control_server_test, tells_how_large_the_cache_should_be) {
+  start();
+  const auto advice = advice_from_json(*connect().ask("advise"));
+  ASSERT_THAT(advice, succeeds());
+  EXPECT_EQ(advice->nr_blocks, 100);
+}
+
+TEST_F(control_server_test, tells_what_is_known_of_a_block) {
+  start();
+  control_client client = connect();
+  EXPECT_THAT(sentences_of_explanation(*client.ask("explain 999")),
+              succeeds_with("It is not cached.\n"));
+  EXPECT_THAT(client.ask("explain 1000"), fails_with(failure::usage, "beyond the end"));
+  EXPECT_THAT(client.ask("explain much"),
+              fails_with(failure::usage, "'much' is no number of bytes"));
+  EXPECT_THAT(sentences_of_explanation("{}"), fails_with(failure::environment));
+}
+
 TEST_F(control_server_test, passes_messages_on) {
   start();
   control_client client = connect();

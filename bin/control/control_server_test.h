@@ -13,8 +13,10 @@
 #include <gmock/gmock.h>
 
 #include "base/testing/matchers.h"
+#include "bin/control/advice_json.h"
 #include "bin/control/control_client.h"
 #include "bin/control/control_server.h"
+#include "bin/control/explanation_json.h"
 #include "bin/control/status_json.h"
 #include "bin/control/unix_socket.h"
 
@@ -94,6 +96,20 @@ class fake_runtime final : public threaded_runtime {
     const std::lock_guard lock{mutex_};
     return options_;
   }
+  size_advice advice() override {
+    size_advice made;
+    made.nr_blocks = 100;
+    return made;
+  }
+  result<block_explanation> explain(bytes offset) override {
+    if (offset >= bytes{1000}) {
+      return fail(failure::usage, "beyond the end");
+    }
+    block_explanation made;
+    made.sentences = {"It is not cached."};
+    return made;
+  }
+  request_recorder &recorder() override { return recorder_; }
   result<> close() override {
     const std::lock_guard lock{mutex_};
     is_closed_ = true;
@@ -135,6 +151,7 @@ class fake_runtime final : public threaded_runtime {
   static constexpr std::uint64_t nr_cached = 10000; // compared in several calls
 
  private:
+  request_recorder recorder_;
   std::mutex mutex_;
   std::condition_variable changed_;
   engine_status status_ = [] {

@@ -14,19 +14,6 @@
 namespace dmcache {
 namespace {
 
-// "64 KiB", "1.5 GiB".
-std::string readable_size(bytes size) {
-  constexpr std::array<std::string_view, 5> units{"bytes", "KiB", "MiB", "GiB", "TiB"};
-  constexpr double factor = 1024;
-  auto value = static_cast<double>(size.value());
-  std::size_t unit = 0;
-  for (; value >= factor && unit + 1 < units.size(); ++unit) {
-    value /= factor;
-  }
-  return value == std::floor(value) ? fmt::format("{:.0f} {}", value, units.at(unit))
-                                    : fmt::format("{:.1f} {}", value, units.at(unit));
-}
-
 std::string percent(std::uint64_t part, std::uint64_t whole) {
   constexpr double hundred = 100;
   return whole == 0 ? "-"
@@ -98,6 +85,18 @@ std::string troubles(const engine_status &status) {
 
 } // namespace
 
+std::string readable_size(bytes size) {
+  constexpr std::array<std::string_view, 5> units{"bytes", "KiB", "MiB", "GiB", "TiB"};
+  constexpr double factor = 1024;
+  auto value = static_cast<double>(size.value());
+  std::size_t unit = 0;
+  for (; value >= factor && unit + 1 < units.size(); ++unit) {
+    value /= factor;
+  }
+  return value == std::floor(value) ? fmt::format("{:.0f} {}", value, units.at(unit))
+                                    : fmt::format("{:.1f} {}", value, units.at(unit));
+}
+
 std::string readable_status(const status_sample &now, const status_sample *before) {
   const engine_status &is = now.status;
   const double seconds = before == nullptr ? 0 : seconds_between(*before, now);
@@ -131,6 +130,18 @@ std::string readable_status(const status_sample &now, const status_sample *befor
                     counts_before(&cache_statistics::write_hits, &cache_statistics::write_misses),
                     seconds);
   return text + migrations_line(now, before) + troubles(is);
+}
+
+// As much memory as bench_engine lets a cache block take, whatever the policy.
+std::string description_of_new(const engine_status &status) {
+  constexpr std::uint64_t memory_of_block = 32;
+  return fmt::format("a new cache of {}: {} blocks of {}; when it is full it takes up to {} of "
+                     "memory, and {} of the "
+                     "metadata device",
+                     readable_size(bytes{status.cache_total * to_bytes(status.block_size).value()}),
+                     status.cache_total, readable_size(to_bytes(status.block_size)),
+                     readable_size(bytes{status.cache_total * memory_of_block}),
+                     readable_size(smallest_metadata_size(status.cache_total)));
 }
 
 std::string incompleteness_of(const engine_status &status) {

@@ -8,6 +8,9 @@
 
 namespace dmcache {
 
+// "64 KiB", "1.5 GiB".
+std::string readable_size(bytes size);
+
 // A status and when it was asked for.
 struct status_sample {
   engine_status status;
@@ -16,6 +19,9 @@ struct status_sample {
 
 // Makes a few lines of text. With an earlier sample they tell the rates since then as well.
 std::string readable_status(const status_sample &now, const status_sample *before = nullptr);
+
+// How large a new cache is, and what it takes, in a sentence.
+std::string description_of_new(const engine_status &status);
 
 // What the origin lacks of what a cache holds that is shut down, in a sentence; empty if nothing.
 std::string incompleteness_of(const engine_status &status);

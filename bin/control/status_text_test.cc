@@ -124,5 +124,15 @@ TEST(status_metrics, has_one_of_each_set_of_states) {
   EXPECT_THAT(text, testing::EndsWith("\n# EOF\n"));
 }
 
+TEST(status_text, tells_what_a_new_cache_takes) {
+  engine_status status;
+  status.block_size = sectors{256};
+  status.cache_total = 1 << 20;
+  EXPECT_THAT(
+      description_of_new(status),
+      testing::StartsWith("a new cache of 128 GiB: 1048576 blocks of 128 KiB; when it is full it "
+                          "takes up to 32 MiB of memory, and "));
+}
+
 } // namespace
 } // namespace dmcache

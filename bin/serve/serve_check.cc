@@ -61,7 +61,8 @@ result<> check_that_it_holds_a_cache(device &metadata, const device_part &part) 
 
 } // namespace
 
-result<> check_before_serving(const cache_paths &paths, const engine_options &options) {
+result<engine_status> check_before_serving(const cache_paths &paths,
+                                           const engine_options &options) {
   auto opened = opened_cache::open(
       paths, options.read_only ? access::read_only : access::read_write, data_io::page_cache);
   if (!opened) {
@@ -71,14 +72,15 @@ result<> check_before_serving(const cache_paths &paths, const engine_options &op
   const auto checked = options.may_format ? check_that_nothing_is_lost(metadata, paths.metadata)
                                           : check_that_it_holds_a_cache(metadata, paths.metadata);
   if (!checked) {
-    return checked;
+    return std::unexpected{checked.error()};
   }
   overlay_device rehearsed{metadata};
   const auto activated = opened->activate(rehearsed, options);
   if (!activated && activated.error().kind == failure::usage) { // a policy's name or setting
     return std::unexpected{activated.error()};
   }
-  return activated ? result<>{} : with_path(paths.metadata.path, activated.error());
+  return activated ? result<engine_status>{(*activated)->status()}
+                   : with_path(paths.metadata.path, activated.error());
 }
 
 } // namespace dmcache

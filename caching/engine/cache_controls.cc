@@ -130,6 +130,7 @@ result<> cache_engine::change_options(engine_options options) {
     return std::unexpected{made.error()};
   }
   state_.policy = std::move(*made);
+  state_.advisor->follow(*state_.policy);
   options.block_size = state_.options.block_size;
   options.metadata_version = state_.options.metadata_version;
   options.read_only = state_.options.read_only;
@@ -413,6 +414,7 @@ result<> cache_engine::set_of_policy(const std::string &key, const std::string &
   if (auto done = state_.policy->set(key, value); !done) {
     return done;
   }
+  state_.advisor->follow(*state_.policy);
   std::vector<policy::setting> &settings = state_.options.policy_settings;
   const auto known = std::ranges::find(settings, key, &policy::setting::first);
   if (known != settings.end()) {

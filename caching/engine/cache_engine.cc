@@ -7,12 +7,15 @@ namespace dmcache {
 namespace {
 
 constexpr instant idle_after = std::chrono::seconds{1};
-constexpr sectors default_block_size{128};
 constexpr std::string_view policy_of_new_caches = "sift";
 constexpr std::string_view policy_of_the_kernel = "smq";
 
 std::uint64_t seconds_of(instant time) {
   return static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::seconds>(time).count());
+}
+
+hit_totals totals_of(const cache_statistics &counted) {
+  return {counted.read_hits, counted.read_misses, counted.write_hits, counted.write_misses};
 }
 
 // As the options say: of this name, and with these settings.
@@ -32,7 +35,7 @@ result<std::unique_ptr<policy>> policy_of(const engine_options &options,
 
 // The options, with what they leave open as the metadata say, or as is usual for new ones. Metadata
 // that name no policy of ours get the kernel's, whose they are most likely.
-result<engine_options> completed(device &metadata, engine_options options) {
+result<engine_options> completed(device &metadata, sectors fast_size, engine_options options) {
   if (options.block_size != sectors{} && !options.policy.empty()) {
     return options;
   }
@@ -40,7 +43,7 @@ result<engine_options> completed(device &metadata, engine_options options) {
   if (!is_new) {
     return std::unexpected{is_new.error()};
   }
-  sectors block_size = default_block_size;
+  sectors block_size = usual_block_size(fast_size);
   std::string policy{policy_of_new_caches};
   if (!*is_new) {
     const auto found = read_superblock(metadata);
@@ -62,7 +65,7 @@ result<engine_options> completed(device &metadata, engine_options options) {
 // Of the cache that is to be opened. What online_metadata refuses may have any.
 policy_geometry geometry_of(const cache_engine::devices &on, sectors block_size) {
   if (!is_legal_data_block_size(block_size.value()) || on.fast_size < block_size) {
-    return {1, 1, default_block_size};
+    return {1, 1, usual_block_size(on.fast_size)};
   }
   return {on.fast_size.value() / block_size.value(), on.origin_size.value() / block_size.value(),
           block_size};
@@ -85,7 +88,7 @@ result<std::unique_ptr<cache_engine>> cache_engine::open(const devices &on,
       return std::unexpected{found.error()};
     }
   }
-  const auto completed_options = completed(on.metadata, given);
+  const auto completed_options = completed(on.metadata, on.fast_size, given);
   if (!completed_options) {
     return std::unexpected{completed_options.error()};
   }
@@ -136,6 +139,8 @@ result<std::unique_ptr<cache_engine>> cache_engine::open(const devices &on,
   engine->load(**made, opened->hints, opened->policy, opened->policy_version);
   state.policy = std::move(*made);
   state.policy->tick(seconds_of(now));
+  state.advisor = std::make_unique<size_advisor>(engine->geometry(), totals_of(state.statistics));
+  state.advisor->follow(*state.policy);
   engine->commits_.start();
   return engine;
 }
@@ -158,9 +163,13 @@ void cache_engine::load(policy &into, const std::optional<lazy_array<le32>> &hin
 }
 
 result<std::unique_ptr<policy>> cache_engine::make_policy(const engine_options &options) const {
-  return policy_of(options, {.nr_cache_blocks = state_.mappings->nr_cache_blocks(),
-                             .nr_origin_blocks = state_.nr_origin_blocks,
-                             .block_size = state_.options.block_size});
+  return policy_of(options, geometry());
+}
+
+policy_geometry cache_engine::geometry() const {
+  return {.nr_cache_blocks = state_.mappings->nr_cache_blocks(),
+          .nr_origin_blocks = state_.nr_origin_blocks,
+          .block_size = state_.options.block_size};
 }
 
 void cache_engine::submit(request &asked) noexcept {
@@ -252,8 +261,10 @@ void cache_engine::tick(instant now) noexcept {
   if (is_next_second && !is_shut_down_) { // its hints are being written, which are of one time
     if (const auto times = state_.origin_reads.so_far()) {
       state_.policy->measured(*times);
+      state_.advisor->measured(*times);
     }
     state_.policy->tick(seconds_of(now));
+    state_.advisor->tick(seconds_of(now), totals_of(state_.statistics));
   }
   commits_.tick();
   migrations_.work();
@@ -269,6 +280,11 @@ cache_counts cache_engine::counts() const {
           .fast_errors_served = data_.nr_fast_errors_served(),
           .migration_errors = migrated.errors + committed.unsettled,
           .commits = committed.commits};
+}
+
+size_advice cache_engine::advice() {
+  state_.advisor->tick(seconds_of(state_.now), totals_of(state_.statistics));
+  return state_.advisor->advice();
 }
 
 engine_status cache_engine::status() const {

@@ -27,6 +27,7 @@
 #include "caching/engine/cache_state.h"
 #include "caching/engine/committer.h"
 #include "caching/engine/data_path.h"
+#include "caching/engine/explanation.h"
 #include "caching/engine/migrator.h"
 #include "caching/engine/options.h"
 #include "caching/engine/status.h"
@@ -115,6 +116,11 @@ class cache_engine {
   }
 
   engine_status status() const;
+  // How large the cache should be, as far as can be told by now.
+  size_advice advice();
+  // What is known of the block in which this byte of the origin lies. Fails with failure::usage if it
+  // lies beyond the end.
+  result<block_explanation> explain(bytes offset) const;
   cache_counts counts() const;
   const cache_state &state() const { return state_; }
 
@@ -140,6 +146,7 @@ class cache_engine {
   bool is_unoccupied() const {
     return data_.is_idle() && !migrations_.is_busy() && nr_invalidating_ == 0;
   }
+  policy_geometry geometry() const;
   result<std::unique_ptr<policy>> make_policy(const engine_options &options) const;
   result<std::unique_ptr<policy>> successor(const engine_options &options) const;
   void load(policy &into, const std::optional<lazy_array<le32>> &hints, std::string_view hints_of,
@@ -153,6 +160,9 @@ class cache_engine {
       run_flows();
     }
   }
+  std::string state_of_cached(cache_block block) const; // explanation.cc
+  std::string obstacle_to_promotion(origin_block block) const;
+
   engine_io *first_of_commit();
   void run_flows();
   void run_ready();

@@ -20,6 +20,7 @@
 #include "caching/online-metadata/mapping_table.h"
 #include "caching/online-metadata/online_metadata.h"
 #include "caching/policy/policy.h"
+#include "caching/sizing/size_advisor.h"
 
 namespace dmcache {
 
@@ -60,6 +61,8 @@ struct cache_state {
   std::unique_ptr<discard_set> discards; // the data path's
   cache_statistics statistics{};         // the data path's
   origin_times origin_reads;             // the data path tells it of misses, the migrator of copies
+  std::unique_ptr<size_advisor>
+      advisor; // the data path tells it of some blocks, cache_engine the rest
 
   instant now{};                  // cache_engine's
   bool migrations_allowed = true; // cache_engine's: not while it is being changed or shut down

@@ -96,6 +96,21 @@ void data_path::count(piece &part, std::uint32_t &reads, std::uint32_t &writes) 
   part.is_counted = true;
   reads += part.of->op == operation::read ? 1U : 0U;
   writes += changes_data(part) ? 1U : 0U;
+  if (state_.advisor->follows(part.block)) [[unlikely]] {
+    advise(part);
+  }
+}
+
+// What is possible at the moment is of no interest here: it would be otherwise in another cache.
+void data_path::advise(const piece &part) {
+  if (part.of->op == operation::read) {
+    state_.advisor->touch(part.block, promotion::by_copy);
+  } else if (changes_data(part)) {
+    const bool is_whole = part.begin == 0 && part.end == state_.block_size;
+    state_.advisor->touch(part.block, part.of->op == operation::write_zeroes ? promotion::none
+                                      : is_whole ? promotion::without_copy
+                                                 : promotion::after_write);
+  }
 }
 
 void data_path::hit(piece &part, cache_block block) {

@@ -58,7 +58,8 @@ class data_path {
   // data_path.cc
   void let_go(piece &admitted);
   void route(piece &part);
-  static void count(piece &part, std::uint32_t &reads, std::uint32_t &writes);
+  void count(piece &part, std::uint32_t &reads, std::uint32_t &writes);
+  void advise(const piece &part);
   void hit(piece &part, cache_block block);
   void miss(piece &part, bool was_discarded);
   void promote(piece &part, cache_block into, promotion how);

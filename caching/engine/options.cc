@@ -1,8 +1,12 @@
 #include "caching/engine/options.h"
 
+#include <algorithm>
+#include <bit>
+
 #include <fmt/format.h>
 
 #include "base/whole_number.h"
+#include "caching/metadata/superblock.h"
 
 namespace dmcache {
 namespace {
@@ -64,6 +68,13 @@ result<dirty_limit> find_dirty_limit(std::string_view name, std::string_view tex
                 fmt::format("{}: '{}' is no share of the cache: 0% to 100% are", name, text));
   }
   return dirty_limit{*percentage, true};
+}
+
+sectors usual_block_size(sectors fast_size) {
+  constexpr std::uint64_t smallest = 128;
+  constexpr std::uint64_t max_blocks = std::uint64_t{1} << 22;
+  const std::uint64_t needed = divided_up(fast_size.value(), max_blocks);
+  return sectors{std::clamp<std::uint64_t>(std::bit_ceil(needed), smallest, max_data_block_size)};
 }
 
 result<cache_mode> find_cache_mode(std::string_view name) {

@@ -99,9 +99,14 @@ result<> accept(accepted_devices &by, std::string_view name);
 // Those names of what is accepted.
 std::vector<std::string_view> names_of(const accepted_devices &accepted);
 
+// The size of a new cache's blocks, unless it is told another one: the smallest power of two from 64 KiB
+// on with which the fast device has at most 4194304 blocks. So a large cache takes no more memory and
+// metadata than a machine has to spare.
+sectors usual_block_size(sectors fast_size);
+
 // The first seven are fixed once the cache is open; the others can be changed while it runs.
 struct engine_options {
-  sectors block_size;                 // 0: what the metadata say, or 128 for new ones
+  sectors block_size;                 // 0: what the metadata say, or what is usual for new ones
   std::uint32_t metadata_version = 2; // of new metadata
   bool read_only = false;             // nothing is written anywhere
   bool may_format = true;             // if block 0 of the metadata is all zero

@@ -21,6 +21,9 @@ class cleaner final : public multi_queue_policy {
   std::optional<background_work> next_work(bool /*is_idle*/) override {
     return write_back_oldest(true);
   }
+  block_account account_of_uncached(origin_block /*block*/) const override {
+    return {.counts = {}, .text = "The policy cleaner promotes nothing."};
+  }
 };
 
 } // namespace dmcache

@@ -45,12 +45,12 @@ hotspot_queue::hotspot_queue(const policy_geometry &geometry)
       areas_(entries_for(geometry)), chain_(entries_for(geometry)),
       buckets_(std::bit_floor(entries_for(geometry)), no_entry) {}
 
-std::uint32_t &hotspot_queue::bucket_of(std::uint64_t area) {
-  return buckets_[hash_(area) & (buckets_.size() - 1)];
+std::size_t hotspot_queue::bucket_of(std::uint64_t area) const {
+  return hash_(area) & (buckets_.size() - 1);
 }
 
-std::optional<hotspot_queue::entry_number> hotspot_queue::find(std::uint64_t area) {
-  for (entry_number entry = bucket_of(area); entry != no_entry; entry = chain_[entry]) {
+std::optional<hotspot_queue::entry_number> hotspot_queue::find(std::uint64_t area) const {
+  for (entry_number entry = buckets_[bucket_of(area)]; entry != no_entry; entry = chain_[entry]) {
     if (areas_[entry] == area) {
       return entry;
     }
@@ -59,7 +59,7 @@ std::optional<hotspot_queue::entry_number> hotspot_queue::find(std::uint64_t are
 }
 
 void hotspot_queue::forget(entry_number entry) {
-  entry_number *link = &bucket_of(areas_[entry]);
+  entry_number *link = &buckets_[bucket_of(areas_[entry])];
   while (*link != entry) {
     link = &chain_[*link];
   }
@@ -80,8 +80,9 @@ hotspot_queue::entry_number hotspot_queue::add(std::uint64_t area) {
     levels_.requeue(entry, 0);
   }
   areas_[entry] = area;
-  chain_[entry] = bucket_of(area);
-  bucket_of(area) = entry;
+  entry_number &bucket = buckets_[bucket_of(area)];
+  chain_[entry] = bucket;
+  bucket = entry;
   return entry;
 }
 
@@ -97,6 +98,11 @@ std::uint32_t hotspot_queue::miss(origin_block block) {
   hit_.insert(*entry);
   levels_.requeue(*entry, may_rise ? rise_by_quality[static_cast<std::size_t>(quality_)] : 0);
   return nodes_[*entry].level();
+}
+
+std::optional<std::uint32_t> hotspot_queue::level_of(origin_block block) const {
+  const std::optional<entry_number> entry = find(block.value() / blocks_per_area_);
+  return entry ? std::optional{nodes_[*entry].level()} : std::nullopt;
 }
 
 void hotspot_queue::end_period() {

@@ -27,6 +27,8 @@ class hotspot_queue {
 
   // Notes that a request missed the cache. Returns the level that the hotspot block has now.
   std::uint32_t miss(origin_block block);
+  // The level of the hotspot block; none if it wasn't missed, or is forgotten.
+  std::optional<std::uint32_t> level_of(origin_block block) const;
   // Hotspot blocks can rise again; how much is judged by the period that ends.
   void end_period();
 
@@ -38,8 +40,8 @@ class hotspot_queue {
  private:
   using entry_number = std::uint32_t;
 
-  std::uint32_t &bucket_of(std::uint64_t area);
-  std::optional<entry_number> find(std::uint64_t area);
+  std::size_t bucket_of(std::uint64_t area) const;
+  std::optional<entry_number> find(std::uint64_t area) const;
   entry_number add(std::uint64_t area);
   void forget(entry_number entry);
 

@@ -194,6 +194,15 @@ std::uint32_t multi_queue_policy::hint(cache_block block) const {
   return nodes_[number].level();
 }
 
+block_account multi_queue_policy::account_of_cached(cache_block block) const {
+  const std::uint32_t level = hint(block);
+  return {.counts = {{"level", level}},
+          .text =
+              fmt::format("It stands at level {} of {}: the lower, the sooner it is written back "
+                          "and leaves. A hit raises it by one, once a minute at most.",
+                          level, highest_level)};
+}
+
 result<> multi_queue_policy::set(std::string_view key, std::string_view /*value*/) {
   return fail(failure::usage,
               fmt::format("policy {} has no setting '{}': it takes none", name(), key));

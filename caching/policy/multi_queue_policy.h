@@ -38,6 +38,7 @@ class multi_queue_policy : public policy {
   result<> set(std::string_view key, std::string_view value) override;
   std::vector<setting> settings() const override { return {}; }
   std::uint64_t nr_free() const override { return nr_free_; }
+  block_account account_of_cached(cache_block block) const override;
 
  protected:
   explicit multi_queue_policy(std::uint64_t nr_cache_blocks);

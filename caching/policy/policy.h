@@ -43,6 +43,14 @@ struct origin_read_times {
   std::chrono::nanoseconds block; // a whole block, for a promotion
 };
 
+// What a policy knows of one block.
+struct block_account {
+  using count = std::pair<std::string, std::uint64_t>; // name, in words with _ between them
+
+  std::vector<count> counts; // for programs
+  std::string text;          // the same for people, and what follows from it, in whole sentences
+};
+
 struct policy_geometry {
   std::uint64_t nr_cache_blocks;
   std::uint64_t nr_origin_blocks;
@@ -107,6 +115,12 @@ class policy {
   virtual std::vector<setting> settings() const = 0;
 
   virtual std::uint64_t nr_free() const = 0;
+
+  // How often an origin block that isn't cached was touched, as the policy counts it, and what is
+  // missing for a promotion.
+  virtual block_account account_of_uncached(origin_block /*block*/) const { return {}; }
+  // What keeps a used cache block in the cache.
+  virtual block_account account_of_cached(cache_block /*block*/) const { return {}; }
 };
 
 // Is there a policy of this name?

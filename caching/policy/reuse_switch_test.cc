@@ -31,5 +31,15 @@ TEST(reuse_switch, does_not_go_back_and_forth_at_one_share) {
   EXPECT_GT(learn_until(reuse, false, false), 200U);
 }
 
+TEST(reuse_switch, one_that_hears_of_a_tenth_learns_from_a_tenth) {
+  reuse_switch reuse{0.1};
+  EXPECT_NEAR(learn_until(reuse, false, false), 142, 1);
+}
+
+TEST(reuse_switch, one_that_hears_of_next_to_nothing_is_no_slave_to_chance) {
+  reuse_switch reuse{0};
+  EXPECT_GT(learn_until(reuse, false, false), 40U);
+}
+
 } // namespace
 } // namespace dmcache

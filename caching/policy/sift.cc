@@ -7,7 +7,6 @@
 namespace dmcache {
 namespace {
 
-constexpr std::uint64_t max_hits = 3; // as many bits as there are for the count
 constexpr std::uint32_t hint_of_hand = 8;
 constexpr std::uint32_t hint_of_count = 7;
 constexpr std::uint64_t default_clean_after = 60;
@@ -25,8 +24,8 @@ std::uint32_t default_write_touches(sectors block_size) {
 
 } // namespace
 
-sift::sift(const policy_geometry &geometry)
-    : slots_(geometry.nr_cache_blocks), tally_{geometry.nr_cache_blocks},
+sift::sift(const policy_geometry &geometry, double share)
+    : slots_(geometry.nr_cache_blocks), tally_{geometry.nr_cache_blocks}, reuse_{share},
       free_{geometry.nr_cache_blocks},
       reserve_{std::clamp<std::uint64_t>(geometry.nr_cache_blocks / 32, 1, 64)},
       write_touches_{default_write_touches(geometry.block_size)},
@@ -63,7 +62,7 @@ void sift::load(cache_block block, origin_block /*of*/, bool is_dirty,
   change(loaded, place::used, is_dirty);
   --free_;
   const std::uint64_t count = hint ? *hint & hint_of_count : block.value() % 2;
-  loaded.count = std::min(count, max_hits) & max_hits;
+  loaded.count = std::min<std::uint64_t>(count, max_hits) & max_hits;
   if (hint && (*hint & hint_of_hand) != 0) {
     hand_ = block.value();
   }
@@ -121,7 +120,7 @@ std::uint32_t sift::touches_needed(promotion possible) const {
   std::uint32_t needed = is_write             ? std::max(write_touches_, of_read)
                          : reuse_.is_likely() ? of_read
                                               : std::max(of_read, 2U);
-  if (free_ > reserve_ && reuse_.is_likely()) {
+  if (takes_whatever_comes()) {
     needed = 1;
   }
   return std::max(needed, budget_.touches_needed(touch_tally::max_count));

@@ -25,7 +25,8 @@ class sift final : public policy {
  public:
   static constexpr std::string_view own_name = "sift";
 
-  explicit sift(const policy_geometry &geometry);
+  // `share` is the part of all blocks that it will hear of, if it stands for a larger cache.
+  explicit sift(const policy_geometry &geometry, double share = 1);
 
   std::string_view name() const override { return own_name; }
   std::array<std::uint32_t, 3> version() const override { return {1, 0, 0}; }
@@ -48,8 +49,12 @@ class sift final : public policy {
   result<> set(std::string_view key, std::string_view value) override;
   std::vector<setting> settings() const override;
   std::uint64_t nr_free() const override { return free_; }
+  block_account account_of_uncached(origin_block block) const override; // sift_account.cc
+  block_account account_of_cached(cache_block block) const override;
 
  private:
+  static constexpr std::uint32_t max_hits = 3; // as many bits as there are for the count
+
   enum class place : std::uint8_t { free, reserved, used, demoting, cleaning, cleaning_for_room };
 
   struct slot { // a cache block
@@ -70,7 +75,9 @@ class sift final : public policy {
     number = number + 1 == slots_.size() ? 0 : number + 1;
   }
 
+  bool takes_whatever_comes() const { return free_ > reserve_ && reuse_.is_likely(); }
   std::uint32_t touches_needed(promotion possible) const;
+  std::string reason_for_touches() const;
   cache_block reserve(bool is_first);
   background_work demote(std::uint64_t number);
   background_work write_back(std::uint64_t number, place at);

@@ -22,9 +22,9 @@ smq::smq(std::string_view name, std::span<const std::string_view> tunables,
       hotspots_{geometry}, hotspot_period_{hotspot_seconds} {}
 
 // The better the levels foretell the misses, the more of them are believed.
-bool smq::is_worth_copying(std::uint32_t level) const {
+std::uint32_t smq::lowest_level_worth_copying() const {
   constexpr std::array<std::uint32_t, 3> lowest_by_quality{48, 32, 0};
-  return level >= lowest_by_quality[static_cast<std::size_t>(hotspots_.last_quality())];
+  return lowest_by_quality[static_cast<std::size_t>(hotspots_.last_quality())];
 }
 
 bool smq::has_room() const {
@@ -38,7 +38,7 @@ std::optional<cache_block> smq::miss(origin_block block, promotion possible) {
   if (possible == promotion::none) {
     return {};
   }
-  const bool is_worth_it = is_worth_copying(level);
+  const bool is_worth_it = level >= lowest_level_worth_copying();
   if (nr_free() > 0 && (is_worth_it || possible == promotion::without_copy)) {
     return reserve();
   }
@@ -97,6 +97,28 @@ std::vector<policy::setting> smq::settings() const {
     all.emplace_back(tunable, "0");
   }
   return all;
+}
+
+block_account smq::account_of_uncached(origin_block block) const {
+  constexpr std::array<std::string_view, 3> qualities{"poorly", "fairly", "well"};
+  const std::optional<std::uint32_t> level = hotspots_.level_of(block);
+  const std::uint32_t lowest = lowest_level_worth_copying();
+  std::string text =
+      level ? fmt::format("Its area, of {} blocks, stands at level {} of {} for its misses.",
+                          hotspots_.blocks_per_area(), *level, multi_queue::nr_levels - 1)
+            : fmt::format("Its area, of {} blocks, was not missed of late.",
+                          hotspots_.blocks_per_area());
+  text += fmt::format(
+      " A miss is worth a copy from level {} on, since the levels foretold the misses of "
+      "the last second {}. Misses raise an area, once a second at most.",
+      lowest, qualities[static_cast<std::size_t>(hotspots_.last_quality())]);
+  text += nr_free() == 0
+              ? " But no cache block is free at the moment: the least used ones leave first."
+              : " A write of the whole block is promoted whatever the level.";
+  return {.counts = {{"area_level", level.value_or(0)},
+                     {"area_level_for_copy", lowest},
+                     {"cache_blocks_free", nr_free()}},
+          .text = std::move(text)};
 }
 
 } // namespace dmcache

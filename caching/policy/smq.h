@@ -28,9 +28,10 @@ class smq final : public multi_queue_policy {
   void tick(std::uint64_t seconds) override;
   result<> set(std::string_view key, std::string_view value) override;
   std::vector<setting> settings() const override;
+  block_account account_of_uncached(origin_block block) const override;
 
  private:
-  bool is_worth_copying(std::uint32_t level) const;
+  std::uint32_t lowest_level_worth_copying() const;
   bool has_room() const;
 
   std::string_view name_;

@@ -452,5 +452,25 @@ TEST_F(smq_death_test, a_dirty_block_is_never_demoted) {
                "a block that is demoted is clean");
 }
 
+TEST_F(smq_test, says_how_often_an_area_has_to_be_missed) {
+  fill(0, 1);
+  EXPECT_THAT(
+      policy_->account_of_uncached(hot).text,
+      testing::StartsWith("Its area, of 16 blocks, was not missed of late. A miss is worth a copy "
+                          "from level 48 on"));
+  heat_up();
+  const block_account account = policy_->account_of_uncached(hot);
+  EXPECT_THAT(account.text, testing::StartsWith("Its area, of 16 blocks, stands at level "));
+  EXPECT_THAT(account.counts, testing::Contains(testing::Pair("cache_blocks_free", 1)));
+  EXPECT_TRUE(miss_hot());
+  EXPECT_THAT(policy_->account_of_uncached(hot).text, testing::HasSubstr("no cache block is free"));
+}
+
+TEST_F(smq_test, says_where_a_cached_block_stands) {
+  load(5, false, 7);
+  EXPECT_THAT(policy_->account_of_cached(cache_block{5}).counts,
+              testing::ElementsAre(testing::Pair("level", 7)));
+}
+
 } // namespace
 } // namespace dmcache

@@ -24,11 +24,14 @@ touch_tally::touch_tally(std::uint64_t nr_cache_blocks)
     : buckets_(divided_up(std::max(min_blocks_counted, nr_cache_blocks), entries_per_bucket)) {}
 
 // The upper bits of the hash choose the bucket, the lower ones tell blocks of a bucket apart.
-touch_tally::place touch_tally::place_of(origin_block block) {
+std::size_t touch_tally::bucket_of(std::uint64_t hash) const {
   __extension__ using product = unsigned __int128;
+  return static_cast<std::size_t>(product{hash} * buckets_.size() >> 64);
+}
+
+touch_tally::place touch_tally::place_of(origin_block block) {
   const std::uint64_t hash = mixed(block.value());
-  const auto number = static_cast<std::uint64_t>(product{hash} * buckets_.size() >> 64);
-  return {buckets_[number], static_cast<entry>(hash << 6)};
+  return {buckets_[bucket_of(hash)], static_cast<entry>(hash << 6)};
 }
 
 // Null if there is none. A block whose 26 bits are zero has an entry that isn't 0 because of its
@@ -58,6 +61,15 @@ touch_tally::touched touch_tally::touch(origin_block block, touch_kind kind) {
   std::move_backward(&at.in.entries.front(), from, from + 1);
   at.in.entries.front() = at.hash | (is_revisited ? revisited_bit : 0) | count;
   return {count, is_revisited, is_first_return, has_lost_unvisited};
+}
+
+std::uint32_t touch_tally::count_of(origin_block block) const {
+  const std::uint64_t hash = mixed(block.value());
+  const auto &entries = buckets_[bucket_of(hash)].entries;
+  const auto found = std::ranges::find_if(entries, [&](entry each) {
+    return each != 0 && (each & hash_bits) == static_cast<entry>(hash << 6);
+  });
+  return found == entries.end() ? 0 : *found & max_count;
 }
 
 void touch_tally::forget(origin_block block) {

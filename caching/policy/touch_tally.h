@@ -41,6 +41,9 @@ class touch_tally {
 
   void forget(origin_block block);
 
+  // 0 if the block wasn't touched, or is forgotten.
+  std::uint32_t count_of(origin_block block) const;
+
  private:
   static constexpr std::uint32_t revisited_bit = 1U << 5;
   static constexpr std::uint32_t hash_bits = ~std::uint32_t{63};
@@ -55,6 +58,7 @@ class touch_tally {
     bucket &in;
     entry hash; // in its place in an entry, all other bits zero
   };
+  std::size_t bucket_of(std::uint64_t hash) const;
   place place_of(origin_block block);
   static entry *find(place at);
 

@@ -5,13 +5,13 @@
 #include <csignal>
 #include <new>
 #include <optional>
-#include <semaphore>
 #include <thread>
 #include <utility>
 
 #include <fmt/format.h>
 
 #include "base/mutex.h"
+#include "caching/runtime/asker.h"
 #include "caching/runtime/blocking_files.h"
 #include "caching/runtime/byte_requests.h"
 #include "caching/runtime/present_time.h"
@@ -31,17 +31,13 @@ std::unexpected<error> is_shut_down() {
   return fail(failure::failed, "the cache is shut down");
 }
 
-// A thread that has asked the engine for something. Askers are used again and never freed, so that
-// a thread that wakes one needn't know whether it is still there.
-struct asker {
-  intrusive_queue<engine_io> own_io; // of its request, for it to carry out
-  bool is_answered = false;
-  bool is_asleep = false; // until `awake` is released
-  std::binary_semaphore awake{0};
-  asker *next = nullptr;
-};
-
 class runtime final : public threaded_runtime, private sector_requests {
+  // What can be answered at once.
+  template <typename Question> auto look(Question question) EXCLUDES(mutex_) {
+    const mutex_guard looking{mutex_};
+    return question(*engine_);
+  }
+
  public:
   runtime(std::shared_ptr<blocking_files> files, std::unique_ptr<cache_engine> engine,
           trouble_handler tell)
@@ -55,10 +51,24 @@ class runtime final : public threaded_runtime, private sector_requests {
   result<> clean(cache_engine::afterwards intended) override;
   result<> reload(options_change change) override;
   result<> message(std::vector<std::string> words) override;
-  std::vector<origin_block> cached_in(cache_block begin, cache_block end) override;
+  std::vector<origin_block> cached_in(cache_block begin, cache_block end) override {
+    return look(
+        [&](cache_engine &engine) { return engine.state().mappings->mapped_in(begin, end); });
+  }
   result<> compare(std::span<compared_block> blocks, comparison_changes wanted) override;
-  engine_status status() override;
-  engine_options options() override;
+  engine_status status() override {
+    return look([](cache_engine &engine) { return engine.status(); });
+  }
+  engine_options options() override {
+    return look([](cache_engine &engine) { return engine.state().options; });
+  }
+  size_advice advice() override {
+    return look([](cache_engine &engine) { return engine.advice(); });
+  }
+  result<block_explanation> explain(bytes offset) override {
+    return look([offset](cache_engine &engine) { return engine.explain(offset); });
+  }
+  request_recorder &recorder() override { return recorder_; }
   result<> close() override;
   bytes origin_size() const override { return origin_size_; }
 
@@ -134,6 +144,8 @@ class runtime final : public threaded_runtime, private sector_requests {
   condition sector_unlocked_;
   std::vector<std::thread> threads_;
 
+  request_recorder recorder_;
+
   const trouble_handler tell_;
   trouble_log troubles_ GUARDED_BY(telling_);
 
@@ -173,6 +185,9 @@ void runtime::stop_threads() {
 }
 
 std::error_code runtime::carry_out(request &wanted) {
+  if (recorder_.is_on()) [[unlikely]] {
+    recorder_.note(wanted);
+  }
   if (is_of_sectors(wanted)) [[likely]] { // as a flush is
     return carry_out_sectors(wanted, false);
   }
@@ -423,23 +438,8 @@ result<> runtime::message(std::vector<std::string> words) {
       [&](cache_engine &engine, control &wanted) { engine.message(std::move(words), wanted); });
 }
 
-std::vector<origin_block> runtime::cached_in(cache_block begin, cache_block end) {
-  const mutex_guard looking{mutex_};
-  return engine_->state().mappings->mapped_in(begin, end);
-}
-
 result<> runtime::compare(std::span<compared_block> blocks, comparison_changes wanted) {
   return ask([&](cache_engine &engine, control &asked) { engine.compare(blocks, wanted, asked); });
-}
-
-engine_status runtime::status() {
-  const mutex_guard looking{mutex_};
-  return engine_->status();
-}
-
-engine_options runtime::options() {
-  const mutex_guard looking{mutex_};
-  return engine_->state().options;
 }
 
 result<> runtime::close() {

@@ -21,6 +21,7 @@
 #include "caching/engine/cache_engine.h"
 #include "caching/runtime/cache_files.h"
 #include "caching/runtime/origin_extents.h"
+#include "caching/runtime/request_recorder.h"
 
 namespace dmcache {
 
@@ -70,6 +71,11 @@ class threaded_runtime {
   virtual result<> compare(std::span<compared_block> blocks, comparison_changes wanted) = 0;
   virtual engine_status status() = 0;
   virtual engine_options options() = 0; // in force
+  virtual size_advice advice() = 0;
+  virtual result<block_explanation> explain(bytes offset) = 0;
+
+  // Keeps, while it is on, what carry_out() is called for.
+  virtual request_recorder &recorder() = 0;
 
   // Shuts the cache down cleanly when all requests are done. Requests that come later are refused
   // with no_such_device. Afterwards others can use the devices. When it is called again, it returns

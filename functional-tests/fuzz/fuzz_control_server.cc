@@ -43,17 +43,29 @@ class still_runtime final : public threaded_runtime {
   result<> message(std::vector<std::string> words) override {
     return words.size() == 2 ? result<>{} : fail(failure::failed, words.front());
   }
+  std::vector<origin_block> cached_in(cache_block begin, cache_block /*end*/) override {
+    return begin == cache_block{0} ? std::vector{origin_block{1}} : std::vector<origin_block>{};
+  }
+  result<> compare(std::span<compared_block> /*blocks*/, comparison_changes /*wanted*/) override {
+    return {};
+  }
   engine_status status() override { return {}; }
   engine_options options() override {
     const std::lock_guard lock{mutex_};
     return options_;
   }
+  size_advice advice() override { return {}; }
+  result<block_explanation> explain(bytes offset) override {
+    return offset < bytes{1000} ? result<block_explanation>{} : fail(failure::usage, "too far");
+  }
+  request_recorder &recorder() override { return recorder_; }
   result<> close() override { return {}; }
   bytes origin_size() const override { return {}; }
 
  private:
   std::mutex mutex_;
   engine_options options_;
+  request_recorder recorder_;
 };
 
 // A server that is started anew after a client has stopped it.

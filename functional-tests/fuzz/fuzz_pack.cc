@@ -19,6 +19,7 @@
 #include "base/crc32c.h"
 #include "base/memory_device.h"
 #include "caching/tools/metadata_pack.h"
+#include "caching/tools/metadata_unpack.h"
 
 namespace dmcache::fuzz {
 namespace {
@@ -130,17 +131,19 @@ open_text text_of(const std::vector<std::byte> &pack) {
 
 void unpack(const std::vector<std::byte> &pack) {
   const open_text text = text_of(pack);
-  const auto size = verify_pack(text);
-  if (!size || size->value() > most_blocks * metadata_block_size) {
+  const auto verified = verify_pack(text);
+  if (!verified || verified->size.value() > most_blocks * metadata_block_size) {
     return;
   }
-  memory_device device{*size};
-  const auto done = dmcache::unpack(text, *size, device);
-  require(done.has_value() || size->value() == 0, "a pack that verifies is unpacked");
-  if (*size > bytes{metadata_block_size}) {
-    memory_device smaller{bytes{size->value() - metadata_block_size}};
+  progress watcher{true};
+  memory_device device{verified->size};
+  const auto done = dmcache::unpack(text, *verified, device, watcher);
+  require(done.has_value() || verified->size.value() == 0, "a pack that verifies is unpacked");
+  if (verified->size > bytes{metadata_block_size}) {
+    memory_device smaller{bytes{verified->size.value() - metadata_block_size}};
     std::ranges::fill(smaller.contents(), std::byte{7});
-    require(!dmcache::unpack(text, *size, smaller), "a device that is too small is refused");
+    require(!dmcache::unpack(text, *verified, smaller, watcher),
+            "a device that is too small is refused");
     require(std::ranges::all_of(smaller.contents(),
                                 [](std::byte each) { return each == std::byte{7}; }),
             "nothing is written to a device that is too small");

@@ -127,7 +127,7 @@ class Guest:
         script = "".join(line + "\n" for line in self.lines)
         return [*machine_arguments(), "-kernel", next(kernel_tree().glob("boot/vmlinuz-*")),
                 "-initrd", initial_ram_disk(folder, script, self.programs, self.modules),
-                "-append", "console=ttyS0 quiet loglevel=4 panic=-1",
+                "-append", "console=ttyS0 quiet loglevel=4 panic=-1 no_timer_check",
                 *disk_arguments(self.disks)]
 
     def boot(self, timeout=1800, end="all done", listen=lambda line, machine: None):

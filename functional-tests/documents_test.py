@@ -4,7 +4,7 @@ import re
 import unittest
 
 from fixture_images import SOURCE
-from rules_test import LAYERS
+from rules_test import LAYERS, sources
 
 DOCUMENTS = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "bench/README.md",
              "caching/engine/engine.md", "caching/policy/policy.md", "persistent-data/format.md"]
@@ -17,9 +17,8 @@ def text_of(document):
 
 def test_files(cited):
     """Those that a path, or its end, names."""
-    return [path for suffix in ("cc", "py") for path in SOURCE.rglob(f"*_test.{suffix}")
-            if f"/{path.relative_to(SOURCE)}".endswith(f"/{cited}")
-            and "build" not in path.relative_to(SOURCE).parts]
+    return [path for path in sources() if path.stem.endswith("_test")
+            and f"/{path.relative_to(SOURCE)}".endswith(f"/{cited}")]
 
 
 class Documents(unittest.TestCase):

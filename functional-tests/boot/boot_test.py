@@ -1,8 +1,8 @@
-"""A Debian whose root is on a cached volume of LVM's, with the packages of this project: it boots, and
-its initial file system calls cache_check before it activates the cache; it boots after a power cut and
-with NEEDS_CHECK set; and where metadata are damaged, it stops at a prompt from which they can be
-repaired. scripts/test-boot runs this, as root, with the Debian in DMCACHE_BOOT_TREE and a folder for
-disks and transcripts in DMCACHE_BOOT_FOLDER."""
+"""A Debian whose root is on a cached volume of LVM's, with the packages of this project: it boots,
+and its initial file system calls cache_check before it activates the cache; it boots after a power
+cut and with NEEDS_CHECK set; and where metadata are damaged, it stops at a prompt from which they
+can be repaired. scripts/test-boot runs this, as root, with the Debian in DMCACHE_BOOT_TREE and a
+folder for disks and transcripts in DMCACHE_BOOT_FOLDER."""
 
 import os
 import pathlib
@@ -97,8 +97,8 @@ class Boot(unittest.TestCase):
         metadata.store()
 
     def refused_boot(self):
-        """At the prompt where it ends. What LVM says at boot is shown nowhere, as it is udev that calls
-        it: a user has to ask again."""
+        """At the prompt where it ends. What LVM says at boot is shown nowhere, as it is udev that
+        calls it: a user has to ask again."""
         console = self.boot()
         self.addCleanup(console.cut_power)
         seen = console.wait_for(AT_THE_PROMPT)
@@ -109,7 +109,8 @@ class Boot(unittest.TestCase):
                       "  lvm vgchange -ay vg\n", seen)
         status, said = console.run("lvm vgchange -ay vg")
         self.assertNotEqual(status, 0)
-        self.assertIn("Check of pool vg/fast_cpool failed (status:1). Manual repair required!", said)
+        self.assertIn("Check of pool vg/fast_cpool failed (status:1). Manual repair required!",
+                      said)
         self.assertIn(f"  {REPAIR}\n", seen)
         return console
 

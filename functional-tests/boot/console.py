@@ -9,14 +9,14 @@ import time
 from guest import disk_arguments, machine_arguments
 
 PATIENCE = 1800  # seconds, for a machine that does nothing any more
-NO_HURRY = ("no_timer_check systemd.default_device_timeout_sec=3600 "
+NO_HURRY = ("no_timer_check init_on_alloc=0 systemd.default_device_timeout_sec=3600 "
             "systemd.default_timeout_start_sec=3600")
 PROMPT = r"\(initramfs\) |root@guest:\S*# "
 
 
 class Console:
-    """It is switched on at once, and its power is cut at the end, if it is still on. All that is seen
-    is kept in the transcript."""
+    """It is switched on at once, and its power is cut at the end, if it is still on. All that is
+    seen is kept in the transcript."""
 
     def __init__(self, transcript, kernel, initial, parameters, disks):
         self.transcript = open(transcript, "wb")

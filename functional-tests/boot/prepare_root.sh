@@ -1,6 +1,7 @@
 #!/bin/sh
-# Makes the Debian that it runs in one that boots from a cached volume, with a shell at the serial line.
-# In its initial file system each call of cache_check and cache_repair is told to the kernel's log.
+# Makes the Debian that it runs in one that boots from a cached volume, with a shell at the serial
+# line. In its initial file system each call of cache_check and cache_repair is told to the kernel's
+# log.
 set -e
 
 echo guest > /etc/hostname

@@ -1,6 +1,6 @@
-"""LVM itself uses caches of its own making, and calls this project's cache_check and cache_repair for
-it: when a cache is activated, after it was shut down or the power failed, with NEEDS_CHECK set or
-with damage, and when it is told to repair. All that was written is there afterwards, but for the
+"""LVM itself uses caches of its own making, and calls this project's cache_check and cache_repair
+for it: when a cache is activated, after it was shut down or the power failed, with NEEDS_CHECK set
+or with damage, and when it is told to repair. All that was written is there afterwards, but for the
 dirty blocks that are reported as lost."""
 
 import pathlib

@@ -2,8 +2,8 @@
 # the case, which has the volume "data" on a slow disk and "fast" on a fast one.
 # shellcheck shell=dash
 
-# LVM is as it comes, but for what a machine without udev, its daemons and a terminal needs. Whatever
-# it calls says so: "called COMMAND OPERANDS: EXIT STATUS".
+# LVM is as it comes, but for what a machine without udev, its daemons and a terminal needs.
+# Whatever it calls says so: "called COMMAND OPERANDS: EXIT STATUS".
 prepare_lvm() {
   mkdir -p /etc/lvm /run/lvm /run/lock/lvm /usr/sbin
   cat > /etc/lvm/lvm.conf <<END
@@ -24,8 +24,8 @@ END
   done
 }
 
-# A cache that is full, and clean until it is used: what is dirty then stays so, with a threshold of 0,
-# and the origin has older data there.
+# A cache that is full, and clean until it is used: what is dirty then stays so, with a threshold of
+# 0, and the origin has older data there.
 make_cache() { # make_cache CASE SLOW FAST MODEL pool|vol USE
   use="exerciser device=/dev/$1/data model=/dev/$4"
   lvm vgcreate -q -s 1m "$1" "/dev/$2" "/dev/$3" || return 1

@@ -5,7 +5,7 @@ import re
 import unittest
 
 from fixture_images import SOURCE
-from rules_test import LAYERS
+from rules_test import LAYERS, sources
 
 DOCUMENTS = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "bench/README.md",
              "caching/engine/engine.md", "caching/policy/policy.md", "persistent-data/format.md",
@@ -19,8 +19,7 @@ def text_of(document):
 
 @functools.cache
 def all_test_files():
-    return [path for suffix in ("cc", "py") for path in SOURCE.rglob(f"*_test.{suffix}")
-            if "build" not in path.relative_to(SOURCE).parts]
+    return [path for path in sources() if path.stem.endswith("_test")]
 
 
 def test_files(cited):

@@ -202,7 +202,8 @@ class Boot(unittest.TestCase):
         apt("install", "lvm2", ASIDE, "initramfs-tools-core", "dracut-core", "kmod", "cpio", "zstd")
         os.makedirs(f"/usr/lib/modules/{KERNEL}", exist_ok=True)
         run("depmod", KERNEL)
-        pathlib.Path(f"/boot/config-{KERNEL}").write_text("CONFIG_RD_GZIP=y\nCONFIG_RD_ZSTD=y\n")
+        pathlib.Path(f"/boot/config-{KERNEL}").write_text(
+            "CONFIG_BLK_DEV_INITRD=y\nCONFIG_RD_GZIP=y\nCONFIG_RD_ZSTD=y\n")
 
     def setUp(self):
         run("dpkg", "--purge", "dmcache-serve", "dmcache")
@@ -243,6 +244,9 @@ class Boot(unittest.TestCase):
                 for each in expected_paths:
                     self.assertEqual(run("chroot", tree, each, "--help"), said)
                 self.assertEqual((tree / "usr/sbin/thin_check").readlink().name, "pdata_tools")
+                if name == "initramfs-tools":
+                    self.assertIn("/scripts/panic/dmcache",
+                                  (tree / "scripts/panic/ORDER").read_text())
 
     def test_without_dmcache_another_program_is_called(self):
         for name, tree in self.initial_file_systems():

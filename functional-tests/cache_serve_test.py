@@ -11,7 +11,7 @@ import stat
 import subprocess
 import unittest
 
-from cache_files import FAST_SIZE, INCOMPLETE, METADATA_SIZE, ORIGIN_SIZE, PATIENCE
+from cache_files import FAST_SIZE, INCOMPLETE, METADATA_SIZE, ORIGIN_SIZE, PATIENCE, wait_until
 from fixture_images import BIN, Image, run
 from served_cache import NEW_CACHE, ServedCacheTest, nbdcopy, parent_of
 

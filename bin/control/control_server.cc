@@ -13,7 +13,6 @@
 #include <boost/asio.hpp>
 #include <fmt/format.h>
 
-#include "base/whole_number.h"
 #include "base/worker_threads.h"
 #include "bin/control/advice_json.h"
 #include "bin/control/connected_client.h"
@@ -74,7 +73,6 @@ class control_server::implementation {
   task<std::optional<std::string>> read_request(client_pointer with);
   task<bool> send(client_pointer with, std::string text);
   task<std::string> answer(client_pointer with, std::vector<std::string> words);
-  std::string explain(const std::string &at);
   task<std::string> record(client_pointer with);
   task<std::string> change_mode(client_pointer with, std::string name);
   task<std::string> change_policy(client_pointer with, std::vector<std::string> words);
@@ -269,21 +267,12 @@ task<std::string> control_server::implementation::answer(client_pointer with,
     co_return fmt::format("ok {}\n", to_json(runtime_.advice()));
   }
   if (first == "explain" && words.size() == 2) {
-    co_return explain(words[1]);
+    co_return explanation_line(runtime_, words[1]);
   }
   if (first == "record" && words.size() == 1) {
     co_return co_await record(with);
   }
   co_return error_line({failure::usage, std::string{all_requests}});
-}
-
-std::string control_server::implementation::explain(const std::string &at) {
-  const auto offset = whole_number<std::uint64_t>(at);
-  if (!offset) {
-    return error_line({failure::usage, fmt::format("'{}' is no number of bytes", at)});
-  }
-  const auto explained = runtime_.explain(bytes{*offset});
-  return explained ? fmt::format("ok {}\n", to_json(*explained)) : error_line(explained.error());
 }
 
 // Until the client hangs up, or the cache ends. A client that is too slow loses requests, and nobody

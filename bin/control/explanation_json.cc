@@ -3,6 +3,9 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "base/whole_number.h"
+#include "bin/control/control_protocol.h"
+
 namespace dmcache {
 
 std::string to_json(const block_explanation &of) {
@@ -21,6 +24,15 @@ std::string to_json(const block_explanation &of) {
   made["explanation"] = of.sentences;
   // A policy may say anything, so bytes that are no UTF-8 are replaced.
   return made.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+}
+
+std::string explanation_line(threaded_runtime &of, std::string_view at) {
+  const auto offset = whole_number<std::uint64_t>(at);
+  if (!offset) {
+    return error_line({failure::usage, fmt::format("'{}' is no number of bytes", at)});
+  }
+  const auto explained = of.explain(bytes{*offset});
+  return explained ? fmt::format("ok {}\n", to_json(*explained)) : error_line(explained.error());
 }
 
 result<std::string> sentences_of_explanation(std::string_view text) {

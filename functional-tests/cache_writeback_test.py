@@ -172,8 +172,8 @@ class WritebackTest(unittest.TestCase):
         rescued.write_text(f"# made by hand\n0x0 + 1\n0x0 {first * BYTES + 512:#x} +\n"
                            f"{first * BYTES + 512:#x} 0x200 -\n"
                            f"{first * BYTES + 1024} {(last - first) * BYTES - 1024} +\n")
-        done = self.write_back("--fast-device-map", rescued)
-        self.assertEqual(done.returncode, 1)
+        done = self.write_back("--fast-device-map", rescued, "--list-failed-blocks")
+        self.assertEqual((done.returncode, done.stdout), (1, f"{first}\n{last}\n"))
         self.assertIn("2 dirty blocks were not wholly read from the fast device", done.stderr)
         self.expect_origin(self.stored_dirty() - {first, last})
         self.assertEqual(self.dirty(), {first, last})

@@ -31,7 +31,7 @@ struct client {
 
   void hang_up() {
     error_code ignored;
-    socket.close(ignored);
+    (void)socket.close(ignored);
   }
 
   stream_protocol::socket socket;

@@ -72,26 +72,6 @@ inline constexpr std::array<std::pair<failure, std::string_view>, 3> failure_nam
     {failure::environment, "environment"},
 }};
 
-// Of a request, without the line's end. Fails with failure::usage.
-inline result<std::vector<std::string>> words_of(std::string_view line) {
-  std::vector<std::string> words;
-  std::string word;
-  for (const char each : line) {
-    if (each != ' ' && (each < '!' || each > '~')) {
-      return fail(failure::usage, "a request is words of printable characters");
-    }
-    if (each != ' ') {
-      word += each;
-    } else if (!word.empty()) {
-      words.push_back(std::exchange(word, {}));
-    }
-  }
-  if (!word.empty()) {
-    words.push_back(std::move(word));
-  }
-  return words;
-}
-
 // "progress DONE TOTAL", with the line's end.
 inline std::string progress_line(std::uint64_t done, std::uint64_t total) {
   return fmt::format("progress {} {}\n", done, total);

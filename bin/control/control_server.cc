@@ -119,7 +119,7 @@ void control_server::implementation::finish(const result<> &closed) {
     is_ending_ = true;
     error_code ignored;
     for (door &each : doors_) {
-      each.acceptor.close(ignored);
+      (void)each.acceptor.close(ignored);
       each.pause.cancel();
     }
     for (const auto &each : stopping_) {
@@ -160,7 +160,7 @@ void control_server::implementation::begin(door &at, stream_protocol::socket con
   const auto with = std::make_shared<client>(std::move(connected), at.leads_to_control);
   if (at.nr_clients >= limits_.nr_clients) {
     error_code ignored;
-    with->socket.non_blocking(true, ignored);
+    (void)with->socket.non_blocking(true, ignored);
     with->socket.send(asio::buffer(error_line(
                           {failure::environment, "too many clients at a time: try again later"})),
                       0, ignored);

@@ -10,12 +10,12 @@ namespace dmcache {
 namespace {
 
 // Hits wait while a chunk is compared in memory, so it is smaller than what is copied at a time.
-constexpr std::uint64_t chunk_size = 256 << 10;
+constexpr std::uint64_t most_compared = 256 << 10;
 // All of them together take no more than this, or what one block needs.
-constexpr std::uint64_t max_in_chunks = 16 << 20;
+constexpr std::uint64_t max_for_comparing = 16 << 20;
 
-std::uint32_t chunk_of(const cache_state &state) {
-  return static_cast<std::uint32_t>(std::min<std::uint64_t>(chunk_size, state.block_size));
+std::uint32_t compared_at_once(const cache_state &state) {
+  return static_cast<std::uint32_t>(std::min<std::uint64_t>(most_compared, state.block_size));
 }
 
 } // namespace
@@ -24,7 +24,7 @@ bool verifier::has_room() const {
   const std::uint64_t nr_then = nr_comparing_ + 1;
   return nr_comparing_ == 0 ||
          (nr_then * state_.block_size <= to_bytes(state_.options.migration_threshold).value() &&
-          nr_then * 2 * chunk_of(state_) <= max_in_chunks);
+          nr_then * 2 * compared_at_once(state_) <= max_for_comparing);
 }
 
 // The block is found once it is locked: its mapping can't change until it is released, nor can a
@@ -59,7 +59,7 @@ flow<> verifier::do_compare(compared_block &asked, comparison_changes wanted,
 // What waits for the cache to come to rest waits for one chunk at most.
 flow<compared_block::finding> verifier::compare_data(compared_block &asked) {
   using enum compared_block::finding;
-  const std::uint32_t chunk = chunk_of(state_);
+  const std::uint32_t chunk = compared_at_once(state_);
   aligned_buffer fast_buffer{chunk};
   aligned_buffer origin_buffer{chunk};
   for (std::uint32_t at = 0; at < state_.block_size; at += chunk) {

@@ -22,10 +22,6 @@ namespace {
 
 using raw_bytes = std::vector<std::byte>;
 
-template <typename Object> std::span<const std::byte> bytes_of(const Object &object) {
-  return std::as_bytes(std::span{&object, 1});
-}
-
 constexpr std::size_t packed_block_size = sizeof(le64) + metadata_block_size; // with its number
 
 std::unexpected<error> broken(std::string_view fault) {
@@ -45,7 +41,8 @@ class pack_reader {
     if (header.magic != pack_header::magic_value) {
       return broken("it doesn't begin like one");
     }
-    if (header.checksum != crc32c(bytes_of(header).subspan(offsetof(pack_header, version)))) {
+    if (header.checksum !=
+        crc32c(std::as_bytes(std::span{&header, 1}).subspan(offsetof(pack_header, version)))) {
       return broken("bad checksum in its header");
     }
     if (header.version != pack_header::known_version) {

@@ -24,9 +24,9 @@
 namespace dmcache {
 namespace {
 
-constexpr std::uint64_t device_blocks = 32;
+constexpr std::uint64_t nr_device_blocks = 32;
 
-using image = std::vector<std::byte>;
+using raw_image = std::vector<std::byte>;
 
 enum class outcome : std::uint8_t { none, old, renewed, mixed };
 
@@ -54,7 +54,7 @@ class metadata_unpack_test : public testing::Test {
     EXPECT_THAT(contents.write(to, quiet), succeeds());
   }
 
-  static image image_of(const memory_device &on) {
+  static raw_image image_of(const memory_device &on) {
     return {on.contents().begin(), on.contents().end()};
   }
 
@@ -80,7 +80,7 @@ class metadata_unpack_test : public testing::Test {
   }
 
   // What is there, where caches from these origin blocks on stood and were unpacked.
-  static outcome found_on(image data, std::uint64_t old_origin, std::uint64_t new_origin) {
+  static outcome found_on(raw_image data, std::uint64_t old_origin, std::uint64_t new_origin) {
     memory_device on{std::move(data)};
     if (!read_superblock(on)) {
       return outcome::none;
@@ -99,7 +99,7 @@ class metadata_unpack_test : public testing::Test {
 
   // What power cuts at every point leave where `old` stood, of a cache from origin block 0 on, when
   // one from 5000 on is unpacked.
-  std::set<outcome> outcomes_of_power_cuts(const image &old) {
+  std::set<outcome> outcomes_of_power_cuts(const raw_image &old) {
     std::set<outcome> outcomes;
     bool is_done = false;
     for (std::uint64_t cut = 0; !is_done; ++cut) {
@@ -116,13 +116,13 @@ class metadata_unpack_test : public testing::Test {
   }
 
   std::filesystem::path path_;
-  memory_device from_{bytes{device_blocks * metadata_block_size}};
+  memory_device from_{bytes{nr_device_blocks * metadata_block_size}};
 };
 
 TEST_F(metadata_unpack_test,
        what_is_not_in_the_way_stays_in_force_until_the_superblock_is_written) {
   write(from_, 0);
-  const image old = image_of(from_);
+  const raw_image old = image_of(from_);
   write(from_, 5000); // beside the other one
   pack(from_);
   EXPECT_EQ(outcomes_of_power_cuts(old), (std::set{outcome::old, outcome::renewed}));
@@ -130,7 +130,7 @@ TEST_F(metadata_unpack_test,
 
 TEST_F(metadata_unpack_test, what_is_in_the_way_is_given_up_before_it_is_overwritten) {
   write(from_, 0);
-  const image old = image_of(from_);
+  const raw_image old = image_of(from_);
   memory_device other{from_.size()};
   write(other, 5000);
   pack(other);
@@ -139,14 +139,14 @@ TEST_F(metadata_unpack_test, what_is_in_the_way_is_given_up_before_it_is_overwri
 
 TEST_F(metadata_unpack_test, a_write_that_fails_leaves_the_old_metadata_or_none) {
   write(from_, 0);
-  const image old = image_of(from_);
+  const raw_image old = image_of(from_);
   write(from_, 5000);
   pack(from_);
   memory_device other{from_.size()};
   write(other, 7000);
   for (const auto &[before, origin] : {std::pair{old, 0U}, std::pair{image_of(other), 7000U}}) {
-    for (std::uint64_t bad = 1; bad < device_blocks; ++bad) {
-      memory_device to{image{before}};
+    for (std::uint64_t bad = 1; bad < nr_device_blocks; ++bad) {
+      memory_device to{raw_image{before}};
       faulty_device faulty{to};
       faulty.fail_writes(bytes{bad * metadata_block_size}, bytes{(bad + 1) * metadata_block_size});
       const auto done = unpack(faulty);
@@ -167,7 +167,7 @@ TEST_F(metadata_unpack_test, what_a_pack_lacks_is_not_taken_from_what_stood_ther
   write(other, 0);
   std::uint64_t nr_with_damage = 0;
   for (const bool all_valid : {false, true}) {
-    for (std::uint64_t bad = 1; bad < device_blocks; ++bad) {
+    for (std::uint64_t bad = 1; bad < nr_device_blocks; ++bad) {
       faulty_device faulty{from_};
       faulty.fail_reads(bytes{bad * metadata_block_size}, bytes{(bad + 1) * metadata_block_size});
       pack(faulty, all_valid);

@@ -68,8 +68,11 @@ void writeback_report::tell_failed(std::span<const block_failure> failed) {
                             options_.list_failed ? "" : " (--list-failed-blocks shows it)"));
   }
   if (options_.list_failed && !options_.as_json) {
-    for (const block_failure &each : failed) {
-      to_.answer(fmt::format("{}", each.block));
+    std::vector<cache_block> blocks = plan_.unreadable;
+    std::ranges::transform(failed, std::back_inserter(blocks), &block_failure::block);
+    std::ranges::sort(blocks);
+    for (const cache_block each : blocks) {
+      to_.answer(fmt::format("{}", each));
     }
   }
 }

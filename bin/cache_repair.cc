@@ -14,8 +14,13 @@ namespace dmcache {
 namespace {
 
 // Nothing if the option isn't given.
-result<std::optional<sectors>> size_of_device(const command_line &line, const char *option) {
+result<std::optional<sectors>> size_of_device(const command_line &line, const std::string &option) {
   if (!line.has(option)) {
+    for (const std::string &part_of_it : {option + "-offset", option + "-size"}) {
+      if (line.has(part_of_it)) {
+        return fail(failure::usage, fmt::format("--{} goes with --{}", part_of_it, option));
+      }
+    }
     return {};
   }
   const auto part = line.part(option);

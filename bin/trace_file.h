@@ -1,4 +1,4 @@
-// A trace of requests, as bench/replay reads it: lines "time,op,lba,size", compressed with gzip.
+// A trace of requests, as cache_replay reads it: lines "time,op,lba,size", compressed with gzip.
 #pragma once
 
 #include <cstdint>

@@ -141,7 +141,7 @@ class CacheVolume(ServedPartsTest):
         done = run("cache_serve", "--metadata-device", self.volume, "--metadata-device-size", 8192,
                    "--fast-device", self.volume, "--fast-device-offset", 8192,
                    "--origin-device", self.origin, *self.addresses(), "--create")
-        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        self.assertEqual(done.returncode, 0, done.stderr)
         self.must_ctl("stop")
         self.assertIn(f"{(FAST_SIZE + GUARD) >> 16} cache blocks", self.check())
 

@@ -15,8 +15,8 @@ constexpr std::size_t max_requests = std::size_t{1} << 27; // 4 GiB of them
 constexpr char queued = 'Q';
 
 constexpr std::array<std::pair<trace_format, bool (*)(std::string_view)>, 4> recognized_by{
-    {{trace_format::csv, is_line_of_csv},
-     {trace_format::blkparse, is_line_of_blkparse},
+    {{trace_format::blkparse, is_line_of_blkparse}, // first, as processes' names may have commas
+     {trace_format::csv, is_line_of_csv},
      {trace_format::fio, is_line_of_fio},
      {trace_format::biosnoop, is_line_of_biosnoop}}};
 

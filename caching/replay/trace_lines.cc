@@ -103,12 +103,15 @@ result<> trace_lines::fill() {
 result<> trace_lines::broken_off() {
   const int reason = errno;
   int broken = Z_OK;
-  const char *text = ::gzerror(file_.get(), &broken);
+  std::string_view text = ::gzerror(file_.get(), &broken);
   if (broken == Z_OK || broken == Z_STREAM_END) {
     return {};
   }
   if (broken == Z_ERRNO) {
     return cannot_read(name_, reason);
+  }
+  if (const std::size_t end = text.find(">: "); end != std::string_view::npos) {
+    text.remove_prefix(end + 3); // what zlib calls the descriptor
   }
   return fail(failure::failed,
               fmt::format("{} breaks off at line {}: {}", name_, number_ + 1, text));

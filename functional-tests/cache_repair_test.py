@@ -127,6 +127,9 @@ class RepairTest(unittest.TestCase):
         self.assertEqual(repaired.returncode, 1)
         repaired, _ = self.repair(image, "--fast-device", self.folder / "missing")
         self.assertEqual(repaired.returncode, 3)
+        repaired, _ = self.repair(image, "--fast-device-offset", 4096)
+        self.assertEqual(repaired.returncode, 2)
+        self.assertIn("--fast-device-offset goes with --fast-device", repaired.stderr)
 
     def test_a_size_that_nothing_confirms_is_said_to_be_so(self):
         image = Image("v2-writeback")

@@ -59,6 +59,11 @@ result<std::string> request_of(std::vector<std::string> words) {
   if (words.front() == "record") { // to a file, of which the server needs to know nothing
     return words.front();
   }
+  if (words.front() == "verify" && words.size() > 1) { // whose answer only verify_live() can judge
+    return fail(failure::usage, fmt::format("verify takes options, not '{}': --clear-equal, "
+                                            "--drop-stale, --force differing",
+                                            words[1]));
+  }
   if (words.front() == "set" && words.size() < 3) {
     return fail(failure::usage, "set what? set mode MODE, or set policy NAME [KEY VALUE]...");
   }

@@ -1,14 +1,46 @@
 #include "bin/trace_file.h"
 
+#include <array>
+#include <filesystem>
+#include <fstream>
+#include <system_error>
 #include <utility>
+
+#include <fmt/format.h>
 
 #include "base/assert.h"
 
 namespace dmcache {
+namespace {
+
+// A slip of the hand must not replace a device of the very cache that is recorded.
+result<> check_that_it_replaces_no_data(const std::string &path) {
+  std::error_code ignored;
+  const auto there = std::filesystem::status(path, ignored);
+  if (std::filesystem::is_block_file(there)) {
+    return fail(failure::environment, fmt::format("{} is a block device: name a file", path));
+  }
+  if (!std::filesystem::is_regular_file(there) || std::filesystem::file_size(path, ignored) == 0) {
+    return {};
+  }
+  constexpr std::array gzip{'\x1f', '\x8b'};
+  std::array<char, gzip.size()> begins{};
+  std::ifstream{path, std::ios::binary}.read(begins.data(), begins.size());
+  if (begins != gzip) {
+    return fail(failure::environment,
+                fmt::format("{} exists, and is no recording: name another file", path));
+  }
+  return {};
+}
+
+} // namespace
 
 result<trace_file> trace_file::create(const std::string &path) {
   constexpr int gzip_with_largest_window = 16 + MAX_WBITS;
   constexpr int usual_memory = 8;
+  if (auto checked = check_that_it_replaces_no_data(path); !checked) {
+    return std::unexpected{checked.error()};
+  }
   auto file = output_file::create(path);
   if (!file) {
     return std::unexpected{file.error()};

@@ -16,7 +16,7 @@ namespace dmcache {
 class trace_file {
  public:
   // The path "-" is standard output; a regular file appears under its name by commit(). Fails with
-  // failure::environment.
+  // failure::environment, also if something else than a recording has that name.
   static result<trace_file> create(const std::string &path);
 
   // Adds a line, which is given without its end.

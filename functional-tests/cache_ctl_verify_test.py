@@ -132,7 +132,7 @@ class Verify(ServedCacheTest):
                             (["status", "-q"], "--quiet goes with verify"),
                             (["verify", "--force", "all"], "'all' can't be forced: differing can"),
                             (["verify", "--human"], "are forms of the status, one at a time"),
-                            (["verify", "all"], "requests are: status, advise, explain BYTE,")):
+                            (["verify", "clear-equal"], "verify takes options, not 'clear-equal'")):
             done = self.ctl(*wrong)
             self.assertEqual((done.returncode, done.stdout), (2, ""))
             self.assertIn(text, done.stderr)

@@ -216,6 +216,14 @@ class Record(InsightTest):
             self.assertEqual(self.lines(), [])
             self.trace.unlink()
 
+    def test_over_nothing_but_an_older_recording(self):
+        before = self.origin.read_bytes()
+        self.refuse(3, f"{self.origin} exists, and is no recording: name another file", "record",
+                    self.origin)
+        self.assertEqual(self.origin.read_bytes(), before)
+        for _ in range(2):
+            self.assertEqual(self.ctl("record", self.trace, "--max-size", "0s").returncode, 0)
+
     def test_one_at_a_time(self):
         recorder = self.start()
         other = self.folder / "other"

@@ -36,7 +36,7 @@ bool request_recorder::start() {
 void request_recorder::stop() {
   const mutex_guard stopping{mutex_};
   is_on_ = false;
-  kept_ = {};
+  std::vector<recorded_request>{}.swap(kept_); // `= {}` would keep the memory
 }
 
 std::uint64_t request_recorder::take(std::vector<recorded_request> &taken) {

@@ -177,16 +177,16 @@ class Record(InsightTest):
         times = [float(line[0]) for line in lines]
         self.assertEqual(times, sorted(times))
 
-    def test_the_replayer_reads_it(self):
+    def test_cache_replay_reads_it(self):
         recorder = self.start()
         client = self.connect()
         for block in range(100):
             client.read(block * BLOCK, 4096)
         recorder.send_signal(signal.SIGTERM)
         self.end_of(recorder)
-        done = run("replay", "--policy", "sift", "--block-size", "64k", "--cache-percent", 100, self.trace)
+        done = run("cache_replay", "--policy", "sift", "--cache-size", "100%", self.trace)
         self.assertEqual((done.returncode, done.stderr), (0, ""))
-        self.assertIn("100 requests, policy sift", done.stdout)
+        self.assertIn("100 requests in ", done.stdout)
 
     def test_until_the_cache_is_stopped(self):
         recorder = self.start()

@@ -197,7 +197,7 @@ class Killed(ServedCacheTest):
         self.supervisor.wait()
 
     def connect_again(self):
-        """The supervisor gives up if too many die within a minute."""
+        """Once it is served again, by a new supervisor if that was killed."""
         made = []
 
         def is_connected():

@@ -116,7 +116,7 @@ class pack_reader {
 
   result<std::uint32_t> inflate(const pack_chunk_header &header) {
     payload_.resize(header.nr_blocks * packed_block_size);
-    uLongf size = static_cast<uLongf>(payload_.size());
+    auto size = static_cast<uLongf>(payload_.size());
     const auto packed = std::span{chunk_}.subspan(sizeof header);
     const int outcome = ::uncompress(reinterpret_cast<Bytef *>(payload_.data()), &size, // NOLINT
                                      reinterpret_cast<const Bytef *>(packed.data()),    // NOLINT

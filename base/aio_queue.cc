@@ -16,7 +16,11 @@ namespace {
 
 class aio_queue final : public request_queue {
  public:
-  aio_queue(io_context_t context, std::size_t slots) : context_{context}, controls_(slots) {}
+  // Takes all the memory that it will need: a request that is prepared has come into the queue.
+  aio_queue(io_context_t context, std::size_t slots) : context_{context}, controls_(slots) {
+    staged_.reserve(slots);
+    ended_.reserve(slots);
+  }
   aio_queue(const aio_queue &) = delete;
   aio_queue &operator=(const aio_queue &) = delete;
   ~aio_queue() override { io_destroy(context_); }

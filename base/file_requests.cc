@@ -6,7 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <span>
+#include <new>
 
 #include "base/assert.h"
 
@@ -29,30 +29,35 @@ file_requests::file_requests(std::unique_ptr<request_queue> queue, std::size_t d
 }
 
 file_requests::~file_requests() {
-  std::array<request_queue::completion, request_queue::depth> ended;
-  while (nr_in_flight_ > 0) {
-    const std::size_t count = queue_->reap(ended);
-    for (const auto &each : std::span{ended}.first(count)) {
+  while (true) {
+    for (const auto &each : untold_) {
       nr_in_flight_ -= each.slot == wake_slot_ ? 0U : 1U;
     }
+    if (nr_in_flight_ == 0) {
+      break;
+    }
+    untold_ = std::span{reaped_}.first(queue_->reap(reaped_));
   }
 }
 
 void file_requests::add(int file, const io_request &request) {
   require(has_room(), "no more requests than there is room for");
   const std::size_t slot = free_.back();
+  entries_[slot] = {request, file, false, 0};
+  queue_->prepare(file, request, slot); // which may have no memory for it
   free_.pop_back();
   ++nr_in_flight_;
-  entries_[slot] = {request, file, false, 0};
-  queue_->prepare(file, request, slot);
 }
 
 std::size_t file_requests::wait(std::optional<std::chrono::nanoseconds> timeout) {
-  std::array<request_queue::completion, request_queue::depth> ended;
-  const std::size_t count = queue_->reap(ended, timeout);
+  if (untold_.empty()) {
+    untold_ = std::span{reaped_}.first(queue_->reap(reaped_, timeout));
+  }
   std::size_t nr_ended = 0;
-  for (const auto &each : std::span{ended}.first(count)) {
-    nr_ended += take(each) ? 1U : 0U;
+  while (!untold_.empty()) {
+    const request_queue::completion next = untold_.front();
+    untold_ = untold_.subspan(1);
+    nr_ended += take(next) ? 1U : 0U;
   }
   return nr_ended;
 }
@@ -94,6 +99,15 @@ bool file_requests::finish(std::size_t slot, std::error_code error) {
 }
 
 bool file_requests::carry_on(std::size_t slot) {
+  try {
+    prepare_rest(slot);
+    return false;
+  } catch (const std::bad_alloc &) {
+    return finish(slot, std::make_error_code(std::errc::not_enough_memory));
+  }
+}
+
+void file_requests::prepare_rest(std::size_t slot) {
   const entry &its = entries_[slot];
   io_request rest = its.request;
   rest.offset = rest.offset + its.done;
@@ -109,7 +123,6 @@ bool file_requests::carry_on(std::size_t slot) {
     rest.data = rest.data.subspan(its.done);
   }
   queue_->prepare(its.file, rest, slot);
-  return false;
 }
 
 std::error_code file_requests::allow_wake() {

@@ -3,12 +3,14 @@
 // other means.
 #pragma once
 
+#include <array>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
 #include <memory>
 #include <optional>
+#include <span>
 #include <system_error>
 #include <vector>
 
@@ -38,7 +40,8 @@ class file_requests {
   void submit() { queue_->submit(); }
 
   // Waits until requests have ended, but not longer than `timeout`, and runs their listeners, which
-  // may add more. Returns how many ended: none if it was woken, or if a signal came.
+  // may add more. Returns how many ended: none if it was woken, or if a signal came. If a listener
+  // throws, the others are told by the next call.
   std::size_t wait(std::optional<std::chrono::nanoseconds> timeout = {});
 
   // Makes wake() work from now on, which takes the room of one request.
@@ -59,12 +62,15 @@ class file_requests {
   bool take(const request_queue::completion &ended);
   bool finish(std::size_t slot, std::error_code error);
   bool carry_on(std::size_t slot);
+  void prepare_rest(std::size_t slot);
   void wait_for_wake();
 
   std::unique_ptr<request_queue> queue_;
   std::vector<entry> entries_;    // by slot
   std::vector<std::size_t> free_; // slots
   std::size_t nr_in_flight_ = 0;  // requests
+  std::array<request_queue::completion, request_queue::depth> reaped_;
+  std::span<const request_queue::completion> untold_; // of these, whose listeners are to be told
   file_descriptor wake_event_;
   std::size_t wake_slot_ = nowhere;
   std::optional<aligned_buffer> zeroes_;

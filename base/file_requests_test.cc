@@ -5,11 +5,13 @@
 #include <cerrno>
 #include <deque>
 #include <functional>
+#include <new>
 #include <thread>
 #include <vector>
 
 #include <gtest/gtest.h>
 
+#include "base/assert.h"
 #include "base/testing/matchers.h"
 
 namespace dmcache {
@@ -17,6 +19,8 @@ namespace {
 
 using namespace std::chrono_literals;
 using operation = io_request::operation;
+
+constexpr long no_memory = -1'000'000; // of a script: the request can't be prepared
 
 // Ends each request with what a script says, or with all of it done.
 class scripted_queue final : public request_queue {
@@ -31,15 +35,21 @@ class scripted_queue final : public request_queue {
       ends_with = script_.front();
       script_.pop_front();
     }
+    if (ends_with == no_memory) {
+      throw std::bad_alloc{};
+    }
     staged_.push_back({slot, ends_with});
   }
   void prepare_poll(int /*file*/, std::size_t /*slot*/) override {}
   void submit() override {}
   std::size_t reap(std::span<completion> into,
                    std::optional<std::chrono::nanoseconds> /*timeout*/) override {
-    into.front() = staged_.front();
-    staged_.pop_front();
-    return 1;
+    require(!staged_.empty(), "nobody waits for what will never end");
+    std::size_t count = 0;
+    for (; count < into.size() && !staged_.empty(); staged_.pop_front()) {
+      into[count++] = staged_.front();
+    }
+    return count;
   }
 
  private:
@@ -52,6 +62,18 @@ class recorder final : public io_listener {
  public:
   void io_done(std::uint64_t /*tag*/, std::error_code error) override { outcomes.push_back(error); }
   std::vector<std::error_code> outcomes;
+};
+
+// Has no memory for what the first outcome leads to.
+class short_of_memory final : public io_listener {
+ public:
+  void io_done(std::uint64_t tag, std::error_code /*error*/) override {
+    told.push_back(tag);
+    if (told.size() == 1) {
+      throw std::bad_alloc{};
+    }
+  }
+  std::vector<std::uint64_t> told;
 };
 
 class file_requests_test : public testing::Test {
@@ -73,6 +95,46 @@ class file_requests_test : public testing::Test {
   std::vector<io_request> seen_;
   aligned_buffer buffer_{4 * io_alignment};
 };
+
+TEST_F(file_requests_test, a_listener_that_throws_costs_others_nothing) {
+  file_requests requests{std::make_unique<scripted_queue>(seen_, std::deque<long>{}), 4};
+  short_of_memory listener;
+  for (std::uint64_t tag = 0; tag < 3; ++tag) {
+    requests.add(0, {operation::read, bytes{}, buffer_.span(), &listener, tag});
+  }
+  EXPECT_THROW(requests.wait(), std::bad_alloc);
+  EXPECT_EQ(requests.wait(), 2U);
+  EXPECT_EQ(listener.told, (std::vector<std::uint64_t>{0, 1, 2}));
+  EXPECT_TRUE(requests.is_idle());
+}
+
+TEST_F(file_requests_test, nobody_waits_at_the_end_for_what_has_ended) {
+  short_of_memory listener;
+  {
+    file_requests requests{std::make_unique<scripted_queue>(seen_, std::deque<long>{}), 4};
+    for (std::uint64_t tag = 0; tag < 3; ++tag) {
+      requests.add(0, {operation::read, bytes{}, buffer_.span(), &listener, tag});
+    }
+    EXPECT_THROW(requests.wait(), std::bad_alloc);
+  }
+  EXPECT_EQ(listener.told, std::vector<std::uint64_t>{0});
+}
+
+TEST_F(file_requests_test, what_there_is_no_memory_for_is_not_in_flight) {
+  file_requests requests{std::make_unique<scripted_queue>(seen_, std::deque<long>{no_memory}), 1};
+  recorder its;
+  io_request request = of_data(operation::read);
+  request.listener = &its;
+  EXPECT_THROW(requests.add(0, request), std::bad_alloc);
+  EXPECT_TRUE(requests.is_idle());
+  requests.add(0, request);
+  EXPECT_EQ(requests.wait(), 1U);
+}
+
+TEST_F(file_requests_test, a_rest_that_there_is_no_memory_for_is_an_error) {
+  EXPECT_THAT(outcome(of_data(operation::read), {io_alignment, no_memory}),
+              fails_with(std::errc::not_enough_memory));
+}
 
 TEST_F(file_requests_test, goes_on_where_less_than_all_was_transferred) {
   EXPECT_THAT(outcome(of_data(operation::read), {io_alignment}), succeeds());

@@ -16,6 +16,7 @@ class lasting_queue final : public request_queue {
  public:
   lasting_queue(std::vector<queue_maker> makers, std::size_t nr_slots)
       : makers_{std::move(makers)}, nr_slots_{nr_slots}, kept_(nr_slots) {
+    ended_.reserve(nr_slots);
     use_next();
   }
 

@@ -27,7 +27,11 @@ void prepare_fallocate(fallocate_call<number> prepare, io_uring_sqe *entry, int 
 
 class uring_queue final : public request_queue {
  public:
-  explicit uring_queue(io_uring ring) : ring_{ring} {}
+  // Takes all the memory that it will need: a request that is prepared has come into the queue.
+  uring_queue(io_uring ring, std::size_t slots) : ring_{ring} {
+    staged_.reserve(slots);
+    ended_.reserve(slots);
+  }
   uring_queue(const uring_queue &) = delete;
   uring_queue &operator=(const uring_queue &) = delete;
   ~uring_queue() override { io_uring_queue_exit(&ring_); }
@@ -191,7 +195,7 @@ made_queue make_uring_queue(std::size_t depth) {
   if (failed < 0) {
     return std::unexpected{std::error_code{-failed, std::generic_category()}};
   }
-  return std::make_unique<uring_queue>(ring);
+  return std::make_unique<uring_queue>(ring, depth);
 }
 
 } // namespace dmcache

@@ -6,7 +6,6 @@ A seed decides a trial; the one that went wrong is printed. DMCACHE_SEED=N begin
 DMCACHE_TRIALS=N makes so many, and 0 goes on until DMCACHE_MINUTES have passed."""
 
 import concurrent.futures
-import itertools
 import os
 import pathlib
 import random
@@ -22,10 +21,9 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
 from fixture_images import BIN, Image, run
 from hostile_documents import hostile_document, hostile_pack
 from hostile_images import HostileImage
+from seeds import SEED, seeds
 
-SEED = int(os.environ.get("DMCACHE_SEED", 1))
-TRIALS = int(os.environ.get("DMCACHE_TRIALS", 12))
-MINUTES = float(os.environ.get("DMCACHE_MINUTES", 60))
+DEFAULT_TRIALS = 12  # of each kind
 MEMORY_LIMIT = int(os.environ.get("DMCACHE_MEMORY_LIMIT", 256 << 10))  # KiB
 PATIENCE = 300  # seconds, after which a command hangs
 LARGEST_FILE = 64 << 20
@@ -126,11 +124,8 @@ def problems_of(kind, seed):
 
 class HostileTest(unittest.TestCase):
     def survive(self, kind):
-        end = time.monotonic() + MINUTES * 60 / 3
-        seeds = iter(range(SEED, SEED + TRIALS)) if TRIALS else itertools.takewhile(
-            lambda _: time.monotonic() < end, itertools.count(SEED))
         with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-            while some := list(itertools.islice(seeds, 4 * os.cpu_count())):
+            for some in seeds(default=DEFAULT_TRIALS, share=1 / 3):
                 problems = sum(pool.map(lambda seed: problems_of(kind, seed), some), [])
                 self.assertEqual(problems, [])
 

@@ -2,16 +2,19 @@
 
 Clients write at the same time, mostly without a flush. At some moment nbdkit, cache_serve or both
 are killed; when the cache is served again, each sector holds what was acknowledged last, or a change
-that was not answered. By hand, "--rounds N --seed S --mode MODE" does more of it.
+that was not answered. By hand, "--rounds N --seed S --mode MODE" does more of it, and "--minutes N"
+goes on for so long.
 """
 
 import argparse
 import contextlib
+import itertools
 import os
 import random
 import select
 import sys
 import threading
+import time
 import unittest
 
 from acknowledged_sectors import SECTOR, ZEROES, AcknowledgedSectors, contents
@@ -111,16 +114,18 @@ class Killed(ServedCacheTest):
         self.supervisor = None
 
     def test_in_writethrough(self):
-        self.run_rounds("writethrough", rounds=4, seed=1)
+        self.run_rounds("writethrough", rounds=range(4), seed=1)
 
     def test_in_writeback(self):
-        self.run_rounds("writeback", rounds=4, seed=1)
+        self.run_rounds("writeback", rounds=range(4), seed=1)
 
     def run_rounds(self, mode, rounds, seed):
         self.mode = mode
         self.chance = random.Random(seed)
         self.start_supervisor("--create")
-        for number in range(rounds):
+        nr_rounds = 0
+        for number in rounds:
+            nr_rounds += 1
             with self.subTest(mode=mode, seed=seed, round=number):
                 self.prepare()
                 how = self.chance.choice([self.kill_nbdkit, self.kill_nbdkit, self.kill_supervisor,
@@ -131,6 +136,7 @@ class Killed(ServedCacheTest):
         self.must_ctl("stop")
         self.assertEqual(self.supervisor.wait(PATIENCE), 0)
         self.assertIn("cleanly shut down: sound", self.check())
+        return nr_rounds
 
     def start_supervisor(self, *options):
         self.supervisor = self.in_foreground("--mode", self.mode, *options)
@@ -213,13 +219,18 @@ class Killed(ServedCacheTest):
 def run_by_hand():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=100)
+    parser.add_argument("--minutes", type=float)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--mode", choices=["writeback", "writethrough"], default="writethrough")
     options = parser.parse_args()
 
     class ByHand(Killed):
         def runTest(self):
-            self.run_rounds(options.mode, options.rounds, options.seed)
+            end = time.monotonic() + 60 * (options.minutes or 0)
+            rounds = range(options.rounds) if options.minutes is None else itertools.takewhile(
+                lambda _: time.monotonic() < end, itertools.count())
+            made = self.run_rounds(options.mode, rounds, options.seed)
+            print(f"{made} kills in {options.mode}, nothing lost")
 
     done = unittest.TextTestRunner(verbosity=2).run(ByHand())
     sys.exit(not done.wasSuccessful())

@@ -169,7 +169,7 @@ class FaultyCallsTest(unittest.TestCase):
         with tempfile.TemporaryDirectory() as folder:
             world = World(pathlib.Path(folder))
             with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-                for some in seeds(default=40):
+                for some in seeds("faulty calls", default=40):
                     self.assertEqual(sum(pool.map(problems_of, some), []), [])
 
 

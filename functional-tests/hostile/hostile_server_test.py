@@ -54,7 +54,7 @@ class SteadyWriter(Writer):
 
 class HostileServerTest(ServedCacheTest):
     def test_clients(self):
-        for some in seeds(default=1):
+        for some in seeds("servers with hostile clients", default=1):
             for seed in some:
                 with self.subTest(f"DMCACHE_SEED={seed} DMCACHE_TRIALS=1"):
                     self.survive(random.Random(f"hostile clients {seed}"))

@@ -125,7 +125,7 @@ def problems_of(kind, seed):
 class HostileTest(unittest.TestCase):
     def survive(self, kind):
         with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-            for some in seeds(default=DEFAULT_TRIALS, share=1 / 3):
+            for some in seeds(f"hostile {kind}s", default=DEFAULT_TRIALS, share=1 / 3):
                 problems = sum(pool.map(lambda seed: problems_of(kind, seed), some), [])
                 self.assertEqual(problems, [])
 

@@ -6,6 +6,7 @@
 #include <cstring>
 #include <deque>
 #include <future>
+#include <new>
 #include <optional>
 #include <thread>
 #include <vector>
@@ -53,6 +54,13 @@ bool is_valid(metadata_block where, block_view data) {
       types, [&](const block_type &type) { return fault_of(type, where, data) == nullptr; });
 }
 
+// Of a call of zlib. That there is no memory says nothing of the data.
+void require_memory(int outcome) {
+  if (outcome == Z_MEM_ERROR) {
+    throw std::bad_alloc{};
+  }
+}
+
 // A chunk as it stands in the file.
 raw_bytes compressed(std::uint32_t ordinal, std::uint32_t nr_blocks, const raw_bytes &payload) {
   uLongf size = compressBound(static_cast<uLong>(payload.size()));
@@ -62,6 +70,7 @@ raw_bytes compressed(std::uint32_t ordinal, std::uint32_t nr_blocks, const raw_b
         reinterpret_cast<Bytef *>(chunk.data() + sizeof(pack_chunk_header)), &size, // NOLINT
         reinterpret_cast<const Bytef *>(payload.data()), // NOLINT: what zlib takes
         static_cast<uLong>(payload.size()));
+    require_memory(outcome);
     require(outcome == Z_OK, "zlib has all the room it asked for");
   } else {
     size = 0;
@@ -255,6 +264,7 @@ class pack_reader {
     const int outcome = ::uncompress(reinterpret_cast<Bytef *>(payload_.data()), &size, // NOLINT
                                      reinterpret_cast<const Bytef *>(packed.data()),    // NOLINT
                                      static_cast<uLong>(packed.size()));
+    require_memory(outcome);
     if (outcome != Z_OK || size != payload_.size()) {
       return broken(fmt::format("chunk {} can't be decompressed", ordinal_ - 1));
     }

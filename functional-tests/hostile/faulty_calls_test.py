@@ -11,6 +11,7 @@ import os
 import pathlib
 import random
 import resource
+import signal
 import subprocess
 import sys
 import tempfile
@@ -25,6 +26,7 @@ from seeds import SEED, seeds
 
 SHIM = BIN / "faulty_calls.so"
 PATIENCE = 300  # seconds, after which a command hangs
+CANNOT_BE_LOADED = (127, -signal.SIGKILL)  # within the limits: so say the loader and the kernel
 TRANSFERS = ("read", "write", "pread", "pwrite")
 WAYS = {  # in which a call can fail; others do as "open" does
     "open": (errno.EIO, errno.ENOMEM, errno.EMFILE, errno.EACCES),
@@ -101,8 +103,7 @@ class Trial:
     def set_limit(self):
         name, least, most = self.rng.choice((
             ("RLIMIT_AS", 8 << 20, 128 << 20), ("RLIMIT_NOFILE", 3, 12),
-            ("RLIMIT_FSIZE", 0, 8 << 20), ("RLIMIT_NPROC", 0, 2),
-            ("RLIMIT_STACK", 64 << 10, 1 << 20)))
+            ("RLIMIT_FSIZE", 0, 8 << 20), ("RLIMIT_NPROC", 0, 2)))
         limit = self.rng.randint(least, most)
         self.limits = ((getattr(resource, name), limit),)
         self.environment = {}
@@ -125,8 +126,7 @@ class Trial:
         done = run_in(folder, self.command, self.environment, self.limits)
         if done is None:
             return ["it hangs"]
-        # Where the program itself can't be loaded, the loader says so.
-        if self.limits and done.returncode in (127, -9, -11) and b"dmcache" not in done.stderr:
+        if self.limits and done.returncode in CANNOT_BE_LOADED:
             return []
         found = [self.problem_of_status(done), self.problem_of_other_files(folder, names),
                  self.command.problem(folder, self.world.template, self.usual_folder, done)]

@@ -137,13 +137,15 @@ int take_control_group(std::optional<gid_t> &into, const char *value) {
 }
 
 int take_max_connections(unsigned &into, const char *value) {
-  if (nbdkit_parse_unsigned("max-connections", value, &into) == -1) {
+  unsigned parsed = 0;
+  if (nbdkit_parse_unsigned("max-connections", value, &parsed) == -1) {
     return -1;
   }
-  if (into == 0) {
+  if (parsed == 0) {
     nbdkit_error("max-connections must be 1 or more");
     return -1;
   }
+  into = parsed;
   return 0;
 }
 

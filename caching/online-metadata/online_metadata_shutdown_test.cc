@@ -196,6 +196,38 @@ TEST_P(clean_shutdown_test, what_becomes_dirty_between_its_commits_is_so) {
   EXPECT_GE(session.opened.mappings->nr_dirty(), 1U);
 }
 
+// They are replaced as a whole, on devices with and without the room for it.
+TEST_P(clean_shutdown_test, without_room_for_all_discards_none_are_written) {
+  unsigned nr_refusals = 0;
+  unsigned nr_shutdowns = 0;
+  const std::uint64_t smallest = GetParam() == 1 ? 12 : 14; // in which a cache can be made
+  for (std::uint64_t nr_blocks = smallest; nr_blocks < 40; ++nr_blocks) {
+    memory_device on{bytes{nr_blocks * metadata_block_size}};
+    for (int round = 0; round < 2; ++round) {
+      metadata_session session{on, options(509)};
+      if (round == 0) {
+        session.map(0, 3);
+      }
+      session.opened.discards->set(7);
+      result<bool> prepared = session.prepare();
+      for (; prepared && !*prepared; prepared = session.prepare()) {
+        ASSERT_TRUE(session.commit());
+      }
+      ASSERT_TRUE(session.commit());
+      EXPECT_EQ(sound_on(on).block.is_clean(), prepared.has_value());
+      if (!prepared) {
+        EXPECT_THAT(prepared,
+                    fails_with(failure::failed, testing::HasSubstr("metadata device is full")));
+        ++nr_refusals;
+        break;
+      }
+      ++nr_shutdowns;
+    }
+  }
+  EXPECT_GT(nr_refusals, 0U);
+  EXPECT_GT(nr_shutdowns, 0U);
+}
+
 TEST_P(clean_shutdown_test, a_full_device_is_told_and_can_still_be_committed_to) {
   constexpr std::uint64_t nr_cache_blocks = 20 * 509;
   memory_device on{bytes{34 * metadata_block_size}};

@@ -191,6 +191,16 @@ TEST_F(multi_queue_test, evening_may_be_done_little_by_little) {
   }
 }
 
+TEST_F(multi_queue_test, pushing_up_may_be_done_little_by_little) {
+  for (std::uint32_t entry = 0; entry < nr_entries; ++entry) {
+    queue_.push(entry, 0);
+  }
+  EXPECT_FALSE(queue_.redistribute(100));
+  EXPECT_EQ(queue_.size_of(0), nr_entries - 100);
+  EXPECT_EQ(queue_.size_of(1), 100);
+  EXPECT_EQ(queue_.size(), nr_entries);
+}
+
 TEST_F(multi_queue_test, narrowed_levels_get_no_more_than_their_share) {
   for (std::uint32_t entry = 0; entry < 576; ++entry) {
     topped_.push(entry, 30);

@@ -32,6 +32,7 @@ class obedient_policy : public policy {
   // What it was told by the engine: the hint of each block that was loaded.
   std::map<std::uint64_t, std::optional<std::uint32_t>> loaded;
   std::vector<promotion> offered; // by each miss
+  std::uint64_t nr_hits = 0;
   std::optional<origin_read_times> times;
 
   // As a policy. ----------------------------------------------------------------------------------
@@ -43,7 +44,10 @@ class obedient_policy : public policy {
     of(block) = is_dirty ? state::dirty : state::clean;
     loaded[block.value()] = hint;
   }
-  void hit(cache_block block) override { require(is_used(block), "what is hit is used"); }
+  void hit(cache_block block) override {
+    require(is_used(block), "what is hit is used");
+    ++nr_hits;
+  }
   std::optional<cache_block> miss(origin_block /*block*/, promotion possible) override {
     offered.push_back(possible);
     const auto free = std::ranges::find(states_, state::free);

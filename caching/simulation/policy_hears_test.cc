@@ -33,6 +33,21 @@ TEST_F(policy_hears_test, reads_and_writes_are_promoted_in_ways_of_their_own) {
                           promotion::after_write, promotion::without_copy, promotion::none));
 }
 
+TEST_F(policy_hears_test, reads_and_writes_of_cached_blocks_are_hits) {
+  open();
+  cache(1);
+  EXPECT_EQ(policy->nr_hits, 0U);
+  EXPECT_THAT(in->read(part(1)), succeeds());
+  EXPECT_EQ(policy->nr_hits, 1U);
+  EXPECT_THAT(in->write(part(1)), succeeds());
+  EXPECT_EQ(policy->nr_hits, 2U);
+  EXPECT_THAT(in->perform(operation::write_zeroes, part(1)), succeeds());
+  EXPECT_EQ(policy->nr_hits, 3U);
+  EXPECT_THAT(in->perform(operation::prefetch, part(1)), succeeds());
+  EXPECT_THAT(in->perform(operation::discard, part(1)), succeeds());
+  EXPECT_EQ(policy->nr_hits, 3U);
+}
+
 TEST_F(policy_hears_test, in_writethrough_all_writes_are_copied) {
   open(cache_mode::writethrough);
   EXPECT_THAT(in->write(whole(4)), succeeds());

@@ -1,4 +1,4 @@
-// fuzz_replay FOLDER: runs the fuzzer's target over every file in FOLDER.
+// replay_NAME FOLDER: runs the fuzzer's target NAME over every file in FOLDER.
 
 #include <cstdint>
 #include <filesystem>
@@ -12,7 +12,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t *data, std::size_t size
 
 int main(int argc, char **argv) {
   if (argc != 2) {
-    fmt::print(stderr, "usage: fuzz_replay FOLDER\n");
+    fmt::print(stderr, "usage: replay_NAME FOLDER\n");
     return 2;
   }
   std::size_t nr_inputs = 0;

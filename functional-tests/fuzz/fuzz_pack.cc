@@ -3,8 +3,8 @@
 //
 // Of the input, the first byte says how the pack is broken, the next eight are the number of the
 // device's blocks. Chunks follow: u8 what is wrong with it, u8 the number of its blocks, u16 the
-// size of its payload, the payload before it is compressed. Checksums are right unless an input wants
-// them wrong, so that it gets past them.
+// size of its payload, the payload before it is compressed. Checksums are right unless an input
+// wants them wrong, so that it gets past them.
 
 #include <zlib.h>
 

@@ -7,8 +7,8 @@ import struct
 import time
 
 from cache_files import wait_until
-from nbd_client import (CACHE, DISCONNECT, FLUSH, FUA, OPTION, READ, REQUEST, TRIM, WRITE, WRITE_ZEROES,
-                        NbdClient)
+from nbd_client import (CACHE, DISCONNECT, FLUSH, FUA, OPTION, READ, REQUEST, TRIM, WRITE,
+                        WRITE_ZEROES, NbdClient)
 
 GONE = (OSError, EOFError)
 LENGTHS = [0, 1, 4, 511, 512, 513, 4096, 4097, 65535, 65536, 1 << 20]

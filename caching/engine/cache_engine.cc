@@ -21,16 +21,7 @@ hit_totals totals_of(const cache_statistics &counted) {
 // As the options say: of this name, and with these settings.
 result<std::unique_ptr<policy>> policy_of(const engine_options &options,
                                           const policy_geometry &geometry) {
-  auto made = options.make_policy(options.policy, geometry);
-  if (!made) {
-    return made;
-  }
-  for (const auto &[key, value] : options.policy_settings) {
-    if (auto set = (*made)->set(key, value); !set) {
-      return std::unexpected{set.error()};
-    }
-  }
-  return made;
+  return with_settings(options.make_policy(options.policy, geometry), options.policy_settings);
 }
 
 // The options, with what they leave open as the metadata say, or as is usual for new ones. Metadata

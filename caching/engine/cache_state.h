@@ -6,6 +6,7 @@
 #include <coroutine>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 
 #include "caching/engine/block_locks.h"
@@ -61,8 +62,8 @@ struct cache_state {
   std::unique_ptr<discard_set> discards; // the data path's
   cache_statistics statistics{};         // the data path's
   origin_times origin_reads;             // the data path tells it of misses, the migrator of copies
-  std::unique_ptr<size_advisor>
-      advisor; // the data path tells it of some blocks, cache_engine the rest
+  // The data path tells it of some blocks, cache_engine of all else.
+  std::unique_ptr<size_advisor> advisor;
 
   instant now{};                  // cache_engine's
   bool migrations_allowed = true; // cache_engine's: not while it is being changed or shut down
@@ -102,6 +103,17 @@ struct cache_state {
            mappings->nr_dirty() >= max_dirty - max_dirty / 4;
   }
   bool is_cacheable(origin_block block) const { return block.value() < nr_origin_blocks; }
+  // The discard block that it lies in; none at the origin's end, if what is left there is none.
+  std::optional<std::uint64_t> discard_block_of(origin_block block) const {
+    const std::uint64_t number =
+        origin_offset(block).value() / to_bytes(discards->block_size()).value();
+    return number < discards->nr_blocks() ? std::optional{number} : std::nullopt;
+  }
+  bool is_discarded(origin_block block) const {
+    const auto number = discard_block_of(block);
+    return number && discards->test(*number);
+  }
+  bool may_change_metadata() const { return mode_of_metadata == metadata_mode::write; }
 };
 
 // Waited for by a flow that has given pieces back, or released a block for which others wait: it

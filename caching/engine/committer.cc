@@ -7,13 +7,6 @@
 #include "caching/engine/io_description.h"
 
 namespace dmcache {
-namespace {
-
-bool is_writable(const cache_state &state) {
-  return state.mode_of_metadata == metadata_mode::write;
-}
-
-} // namespace
 
 committer::committer(cache_state &state, std::function<void(const outcome &)> ended)
     : state_{state}, ended_{std::move(ended)}, wake_{state.ready}, notes_{state} {}
@@ -237,7 +230,7 @@ flow<committer::outcome> committer::commit_once(needs wanted) {
       notes_.committed();
     }
   }
-  if (!result.metadata && is_writable(state_)) {
+  if (!result.metadata && state_.may_change_metadata()) {
     co_await give_up_metadata();
     result.has_held_back = true;
   }
@@ -252,7 +245,7 @@ std::optional<online_metadata::commit> committer::freeze(outcome &result) {
     result.metadata = false;
     return {};
   }
-  if (!is_writable(state_) || !state_.metadata->has_changes()) {
+  if (!state_.may_change_metadata() || !state_.metadata->has_changes()) {
     return {};
   }
   auto frozen = state_.metadata->freeze();

@@ -10,10 +10,6 @@ namespace {
 
 using operation = request::operation;
 
-std::error_code io_error() {
-  return std::make_error_code(std::errc::io_error);
-}
-
 // Does it change what the block holds?
 bool changes_data(const piece &part) {
   return part.of->op == operation::write || part.of->op == operation::write_zeroes;
@@ -74,16 +70,15 @@ void data_path::route(piece &part) {
 
 // Is its block discarded? If it is written to, not any more.
 bool data_path::clear_discard(const piece &part) {
-  const std::uint64_t block =
-      state_.origin_offset(part.block).value() / to_bytes(state_.discards->block_size()).value();
-  if (block >= state_.discards->nr_blocks()) { // the last one, part isn't whole
+  const auto block = state_.discard_block_of(part.block);
+  if (!block) {
     return false;
   }
-  const bool is_discarded = state_.discards->test(block);
+  const bool is_discarded = state_.discards->test(*block);
   if (changes_data(part)) {
-    state_.discards->clear(block);
+    state_.discards->clear(*block);
     for (discarding &each : discarding_) {
-      each.written.push_back(block);
+      each.written.push_back(*block);
     }
   }
   return is_discarded;

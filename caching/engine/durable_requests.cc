@@ -4,13 +4,6 @@
 #include "caching/engine/committer.h"
 
 namespace dmcache {
-namespace {
-
-std::error_code io_error() {
-  return std::make_error_code(std::errc::io_error);
-}
-
-} // namespace
 
 void committer::make_durable(request &asked) {
   if (state_.mode_of_metadata == metadata_mode::fail) {
@@ -97,9 +90,9 @@ intrusive_queue<request> committer::take_those_of_fast(intrusive_queue<request> 
 // What was sent to the fast device alone is in a block that the metadata on disk map, and count as
 // dirty after a crash.
 bool committer::is_fast_enough_for(const request &waiting) const {
-  return waiting.is_on_fast_alone && !waiting.outcome &&
-         state_.mode_of_metadata == metadata_mode::write && !is_given_up_ && lost_.empty() &&
-         !state_.is_withdrawing && !state_.flushes.has_failed_since(waiting.flush_mark);
+  return waiting.is_on_fast_alone && !waiting.outcome && state_.may_change_metadata() &&
+         !is_given_up_ && lost_.empty() && !state_.is_withdrawing &&
+         !state_.flushes.has_failed_since(waiting.flush_mark);
 }
 
 } // namespace dmcache

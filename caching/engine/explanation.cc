@@ -24,8 +24,7 @@ result<block_explanation> cache_engine::explain(bytes offset) const {
       fmt::format("Block {} of the origin: {} bytes from {} on.", of.block, of.length, of.begin));
   if (!state_.is_cacheable(of.block)) {
     of.sentences.emplace_back(
-        "It is what is left at the origin's end, and no whole block: it is never "
-        "cached.");
+        "It is what is left at the origin's end, and no whole block: it is never cached.");
     return of;
   }
   block_account known;
@@ -78,15 +77,12 @@ std::string cache_engine::obstacle_to_promotion(origin_block block) const {
   if (state_.locks.has_migration(block)) {
     return "It is being promoted, or has just left the cache.";
   }
-  const std::uint64_t discard =
-      state_.origin_offset(block).value() / to_bytes(state_.discards->block_size()).value();
-  if (discard < state_.discards->nr_blocks() && state_.discards->test(discard)) {
+  if (state_.is_discarded(block)) {
     return "It is discarded, so reads don't promote it, and the next write does without a copy.";
   }
   if (!migrations_.has_room()) {
     return "As much is being copied as migration_threshold allows: until that is done, only a "
-           "write of "
-           "the whole block can promote it.";
+           "write of the whole block can promote it.";
   }
   return "";
 }

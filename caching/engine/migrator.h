@@ -21,7 +21,7 @@ class migrator {
   migrator(cache_state &state, committer &commits);
 
   // Can the metadata be written?
-  bool may_change_metadata() const { return state_.mode_of_metadata == metadata_mode::write; }
+  bool may_change_metadata() const { return state_.may_change_metadata(); }
   // Can dirty blocks be written back? That needs no metadata.
   bool may_write_back() const {
     return may_change_metadata() || state_.mode_of_metadata == metadata_mode::read_only;

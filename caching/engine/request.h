@@ -100,4 +100,9 @@ struct request {
   bool is_write() const { return op != operation::read && op != operation::prefetch; }
 };
 
+// With which a request fails that can't be carried out, whatever the reason.
+inline std::error_code io_error() {
+  return std::make_error_code(std::errc::io_error);
+}
+
 } // namespace dmcache

@@ -86,16 +86,10 @@ flow<compared_block::finding> verifier::compare_data(compared_block &asked) {
       co_return unreadable;
     }
     if (std::memcmp(on_fast.data(), on_origin.data(), length) != 0) {
-      co_return !asked.is_dirty && is_discarded(asked.block) ? discarded : differs;
+      co_return !asked.is_dirty && state_.is_discarded(asked.block) ? discarded : differs;
     }
   }
   co_return equal;
-}
-
-bool verifier::is_discarded(origin_block block) const {
-  const std::uint64_t number =
-      state_.origin_offset(block).value() / to_bytes(state_.discards->block_size()).value();
-  return number < state_.discards->nr_blocks() && state_.discards->test(number);
 }
 
 } // namespace dmcache

@@ -61,7 +61,6 @@ class verifier {
  private:
   flow<> do_compare(compared_block &asked, comparison_changes wanted, std::uint64_t &nr_open);
   flow<compared_block::finding> compare_data(compared_block &asked);
-  bool is_discarded(origin_block block) const;
 
   cache_state &state_;
   committer &commits_;

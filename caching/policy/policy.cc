@@ -49,4 +49,17 @@ result<std::unique_ptr<policy>> make_policy(std::string_view name,
               fmt::format("there is no policy '{}': give sift, smq, mq, default or cleaner", name));
 }
 
+result<std::unique_ptr<policy>> with_settings(result<std::unique_ptr<policy>> made,
+                                              std::span<const policy::setting> settings) {
+  for (const auto &[key, value] : settings) {
+    if (!made) {
+      break;
+    }
+    if (auto set = (*made)->set(key, value); !set) {
+      made = std::unexpected{set.error()};
+    }
+  }
+  return made;
+}
+
 } // namespace dmcache

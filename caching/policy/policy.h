@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -129,5 +130,9 @@ bool is_policy(std::string_view name);
 // Makes the policy of this name: "sift", "smq", "cleaner", or "mq" and "default", which stand for
 // smq. All cache blocks are free. Fails with failure::usage and the names that there are.
 result<std::unique_ptr<policy>> make_policy(std::string_view name, const policy_geometry &geometry);
+
+// The policy, if it was made, with these settings, in order. Fails as policy::set() does.
+result<std::unique_ptr<policy>> with_settings(result<std::unique_ptr<policy>> made,
+                                              std::span<const policy::setting> settings);
 
 } // namespace dmcache

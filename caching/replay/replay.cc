@@ -19,20 +19,6 @@ constexpr std::uint64_t max_cache_blocks = std::uint64_t{1} << 26;
 constexpr std::uint64_t max_accesses = std::uint64_t{1} << 33;
 constexpr std::size_t requests_at_a_time = std::size_t{1} << 16; // between signs of progress
 
-result<std::unique_ptr<policy>> make_with_settings(const replayed_policy &chosen,
-                                                   const policy_geometry &geometry) {
-  auto made = make_policy(chosen.name, geometry);
-  if (!made) {
-    return made;
-  }
-  for (const auto &[key, value] : chosen.settings) {
-    if (auto set = (*made)->set(key, value); !set) {
-      return std::unexpected{set.error()};
-    }
-  }
-  return made;
-}
-
 template <typename Cache, typename Progress>
 replay_counts run_through(Cache &cache, std::span<const trace_request> requests,
                           Progress progressed) {
@@ -55,7 +41,7 @@ result<replay_counts> replay_with(std::span<const trace_request> requests,
     lru_cache cache{geometry, settings.mode, settings.delay};
     return run_through(cache, requests, progressed);
   }
-  auto made = make_with_settings(chosen, geometry);
+  auto made = with_settings(make_policy(chosen.name, geometry), chosen.settings);
   if (!made) {
     return std::unexpected{made.error()};
   }
@@ -192,7 +178,7 @@ result<> check_replayed_policy(const replayed_policy &chosen) {
                       fmt::format("lru has no setting '{}'", chosen.settings.front().first));
   }
   constexpr policy_geometry any{1, 1, sectors{64}};
-  const auto made = make_with_settings(chosen, any);
+  const auto made = with_settings(make_policy(chosen.name, any), chosen.settings);
   if (!made && !is_policy(chosen.name)) {
     return fail(failure::usage, made.error().message + ", or lru, to compare with");
   }

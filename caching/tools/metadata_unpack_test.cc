@@ -1,13 +1,7 @@
 #include "caching/tools/metadata_unpack.h"
 
-#include <unistd.h>
-
 #include <algorithm>
-#include <filesystem>
-#include <fstream>
-#include <memory>
 #include <set>
-#include <string>
 #include <utility>
 #include <vector>
 
@@ -19,7 +13,7 @@
 #include "base/testing/simulated_device.h"
 #include "caching/metadata/cache_contents.h"
 #include "caching/metadata/testing/stored_metadata.h"
-#include "caching/tools/metadata_pack.h"
+#include "caching/tools/testing/packed_file.h"
 
 namespace dmcache {
 namespace {
@@ -32,11 +26,6 @@ enum class outcome : std::uint8_t { none, old, renewed, mixed };
 
 class metadata_unpack_test : public testing::Test {
  protected:
-  metadata_unpack_test()
-      : path_{std::filesystem::temp_directory_path() /
-              ("metadata_unpack_test." + std::to_string(::getpid()))} {}
-  ~metadata_unpack_test() override { std::filesystem::remove(path_); }
-
   // A cache of 1200 blocks, which cache origin blocks from `first_origin` on.
   static void write(device &to, std::uint64_t first_origin) {
     superblock block{};
@@ -59,25 +48,9 @@ class metadata_unpack_test : public testing::Test {
   }
 
   void pack(device &from, bool all_valid = false) {
-    auto file = output_file::create(path_);
-    report quiet{"test", true};
-    EXPECT_THAT(dmcache::pack(from, {.all_valid = all_valid}, *file, quiet), succeeds());
-    EXPECT_THAT(file->commit(), succeeds());
+    EXPECT_THAT(file_.pack(from, {.all_valid = all_valid}), succeeds());
   }
-
-  result<> unpack(device &to) {
-    const auto open = [this]() -> result<read_text> {
-      return [file = std::make_shared<std::ifstream>(path_)](
-                 std::span<char> into) -> result<std::size_t> {
-        file->read(into.data(), static_cast<std::streamsize>(into.size()));
-        return static_cast<std::size_t>(file->gcount());
-      };
-    };
-    const auto verified = verify_pack(open);
-    EXPECT_THAT(verified, succeeds());
-    progress quiet{true};
-    return dmcache::unpack(open, *verified, to, quiet);
-  }
+  result<> unpack(device &to) { return file_.unpack(to); }
 
   // What is there, where caches from these origin blocks on stood and were unpacked.
   static outcome found_on(raw_image data, std::uint64_t old_origin, std::uint64_t new_origin) {
@@ -115,7 +88,7 @@ class metadata_unpack_test : public testing::Test {
     return outcomes;
   }
 
-  std::filesystem::path path_;
+  packed_file file_{"metadata_unpack_test"};
   memory_device from_{bytes{nr_device_blocks * metadata_block_size}};
 };
 

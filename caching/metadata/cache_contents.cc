@@ -300,7 +300,11 @@ result<> cache_contents::write(device &to, progress &watcher, const acceptance &
     }
   }
   auto block = build(to, beside.value_or(superblock_location + 1));
-  if (auto accepted = block ? accept(*block) : std::unexpected{block.error()}; !accepted) {
+  auto accepted = block ? result<>{} : std::unexpected{block.error()};
+  if (block && accept) {
+    accepted = accept(*block);
+  }
+  if (!accepted) {
     return fail(accepted.error().kind,
                 accepted.error().message +
                     (beside ? ": the output still holds what it held" : ": the output holds none"));

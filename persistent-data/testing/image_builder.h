@@ -48,7 +48,7 @@ class image_builder {
               {}, flags, {}, static_cast<std::uint32_t>(content.size()), max, value_size, {}});
     for (std::size_t i = 0; i < content.size(); ++i) {
       set<le64>(where, sizeof(btree_node_header) + 8 * i, content[i].first);
-      const std::size_t value = sizeof(btree_node_header) + 8 * max + value_size * i;
+      const std::size_t value = sizeof(btree_node_header) + sizeof(le64) * max + value_size * i;
       if (value_size == 4) {
         set<le32>(where, value, static_cast<std::uint32_t>(content[i].second));
       } else {

@@ -86,8 +86,9 @@ class cache_contents final : public metadata_visitor {
 
   // Writes valid metadata to `to`. Metadata that stand there stay in force until these stand durably
   // beside them and `accept`, if there is one, agrees, and stay if anything fails. If they leave no
-  // room for that, or are too damaged to tell, `to` holds no metadata meanwhile. Fails with failure::failed, before it
-  // writes, if there is no room, with failure::environment on I/O errors, and as `accept` does.
+  // room for that, or are too damaged to tell, `to` holds no metadata meanwhile. Fails with
+  // failure::failed, before it writes, if there is no room, with failure::environment on I/O errors,
+  // and as `accept` does.
   result<> write(device &to, progress &watcher, const acceptance &accept = {}) const;
 
   struct changes {

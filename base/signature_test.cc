@@ -48,8 +48,9 @@ TEST(signature_test, formats_of_disk_images_are_told) {
 }
 
 TEST(signature_test, what_libblkid_knows_is_told) {
-  EXPECT_EQ(signature_of(disk_with(0, "-rom1fs-")), "a romfs file system");
-  EXPECT_EQ(signature_of(disk_with(4096, "-rom1fs-")), std::nullopt);
+  constexpr auto romfs = "-rom1fs-\0\0\4\0\xa1\x27\x19\x66"sv; // its size, and what sums up to 0
+  EXPECT_EQ(signature_of(disk_with(0, romfs)), "a romfs file system");
+  EXPECT_EQ(signature_of(disk_with(4096, romfs)), std::nullopt);
   EXPECT_EQ(signature_of(std::vector<std::byte>(1 << 20)), std::nullopt);
 }
 

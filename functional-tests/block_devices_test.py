@@ -3,6 +3,7 @@
 import os
 import pathlib
 import shutil
+import struct
 import subprocess
 import unittest
 
@@ -126,10 +127,14 @@ class BlockDevicesTest(ServedCacheTest):
         self.expect_refusal(f"{self.fast} lies on {file}")
 
     def test_a_partition_and_its_disk_are_refused_and_two_partitions_are_not(self):
+        with open(self.origin, "r+b") as image:  # a partition table as DOS has it
+            image.seek(446)
+            for start in (2048, 4096):  # sectors
+                image.write(struct.pack("<4xB3xII", 0x83, start, 2048))
+            image.seek(510)
+            image.write(b"\x55\xaa")
         disk = self.loop(self.origin, "--partscan")
-        for number, start in ((1, 2048), (2, 4096)):  # sectors
-            added = subprocess.run(["addpart", disk, str(number), str(start), "2048"])
-            self.assertEqual(added.returncode, 0)
+        subprocess.run(["partx", "--update", disk], check=True)  # not every kernel reads the table
         partitions = [self.node_of(disk, number) for number in (1, 2)]
         self.fast, self.origin = partitions
         self.expect_no_refusal()

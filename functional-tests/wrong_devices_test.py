@@ -81,7 +81,7 @@ class OfACache(WrongDevicesTest):
 class OfANewCache(WrongDevicesTest):
     def test_a_fast_device_with_a_file_system(self):
         with open(self.fast, "r+b") as fast:
-            fast.write(b"-rom1fs-")
+            fast.write(b"-rom1fs-" + bytes.fromhex("00000400 a1271966"))  # its size, its sum
         self.refuses("the fast device holds a romfs file system", "--create")
         self.serves("--create", "--force", "contents")
 

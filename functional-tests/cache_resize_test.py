@@ -6,7 +6,7 @@ import threading
 import unittest
 
 from acknowledged_sectors import SECTOR, AcknowledgedSectors, contents
-from cache_files import FAST_SIZE, ORIGIN_SIZE, PATIENCE, wait_until
+from cache_files import FAST_SIZE, METADATA_SIZE, ORIGIN_SIZE, PATIENCE, wait_until
 from fixture_images import run
 from nbd_client import NbdClient
 from served_cache import ServedCacheTest
@@ -84,6 +84,23 @@ class Grows(ResizeTest):
 
 
 class Refuses(ResizeTest):
+    def test_a_cache_that_can_not_be_opened_again(self):
+        """Its metadata were overwritten while it was served, which nobody has read since."""
+        server = self.in_foreground("--create")
+        with NbdClient(self.socket) as client:
+            client.write(0, b"d" * BLOCK)
+            client.flush()
+        with open(self.metadata, "r+b") as file:
+            file.seek(4096)
+            file.write(b"\xff" * (METADATA_SIZE - 4096))
+        enlarge(self.origin, BLOCK)
+        done = self.ctl("resize")
+        self.assertEqual((done.returncode, done.stdout), (1, ""))
+        self.assertRegex(done.stderr, "^cache_ctl: .*: the cache was shut down to be resized, and can't be "
+                                      "opened again\n$")
+        self.assertEqual(server.wait(PATIENCE), 1)
+        self.assertIn("can't be opened again", server.stderr.read())
+
     def test_a_device_that_has_shrunk(self):
         self.must_serve("--create")
         enlarge(self.origin, -BLOCK)

@@ -74,6 +74,10 @@ result<> engine_threads::exchange_engine(opened_cache grown, opened_cache as_bef
   engine_options in_force = options();
   in_force.may_format = false;
   in_force.accepted.resized = true;
+  // Nobody else could use the devices since they were opened: they are the right ones, whatever
+  // clients have written there.
+  in_force.accepted.differing = true;
+  in_force.accepted.image = true;
   result<> resized = shut_engine_down();
   stop_threads(); // the engine that is left must not do anything any more
   auto opened =

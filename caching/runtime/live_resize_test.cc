@@ -205,6 +205,25 @@ TEST_F(live_resize_test, what_was_set_and_counted_is_kept) {
   expect_some_unchanged();
 }
 
+TEST_F(live_resize_test, what_clients_have_written_does_not_make_the_devices_wrong_ones) {
+  start();
+  fill_some();
+  ASSERT_THAT(running->clean(), succeeds());
+  {
+    std::ofstream origin{folder / "origin", std::ios::in | std::ios::out};
+    origin << "QFI\xfb" << std::string("\0\0\0\3", 4) << std::string(8 * block, 'd');
+    ASSERT_TRUE(origin.flush());
+  }
+  options.may_format = false;
+  make_as_large("origin", 2 * origin_size);
+  EXPECT_THAT(resize(), succeeds());
+  EXPECT_EQ(running->origin_size(), bytes{2 * origin_size});
+  ASSERT_THAT(running->close(), succeeds());
+  running.reset();
+  EXPECT_THAT(threaded_runtime::open(paths, options), fails_with(failure::failed))
+      << "as at any start";
+}
+
 // Each has its own pages, side by side with those of others, and some of its writes are of parts of
 // sectors.
 TEST_F(live_resize_test, requests_that_come_meanwhile_wait_and_lose_nothing) {

@@ -24,11 +24,6 @@ using testing::ElementsAre;
 using testing::HasSubstr;
 using operation = request::operation;
 
-constexpr std::uint64_t block = 128 * sector_size;
-constexpr std::uint64_t fast_size = 32 * block;
-constexpr std::uint64_t origin_size = 128 * block;
-constexpr std::string_view nothing_grew = "the devices are as large as before";
-
 // As Each() would say, but in no time.
 MATCHER_P(are_all, value, "all are of this value") {
   return std::ranges::count(arg, std::byte(value)) == std::ssize(arg);
@@ -36,6 +31,11 @@ MATCHER_P(are_all, value, "all are of this value") {
 
 class live_resize_test : public testing::Test {
  protected:
+  static constexpr std::uint64_t block = 128 * sector_size;
+  static constexpr std::uint64_t fast_size = 32 * block;
+  static constexpr std::uint64_t origin_size = 128 * block;
+  static constexpr std::string_view nothing_grew = "the devices are as large as before";
+
   live_resize_test() {
     std::string name = testing::TempDir() + "/live_resize.XXXXXX";
     folder = ::mkdtemp(name.data());

@@ -32,6 +32,7 @@ class blocking_file {
   // `may_trim`, the zeroes need not take room on them.
   std::error_code write_zeroes(bytes offset, bytes length, bool may_trim = false) const;
 
+  const opened_file &opened() const { return file_; }
   // Is it a regular file that ends before the part does by now?
   bool is_cut_short() const;
 

@@ -201,6 +201,19 @@ opened_file opened_file::duplicate() const {
   return same;
 }
 
+result<opened_file> opened_file::measured_again(const device_part &part) const {
+  opened_file whole = duplicate();
+  const off_t end = whole.file.is_open() ? ::lseek(whole.file.get(), 0, SEEK_END) : -1;
+  if (end < 0) {
+    return fail(failure::environment,
+                fmt::format("{} can't be measured: {}", part.path,
+                            std::error_code{errno, std::generic_category()}.message()));
+  }
+  whole.begin = bytes{};
+  whole.size = bytes{static_cast<std::uint64_t>(end)};
+  return part_of(std::move(whole), part);
+}
+
 std::size_t opened_file::logical_block_size() const {
   int block_size = 0;
   if (::ioctl(file.get(), BLKSSZGET, &block_size) == 0) {

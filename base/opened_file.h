@@ -31,6 +31,9 @@ struct opened_file {
   // Other descriptors of the same open file: under the same lock, which lasts until all are gone.
   // Its `file` isn't open if that failed, with the reason in errno.
   opened_file duplicate() const;
+  // A duplicate, for the part as it is by now: without a size of its own it ends where the file does,
+  // which may have been resized. Fails as part_of() does, and with failure::environment.
+  result<opened_file> measured_again(const device_part &part) const;
   // The size that all requests must be multiples of, found out by reading.
   std::size_t logical_block_size() const;
   // Is it a block device that refuses writes? It can be opened for them all the same.

@@ -50,10 +50,10 @@ std::optional<std::string> form_of_status(const command_line &line) {
 // the words after the first make sense.
 result<std::string> request_of(std::vector<std::string> words) {
   constexpr std::array requests{"status", "advise", "explain", "record", "message",
-                                "set",    "clean",  "verify",  "stop"};
+                                "set",    "clean",  "verify",  "resize", "stop"};
   if (std::ranges::find(requests, words.front()) == requests.end()) {
     return fail(failure::usage, fmt::format("'{}' is no request: status, advise, explain, record, "
-                                            "message, set, clean, verify and stop are",
+                                            "message, set, clean, verify, resize and stop are",
                                             words.front()));
   }
   if (words.front() == "record") { // to a file, of which the server needs to know nothing
@@ -168,7 +168,9 @@ result<> request_and_wait(control_client &server, const std::string &request, re
   if (!answer) {
     return std::unexpected{answer.error()};
   }
-  if (!answer->empty()) { // of a stop
+  if (request == "resize") {
+    to.answer(*answer);
+  } else if (!answer->empty()) { // of a stop
     to.problem(*answer);
   }
   return request.starts_with("stop") ? server.wait_for_its_end() : result<>{};
@@ -330,6 +332,7 @@ int run_cache_ctl(std::span<const std::string> arguments) {
       "       cache_ctl --control SOCKET set max-dirty SIZE|PERCENT%\n"
       "       cache_ctl --control SOCKET clean\n"
       "       cache_ctl --control SOCKET verify [OPTION...]\n"
+      "       cache_ctl --control SOCKET resize\n"
       "       cache_ctl --control SOCKET stop [--clean]",
       "cache_ctl --control /run/dmcache/disk/control status --human"};
   line.take_operands("request");

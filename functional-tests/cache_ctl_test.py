@@ -254,7 +254,7 @@ class Control(ServedCacheTest):
 
     def test_wrong_usage(self):
         self.refuse(2, "'frobnicate' is no request: status, advise, explain, record, message, set, "
-                       "clean, verify and stop are", "frobnicate")
+                       "clean, verify, resize and stop are", "frobnicate")
         self.refuse(2, "--clean goes with stop", "clean", "--clean")
         self.refuse(2, "requests are: status, advise, explain BYTE, record, message WORD..., ", "set", "colour",
                     "blue")

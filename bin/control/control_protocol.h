@@ -15,6 +15,7 @@
 //   clean                               writes back everything, and waits for it
 //   verify [clear-equal] [drop-stale] [force-differing]
 //                                       compares all that is cached with the origin
+//   resize                              takes up an origin or a fast device that has grown
 //   stop                                shuts the cache down cleanly, and waits for it
 //   stop clean                          the same, when everything is written back
 //
@@ -32,6 +33,7 @@
 //   ok                                  for status, advise, explain and verify: ok JSON
 //                                       (status_json.h, advice_json.h, explanation_json.h,
 //                                       verification_json.h)
+//                                       for resize: ok TEXT, which says what has grown
 //                                       for stop: ok TEXT, if the origin isn't complete
 //   error KIND TEXT                     KIND: failed, usage, environment (failure of result.h)
 //

@@ -15,6 +15,7 @@
 
 #include "base/worker_threads.h"
 #include "bin/control/advice_json.h"
+#include "bin/control/change_requests.h"
 #include "bin/control/connected_client.h"
 #include "bin/control/control_protocol.h"
 #include "bin/control/door.h"
@@ -74,12 +75,10 @@ class control_server::implementation {
   task<bool> send(client_pointer with, std::string text);
   task<std::string> answer(client_pointer with, std::vector<std::string> words);
   task<std::string> record(client_pointer with);
-  task<std::string> change_mode(client_pointer with, std::string name);
-  task<std::string> change_policy(client_pointer with, std::vector<std::string> words);
-  task<std::string> change_setting(client_pointer with, std::string key, std::string value);
   task<std::string> change(client_pointer with, action asked);
   task<std::string> clean(client_pointer with);
   task<std::string> verify(client_pointer with, verification_options how);
+  task<std::string> resize(client_pointer with);
   task<std::string> stop(client_pointer with);
   task<std::string> clean_and_stop(client_pointer with);
   task<std::string> in_background(client_pointer with, std::shared_ptr<operation> made,
@@ -234,20 +233,11 @@ task<std::string> control_server::implementation::answer(client_pointer with,
                           "this socket tells the status and nothing else: all other "
                           "requests go to the control socket"});
   }
-  if (first == "message" && words.size() > 1) {
-    words.erase(words.begin());
-    action asked = [this, words] { return runtime_.message(words); };
-    co_return co_await change(with, std::move(asked));
-  }
-  if (first == "set" && words.size() == 3 && words[1] == "mode") {
-    co_return co_await change_mode(with, words[2]);
-  }
-  if (first == "set" && words.size() > 2 && words[1] == "policy") {
-    co_return co_await change_policy(with, std::move(words));
-  }
-  if (first == "set" && words.size() == 3 && (words[1] == "cleaning" || words[1] == "max-dirty")) {
-    co_return co_await change_setting(with, words[1] == "cleaning" ? "cleaning" : "max_dirty",
-                                      words[2]);
+  if (auto asked = change_for(runtime_, words)) {
+    if (!*asked) {
+      co_return error_line(asked->error());
+    }
+    co_return co_await change(with, std::move(**asked));
   }
   if (first == "clean" && words.size() == 1) {
     co_return co_await clean(with);
@@ -256,6 +246,9 @@ task<std::string> control_server::implementation::answer(client_pointer with,
     if (const auto how = verification_options_of(std::span{words}.subspan(1))) {
       co_return co_await verify(with, *how);
     }
+  }
+  if (first == "resize" && words.size() == 1) {
+    co_return co_await resize(with);
   }
   if (first == "stop" && words.size() == 1) {
     co_return co_await stop(with);
@@ -303,44 +296,6 @@ task<std::string> control_server::implementation::record(client_pointer with) {
   co_return rest;
 }
 
-// The engine has it as a message.
-task<std::string> control_server::implementation::change_setting(client_pointer with,
-                                                                 std::string key,
-                                                                 std::string value) {
-  action asked = [this, key, value] { return runtime_.message({key, value}); };
-  co_return co_await change(with, std::move(asked));
-}
-
-task<std::string> control_server::implementation::change_mode(client_pointer with,
-                                                              std::string name) {
-  const auto mode = find_cache_mode(name);
-  if (!mode) {
-    co_return error_line(mode.error());
-  }
-  action asked = [this, mode] {
-    return runtime_.reload([mode](engine_options &options) { options.mode = *mode; });
-  };
-  co_return co_await change(with, std::move(asked));
-}
-
-// `words` are all of the request, from "set policy" on.
-task<std::string> control_server::implementation::change_policy(client_pointer with,
-                                                                std::vector<std::string> words) {
-  if (words.size() % 2 == 0) {
-    co_return error_line({failure::usage, "a policy's settings are keys, each with a value"});
-  }
-  action asked = [this, words] {
-    return runtime_.reload([&words](engine_options &options) {
-      options.policy = words[2];
-      options.policy_settings.clear();
-      for (std::size_t i = 3; i + 1 < words.size(); i += 2) {
-        options.policy_settings.emplace_back(words[i], words[i + 1]);
-      }
-    });
-  };
-  co_return co_await change(with, std::move(asked));
-}
-
 task<std::string> control_server::implementation::change(client_pointer with, action asked) {
   action changing = [this, asked] {
     result<> done = asked();
@@ -361,6 +316,21 @@ task<std::string> control_server::implementation::verify(client_pointer with,
                                                          verification_options how) {
   const auto made = std::make_shared<operation>(io_);
   action asked = verification_for(*made, runtime_, how);
+  co_return co_await in_background(with, made, std::move(asked));
+}
+
+task<std::string> control_server::implementation::resize(client_pointer with) {
+  const auto made = std::make_shared<operation>(io_);
+  const auto grown = std::make_shared<std::string>();
+  made->answer = [grown] { return fmt::format("ok {}\n", *grown); };
+  action asked = [this, grown]() -> result<> {
+    auto done = handlers_.resize();
+    if (!done) {
+      return std::unexpected{done.error()};
+    }
+    *grown = std::move(*done);
+    return {};
+  };
   co_return co_await in_background(with, made, std::move(asked));
 }
 

@@ -25,6 +25,9 @@ struct control_handlers {
   // A client has changed mode, policy or settings, and is told so afterwards. Several threads may
   // call it at a time.
   std::function<void()> changed = [] {};
+  // A client has the cache take up devices that have grown: threaded_runtime::resize(). Any thread may
+  // call it.
+  std::function<result<std::string>()> resize;
 };
 
 // Paths of sockets, absolute if the process may change its folder. One that is empty isn't made.

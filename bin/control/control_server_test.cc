@@ -48,6 +48,17 @@ TEST_F(control_server_test, passes_messages_on) {
                                                ElementsAre("invalidate_cblocks", "1", "5-9")));
 }
 
+TEST_F(control_server_test, tells_what_has_grown_or_why_that_is_not_taken_up) {
+  start();
+  control_client client = connect();
+  EXPECT_THAT(client.ask("resize"), succeeds_with("the devices are as large as before"));
+  runtime_.set_growth("the origin has 9 sectors, and had 8");
+  EXPECT_THAT(client.ask("resize"), succeeds_with("the origin has 9 sectors, and had 8"));
+  runtime_.set_growth(fail(failure::failed, "the origin\nhas shrunk"));
+  EXPECT_THAT(client.ask("resize"), fails_with(failure::failed, "the origin has shrunk"));
+  EXPECT_THAT(client.ask("resize more"), fails_with(failure::usage));
+}
+
 TEST_F(control_server_test, changes_the_mode) {
   start();
   control_client client = connect();
@@ -294,7 +305,7 @@ TEST_F(control_server_test, keeps_places_for_those_who_control) {
 
 TEST_F(control_server_test, refuses_a_socket_in_use) {
   start();
-  EXPECT_THAT(control_server::start(runtime_, {.control = path()}, {.stop = [] {}}),
+  EXPECT_THAT(control_server::start(runtime_, {.control = path()}, {.stop = [] {}, .resize = {}}),
               fails_with(failure::environment, HasSubstr("a server is running there")));
   expect_alive();
 }

@@ -116,8 +116,21 @@ class fake_runtime final : public threaded_runtime {
     changed_.notify_all();
     return {};
   }
+  bool is_closed() override {
+    const std::lock_guard lock{mutex_};
+    return is_closed_;
+  }
+  result<std::string> resize(const std::function<result<>()> &announce) override {
+    auto announced = announce();
+    const std::lock_guard lock{mutex_};
+    return announced ? growth_ : std::unexpected{announced.error()};
+  }
   bytes origin_size() const override { return {}; }
 
+  void set_growth(result<std::string> growth) {
+    const std::lock_guard lock{mutex_};
+    growth_ = std::move(growth);
+  }
   void wait_for_comparing() {
     std::unique_lock lock{mutex_};
     changed_.wait(lock, [&] { return nr_comparing_ != 0; });
@@ -163,6 +176,7 @@ class fake_runtime final : public threaded_runtime {
   }();
   engine_options options_;
   std::vector<std::vector<std::string>> messages_;
+  result<std::string> growth_ = "the devices are as large as before";
   unsigned nr_cleaning_ = 0;
   unsigned nr_comparing_ = 0;
   bool is_allowed_ = false;
@@ -185,7 +199,10 @@ class control_server_test : public testing::Test {
   void start(const control_limits &limits = {}) {
     auto started = control_server::start(
         runtime_, {.control = path(), .status = status_path()},
-        {.stop = [this] { ++nr_stops_; }, .changed = [this] { ++nr_changes_; }}, limits);
+        {.stop = [this] { ++nr_stops_; },
+         .changed = [this] { ++nr_changes_; },
+         .resize = [this] { return runtime_.resize([] { return result<>{}; }); }},
+        limits);
     ASSERT_THAT(started, succeeds());
     server_ = std::move(*started);
   }

@@ -13,7 +13,7 @@ namespace dmcache {
 inline constexpr std::string_view all_requests =
     "requests are: status, advise, explain BYTE, record, message WORD..., set mode MODE, set "
     "policy NAME [KEY VALUE]..., set cleaning TRIGGER, set max-dirty LIMIT, clean, verify "
-    "[clear-equal] [drop-stale] [force-differing], stop [clean]";
+    "[clear-equal] [drop-stale] [force-differing], resize, stop [clean]";
 
 // The words of a line. Fails with failure::usage if it has other characters than printable ones.
 result<std::vector<std::string>> words_of(std::string_view line);

@@ -16,7 +16,8 @@ std::string settings_line(const engine_options &in_force) {
               {"migration_threshold_sectors", in_force.migration_threshold.value()},
               {"discard_passdown", in_force.discard_passdown},
               {"cleaning", name_of(in_force.cleaning)},
-              {"max_dirty", text_of(in_force.max_dirty)}}
+              {"max_dirty", text_of(in_force.max_dirty)},
+              {"accept_resize", in_force.accepted.resized}}
       .dump();
 }
 
@@ -39,6 +40,7 @@ bool take_settings(std::string_view line, engine_options &into) {
     taken.migration_threshold =
         sectors{from.at("migration_threshold_sectors").get<std::uint64_t>()};
     from.at("discard_passdown").get_to(taken.discard_passdown);
+    from.at("accept_resize").get_to(taken.accepted.resized);
   } catch (const json::exception &) {
     return false;
   }

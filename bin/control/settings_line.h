@@ -1,5 +1,6 @@
-// The settings of a cache that can be changed while it runs, as a line of text. With it the cache
-// can be served again as it was served last, when the process that served it has died.
+// The settings of a cache that can be changed while it runs, and whether devices of another size are
+// accepted, as a line of text. With it the cache can be served again as it was served last, when the
+// process that served it has died.
 #pragma once
 
 #include <string>

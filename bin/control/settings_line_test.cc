@@ -17,6 +17,7 @@ engine_options changed_options() {
   made.discard_passdown = false;
   made.cleaning = cleaning_trigger::on_request;
   made.max_dirty = {25, true};
+  made.accepted.resized = true;
   return made;
 }
 
@@ -25,7 +26,7 @@ TEST(settings_line, is_one_line) {
       settings_line(changed_options()),
       R"({"mode":"writethrough","policy":"mq","policy_settings":[["sequential_threshold","7"],)"
       R"(["random_threshold","3"]],"migration_threshold_sectors":4096,"discard_passdown":false,)"
-      R"("cleaning":"on-request","max_dirty":"25%"})");
+      R"("cleaning":"on-request","max_dirty":"25%","accept_resize":true})");
 }
 
 TEST(settings_line, keeps_all_that_can_be_changed_and_changes_nothing_else) {
@@ -42,6 +43,7 @@ TEST(settings_line, keeps_all_that_can_be_changed_and_changes_nothing_else) {
   EXPECT_FALSE(into.discard_passdown);
   EXPECT_EQ(into.cleaning, cleaning_trigger::on_request);
   EXPECT_EQ(text_of(into.max_dirty), "25%");
+  EXPECT_TRUE(into.accepted.resized);
   EXPECT_EQ(into.block_size, sectors{256});
   EXPECT_TRUE(into.read_only);
 }

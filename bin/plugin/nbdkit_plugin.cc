@@ -79,7 +79,8 @@ class served_cache {
  private:
   result<> check_before_formatting() const;
   static void stop();
-  void tell_settings();
+  result<std::string> resize();
+  static void log_if_failed(const result<> &done);
   void unlock_files() const;
   void shut_down() EXCLUDES(changing_);
   void shut_down_and_end() EXCLUDES(changing_);
@@ -143,7 +144,9 @@ result<> served_cache::start() {
     settings_ = std::make_unique<settings_teller>(file_descriptor{parameters.settings_to});
     auto control =
         control_server::start(*runtime_, parameters.control,
-                              {.stop = [] { stop(); }, .changed = [this] { tell_settings(); }});
+                              {.stop = [] { stop(); },
+                               .changed = [this] { log_if_failed(settings_->tell(*runtime_)); },
+                               .resize = [this] { return resize(); }});
     if (!control) {
       return std::unexpected{control.error()};
     }
@@ -157,10 +160,20 @@ void served_cache::stop() {
   nbdkit_shutdown();
 }
 
-void served_cache::tell_settings() {
-  if (const auto told = settings_->tell(*runtime_); !told) {
-    nbdkit_error("%s", told.error().message.c_str());
+void served_cache::log_if_failed(const result<> &done) {
+  if (!done) {
+    nbdkit_error("%s", done.error().message.c_str());
   }
+}
+
+// A cache that could not be opened again is of no use: this process ends then, and says why.
+result<std::string> served_cache::resize() {
+  auto done = runtime_->resize([this] { return settings_->tell_before_resizing(*runtime_); });
+  log_if_failed(settings_->tell_after_resizing(*runtime_));
+  if (runtime_->is_closed()) {
+    stop();
+  }
+  return done;
 }
 
 // Who has locked them keeps his copies open until this process has ended, but others can use the files

@@ -17,9 +17,16 @@ class settings_teller {
   // whatever becomes of this process. It never waits for the reader: it fails if that has fallen far
   // behind, or is gone. For any thread.
   result<> tell(threaded_runtime &of) EXCLUDES(telling_);
+  // The same before, and after, the cache takes up devices that have grown. In between, whoever serves
+  // it if this process dies is told to accept other sizes than it had.
+  result<> tell_before_resizing(threaded_runtime &of) EXCLUDES(telling_);
+  result<> tell_after_resizing(threaded_runtime &of) EXCLUDES(telling_);
 
  private:
+  result<> tell_now(threaded_runtime &of) REQUIRES(telling_);
+
   mutex telling_; // lest older settings are told after newer ones
+  bool is_resizing_ GUARDED_BY(telling_) = false;
   file_descriptor to_;
 };
 

@@ -39,6 +39,16 @@ struct cache_counts {
   std::uint64_t fast_errors_served = 0; // reads of clean blocks that the origin answered
   std::uint64_t migration_errors = 0;   // promotions, demotions and writebacks that failed
   std::uint64_t commits = 0;
+
+  cache_counts &operator+=(const cache_counts &more) {
+    demotions += more.demotions;
+    promotions += more.promotions;
+    writebacks += more.writebacks;
+    fast_errors_served += more.fast_errors_served;
+    migration_errors += more.migration_errors;
+    commits += more.commits;
+    return *this;
+  }
 };
 
 struct engine_status {

@@ -1,6 +1,7 @@
 #include "caching/runtime/blocking_files.h"
 
 #include <algorithm>
+#include <cerrno>
 #include <utility>
 
 #include <fmt/format.h>
@@ -10,9 +11,10 @@
 namespace dmcache {
 
 blocking_files::blocking_files(opened_cache opened)
-    : metadata_{std::move(opened.metadata)}, files_{{{opened.files.metadata, "the metadata device"},
-                                                     {opened.files.fast, "the fast device"},
-                                                     {opened.files.origin, "the origin"}}} {}
+    : granularity_{opened.granularity}, metadata_{std::move(opened.metadata)},
+      files_{{{opened.files.metadata, "the metadata device"},
+              {opened.files.fast, "the fast device"},
+              {opened.files.origin, "the origin"}}} {}
 
 std::error_code blocking_files::carry_out(engine_io &io) const {
   const served_file &on = part(io.on);
@@ -41,6 +43,38 @@ std::error_code blocking_files::read_origin(engine_io &io) const {
   const std::error_code error = of(io.on).read(io.offset, io.data);
   io.ended = present_time();
   return error;
+}
+
+result<opened_cache> blocking_files::opened_again(const cache_paths &paths) const {
+  return each_again(paths, [](const opened_file &opened, const device_part &part) {
+    opened_file same = opened.duplicate();
+    return same.file.is_open()
+               ? result<opened_file>{std::move(same)}
+               : fail(failure::environment,
+                      fmt::format("{} can't be opened once more: {}", part.path,
+                                  std::error_code{errno, std::generic_category()}.message()));
+  });
+}
+
+result<opened_cache> blocking_files::measured_again(const cache_paths &paths) const {
+  return each_again(paths, [](const opened_file &opened, const device_part &part) {
+    return opened.measured_again(part);
+  });
+}
+
+template <typename Again>
+result<opened_cache> blocking_files::each_again(const cache_paths &paths, Again again) const {
+  auto metadata = again(of(cache_device::metadata).opened(), paths.metadata);
+  auto fast = again(of(cache_device::fast).opened(), paths.fast);
+  auto origin = again(of(cache_device::origin).opened(), paths.origin);
+  for (const auto *each : {&metadata, &fast, &origin}) {
+    if (!*each) {
+      return std::unexpected{each->error()};
+    }
+  }
+  return opened_cache::of(
+      {.metadata = std::move(*metadata), .fast = std::move(*fast), .origin = std::move(*origin)},
+      paths, granularity_);
 }
 
 std::vector<std::string> blocking_files::find_cut_ones() {

@@ -27,6 +27,11 @@ class blocking_files {
   // Notes when a read of the origin began and ended.
   std::error_code carry_out(engine_io &io) const;
 
+  // The same devices once more, under the same locks: with the sizes that they had when they were
+  // opened, or that they have by now.
+  result<opened_cache> opened_again(const cache_paths &paths) const;
+  result<opened_cache> measured_again(const cache_paths &paths) const;
+
   // Finds out whether any of the files was made shorter. To be called now and then, and after an
   // error; any thread may. The value says so of those of which it wasn't known yet, in a line each.
   std::vector<std::string> find_cut_ones();
@@ -43,12 +48,15 @@ class blocking_files {
     std::atomic<bool> is_cut = false;
   };
 
+  template <typename Again>
+  result<opened_cache> each_again(const cache_paths &paths, Again again) const;
   std::error_code read_origin(engine_io &io) const;
 
   const served_file &part(cache_device role) const {
     return files_[static_cast<std::size_t>(role)];
   }
 
+  std::size_t granularity_;
   std::unique_ptr<device> metadata_; // the engine has it, but uses it only while it is opened
   std::array<served_file, 3> files_; // by cache_device
 };

@@ -57,10 +57,6 @@ result<std::unique_ptr<device>> device_of(const opened_file &opened, const std::
   return make_file_device(std::move(again));
 }
 
-sectors usable_size(const opened_file &file, std::size_t granularity) {
-  return sectors{file.size.value() / granularity * granularity / sector_size};
-}
-
 } // namespace
 
 result<opened_cache> opened_cache::open(const cache_paths &paths, access mode, data_io io) {
@@ -76,17 +72,26 @@ result<opened_cache> opened_cache::open(const cache_paths &paths, access mode, d
   if (!granularity) {
     return std::unexpected{granularity.error()};
   }
-  auto metadata = device_of(files->metadata, paths.metadata.path);
+  return of(std::move(*files), paths, *granularity);
+}
+
+result<opened_cache> opened_cache::of(cache_files files, const cache_paths &paths,
+                                      std::size_t granularity) {
+  auto metadata = device_of(files.metadata, paths.metadata.path);
   if (!metadata) {
     return std::unexpected{metadata.error()};
   }
-  return opened_cache{std::move(*files), std::move(*metadata), *granularity};
+  return opened_cache{std::move(files), std::move(*metadata), granularity};
+}
+
+sectors opened_cache::usable_size(const opened_file &of) const {
+  return sectors{of.size.value() / granularity * granularity / sector_size};
 }
 
 result<std::unique_ptr<cache_engine>> opened_cache::activate(device &metadata_used,
                                                              const engine_options &options) const {
-  const sectors fast_size = usable_size(files.fast, granularity);
-  const sectors origin_size = usable_size(files.origin, granularity);
+  const sectors fast_size = usable_size(files.fast);
+  const sectors origin_size = usable_size(files.origin);
   auto fast = device_of(files.fast, "the fast device");
   auto origin = device_of(files.origin, "the origin");
   for (const auto *each : {&fast, &origin}) {

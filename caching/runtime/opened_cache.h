@@ -26,10 +26,15 @@ struct opened_cache {
 
   // Opens and locks the devices, which must be different ones, and writes to none of them.
   static result<opened_cache> open(const cache_paths &paths, access mode, data_io io);
+  // Of files that are open and locked, and read and written in such multiples.
+  static result<opened_cache> of(cache_files files, const cache_paths &paths,
+                                 std::size_t granularity);
+
+  // What is left of a data device beyond a multiple of `granularity` isn't used.
+  sectors usable_size(const opened_file &of) const;
 
   // Activates the cache. `metadata_used` is `metadata`, or a device that stands for it; it must
-  // outlive the engine. What is left of the data devices beyond a multiple of `granularity` isn't
-  // used.
+  // outlive the engine.
   result<std::unique_ptr<cache_engine>> activate(device &metadata_used,
                                                  const engine_options &options) const;
 };

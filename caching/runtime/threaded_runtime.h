@@ -77,11 +77,25 @@ class threaded_runtime {
   // Keeps, while it is on, what carry_out() is called for.
   virtual request_recorder &recorder() = 0;
 
+  // Takes up an origin or a fast device that has grown since it was opened: the cache is shut down
+  // cleanly, and opened again with the options in force. Requests wait meanwhile, as does whatever
+  // else is asked, but for what is only looked at. Says in words what has grown, or that nothing has.
+  //
+  // `announce` is called before anything is done, and if it fails nothing is: a process that dies
+  // after it leaves devices which only those can open who accept their new sizes. Fails without a
+  // change, too, if something has shrunk, the metadata have no room for the cache, or something else
+  // is asked that isn't done. If the cache can't be opened with the new sizes, this says why, and it
+  // is served with the old ones. If not even that works, all is as after a close() that failed so.
+  virtual result<std::string> resize(const std::function<result<>()> &announce) = 0;
+
   // Shuts the cache down cleanly when all requests are done. Requests that come later are refused
   // with no_such_device. Afterwards others can use the devices. When it is called again, it returns
   // the same outcome.
   virtual result<> close() = 0;
+  // Are requests refused, since there was a close(), or a resize() that ended like one?
+  virtual bool is_closed() = 0;
 
+  // Grows with resize().
   virtual bytes origin_size() const = 0;
 };
 

@@ -59,7 +59,11 @@ class still_runtime final : public threaded_runtime {
     return offset < bytes{1000} ? result<block_explanation>{} : fail(failure::usage, "too far");
   }
   request_recorder &recorder() override { return recorder_; }
+  result<std::string> resize(const std::function<result<>()> & /*announce*/) override {
+    return "the devices are as large as before";
+  }
   result<> close() override { return {}; }
+  bool is_closed() override { return false; }
   bytes origin_size() const override { return {}; }
 
  private:
@@ -108,10 +112,13 @@ class served_cache {
 
  private:
   void start() {
-    control_handlers handlers{.stop = [this] {
-      const std::uint64_t one = 1;
-      (void)!::write(stops_.get(), &one, sizeof one);
-    }};
+    control_handlers handlers{
+        .stop =
+            [this] {
+              const std::uint64_t one = 1;
+              (void)!::write(stops_.get(), &one, sizeof one);
+            },
+        .resize = [this] { return runtime_.resize([] { return result<>{}; }); }};
     server_.reset();
     server_ = control_server::start(runtime_, {.control = path_}, std::move(handlers)).value();
   }

@@ -50,32 +50,33 @@ std::optional<file_identity> identity_beneath(const std::string &node, dev_t dev
                                : file_identity{false, told->lo_device, told->lo_inode};
 }
 
-bool is_loop_device_in_use_on(const file_identity &file) {
+std::vector<std::string> attached_loop_devices() {
+  std::vector<std::string> nodes;
   std::error_code error;
   for (const auto &each : fs::directory_iterator{"/sys/block", error}) {
     const std::string name = each.path().filename().string();
-    const std::string path =
-        name.starts_with("loop") ? line_of(each.path().string() + "/loop/backing_file") : "";
-    if (path.empty()) {
-      continue;
-    }
-    const std::string node = "/dev/" + name;
-    const auto device = identity_of(node);
-    if (identity_beneath(node, device ? device->device : 0, path) != file) {
-      continue;
-    }
-    const file_descriptor opened{::open(node.c_str(), O_RDONLY | O_EXCL | O_NONBLOCK | O_CLOEXEC)};
-    if (!opened.is_open() && errno == EBUSY) {
-      return true;
+    if (name.starts_with("loop") && !line_of(each.path().string() + "/loop/backing_file").empty()) {
+      nodes.push_back("/dev/" + name);
     }
   }
-  return false;
+  return nodes;
 }
 
+bool is_used_exclusively(const std::string &node) {
+  const file_descriptor opened{::open(node.c_str(), O_RDONLY | O_EXCL | O_NONBLOCK | O_CLOEXEC)};
+  return !opened.is_open() && errno == EBUSY;
+}
+
+// The folder of a partition is one within the disk's.
 std::optional<std::string> file_of_loop_device(dev_t device) {
-  const std::string path = line_of(fmt::format("/sys/dev/block/{}:{}/loop/backing_file",
-                                               gnu_dev_major(device), gnu_dev_minor(device)));
-  return path.empty() ? std::nullopt : std::optional{path};
+  const std::string folder =
+      fmt::format("/sys/dev/block/{}:{}", gnu_dev_major(device), gnu_dev_minor(device));
+  for (const char *const loop : {"/loop", "/../loop"}) {
+    if (std::string path = line_of(folder + loop + "/backing_file"); !path.empty()) {
+      return path;
+    }
+  }
+  return {};
 }
 
 } // namespace dmcache

@@ -5,6 +5,7 @@
 
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "base/file_identity.h"
 
@@ -15,12 +16,15 @@ namespace dmcache {
 std::optional<file_identity> identity_beneath(const std::string &node, dev_t device,
                                               const std::string &path);
 
-// Does somebody use a loop device on this exclusively, as who mounts it or stacks something on it does?
-// Not if that can't be found out, for want of /sys or of permission.
-bool is_loop_device_in_use_on(const file_identity &file);
+// The nodes of all loop devices that are attached. None if that can't be found out, for want of /sys.
+std::vector<std::string> attached_loop_devices();
 
-// The file that the block device is a loop device on, as its path was when it was attached; none if it
-// isn't one.
+// Does somebody use the block device exclusively, as who mounts it or stacks something on it does? Not if
+// that can't be found out, for want of permission.
+bool is_used_exclusively(const std::string &node);
+
+// The file that the block device is a loop device on, or a partition of one, as its path was when it was
+// attached; none if it isn't one.
 std::optional<std::string> file_of_loop_device(dev_t device);
 
 } // namespace dmcache

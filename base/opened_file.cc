@@ -21,6 +21,7 @@
 #include "base/file_users.h"
 #include "base/image_locks.h"
 #include "base/loop_devices.h"
+#include "base/storage_layers.h"
 
 namespace dmcache {
 namespace {
@@ -71,10 +72,10 @@ bool lock_by_flock(int file, access mode) {
   return ::flock(file, (mode == access::read_only ? LOCK_SH : LOCK_EX) | LOCK_NB) == 0;
 }
 
-// Nobody uses the file through a loop device, or, if it is a loop device, has locked the file that it
-// is on. That file isn't locked here: who opens it sees that the loop device is in use.
-bool is_free_beyond_loop_devices(const struct stat &of, access mode) {
-  if (is_loop_device_in_use_on(identity_of(of))) {
+// Nobody uses the part through another loop device, or, if it is on a loop device, has locked the file
+// that this is on. That file isn't locked here: who opens it sees that the loop device is in use.
+bool is_free_beyond_loop_devices(const device_part &part, const struct stat &of, access mode) {
+  if (is_used_through_loop_device(part)) {
     errno = EWOULDBLOCK;
     return false;
   }
@@ -92,9 +93,9 @@ struct others_kept_off {
 };
 
 // Not open, with the reason in errno: it can't be opened, or somebody else uses it.
-file_descriptor open_and_lock(const std::string &path, bool is_block_device, access mode,
+file_descriptor open_and_lock(const device_part &part, bool is_block_device, access mode,
                               const others_kept_off &how = {}) {
-  file_descriptor file = open_directly(path, mode, is_block_device ? O_EXCL : 0);
+  file_descriptor file = open_directly(part.path, mode, is_block_device ? O_EXCL : 0);
   struct stat status{};
   if (!file.is_open() || ::fstat(file.get(), &status) != 0) {
     return {};
@@ -103,7 +104,7 @@ file_descriptor open_and_lock(const std::string &path, bool is_block_device, acc
   const bool is_free = is_locked_by_caller ||
                        (is_block_device ? take_image_locks(file.get(), mode == access::read_write)
                                         : lock_again(file, mode));
-  if (!is_free || (how.beyond_loop_devices && !is_free_beyond_loop_devices(status, mode))) {
+  if (!is_free || (how.beyond_loop_devices && !is_free_beyond_loop_devices(part, status, mode))) {
     const int reason = errno;
     file = file_descriptor{};
     errno = reason;
@@ -141,7 +142,7 @@ result<opened_file> open_part(const device_part &part, access mode, const others
   if (!S_ISBLK(status.st_mode) && !S_ISREG(status.st_mode)) {
     return fail(failure::environment, fmt::format("Not a block device or regular file: {}", path));
   }
-  file_descriptor file = open_and_lock(path, S_ISBLK(status.st_mode), mode, how);
+  file_descriptor file = open_and_lock(part, S_ISBLK(status.st_mode), mode, how);
   if (!file.is_open()) {
     return cannot_open(path, mode, errno);
   }

@@ -154,6 +154,19 @@ std::optional<std::string> storage_layers::overlap(const storage_layers &other) 
   return {};
 }
 
+bool storage_layers::lies_on(const file_identity &other) const {
+  return std::ranges::count(layers_, other, &layer::is) != 0;
+}
+
+bool is_used_through_loop_device(const device_part &part) {
+  const storage_layers layers{part};
+  return std::ranges::any_of(attached_loop_devices(), [&](const std::string &node) {
+    const auto loop = identity_of(node);
+    return loop && !layers.lies_on(*loop) && layers.overlap(storage_layers{{node}}) &&
+           is_used_exclusively(node);
+  });
+}
+
 result<> check_that_they_are_apart(const device_part &input, const device_part &output) {
   if ((input.is_whole() || output.is_whole()) && is_same_file(input.path, output.path)) {
     return fail(failure::usage, fmt::format("input and output are the same: {}", output.path));

@@ -31,6 +31,9 @@ class storage_layers {
   // known, are not the same storage; but what lies on an unknown part of the other may share it.
   std::optional<std::string> overlap(const storage_layers &other) const;
 
+  // Is it, or does it lie on, this file or device, or a part of that?
+  bool lies_on(const file_identity &other) const;
+
  private:
   struct range { // of bytes
     static constexpr std::uint64_t endless = std::numeric_limits<std::uint64_t>::max();
@@ -59,6 +62,10 @@ class storage_layers {
   std::string sysfs_;
   std::vector<layer> layers_; // the first is what was named
 };
+
+// Does somebody use a loop device exclusively that shares storage with the part, and that the part itself
+// isn't on?
+bool is_used_through_loop_device(const device_part &part);
 
 struct device_in_role {
   std::string_view role; // as in "the fast device"

@@ -143,6 +143,15 @@ TEST_F(storage_layers_test, a_loop_device_lies_on_its_file) {
   expect_none(loop(2001), storage_layers{other});
 }
 
+TEST_F(storage_layers_test, what_lies_on_a_loop_device_lies_on_its_file_as_well) {
+  const std::string file = folder_ / "file";
+  write("file", "");
+  add_loop(2001, file, {.offset = 4096});
+  EXPECT_TRUE(loop(2001).lies_on({true, gnu_dev_makedev(7, 2001), 0}));
+  EXPECT_TRUE(loop(2001).lies_on(identity_of(file).value()));
+  EXPECT_FALSE(loop(2001).lies_on({true, gnu_dev_makedev(7, 2002), 0}));
+}
+
 TEST_F(storage_layers_test, loop_devices_of_one_file_overlap_where_their_ranges_do) {
   const std::string file = folder_ / "file";
   write("file", "");

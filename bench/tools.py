@@ -1,9 +1,10 @@
-"""Times the tools against thin-provisioning-tools 0.9 in one run, on metadata of
+"""Times the tools against thin-provisioning-tools, 0.9 or 1.x, in one run, on metadata of
 2,097,152 mapped cache blocks, origin blocks a random choice out of 8,388,608, 30 % of them dirty, all
 hints set. Prints medians, ratios and peak memory beside their bars; exits with 1 if one is missed.
 
 The commands take turns, so that both see the same machine. cache_repair is held against a loop, too,
-that reads and writes as many bytes. Then cache_writeback of 1 GiB, all of it
+that reads and writes as many bytes. PEER_TOOLS names the folder of the other tools, or the program
+pdata_tools, whose arguments are a tool's name and its arguments. Then cache_writeback of 1 GiB, all of it
 dirty and in order, is timed against dd without the page cache, which is the faster one of dd's ways;
 and cache_verify of the same against two of dd that read both devices at once.
 """
@@ -14,6 +15,7 @@ import mmap
 import os
 import pathlib
 import random
+import re
 import statistics
 import struct
 import subprocess
@@ -24,13 +26,31 @@ import time
 NR_BLOCKS = 2097152
 NR_ORIGIN_BLOCKS = 8388608
 OURS = pathlib.Path(sys.argv[1])
-THEIRS = pathlib.Path("/usr/sbin")
+THEIRS = pathlib.Path(os.environ.get("PEER_TOOLS", "/usr/sbin"))
 RUNS = int(sys.argv[2]) if len(sys.argv) > 2 else 5
-CHECK_BAR, DUMP_BAR, RESTORE_BAR = 120, 12, 25  # times faster
+BARS = {"0": {"check": 120, "dump": 12, "restore": 25, "repair": 0},  # times faster, by release
+        "1": {"check": 3, "dump": 3, "restore": 4.5, "repair": 3.5}}
 REPAIR_BAR = 2  # times as long as it takes to read and write as many bytes
 READING_MEMORY_BAR, WRITING_MEMORY_BAR = 32, 64  # MiB
 WRITEBACK_BAR = VERIFY_BAR = 0.9  # of dd's rate
 NR_DIRTY_BLOCKS = 16384  # of 64 KiB
+
+
+def theirs(tool, *arguments):
+    """A command line."""
+    return ([THEIRS / tool] if THEIRS.is_dir() else [THEIRS, tool]) + list(arguments)
+
+
+def peer_version():
+    said = subprocess.run(theirs("cache_check", "--version"), capture_output=True, text=True)
+    found = re.search(r"\d+\.\d+", said.stdout + said.stderr)
+    if said.returncode != 0 or not found or found[0].split(".")[0] not in BARS:
+        sys.exit(f"{THEIRS} has no thin-provisioning-tools 0.9 or 1.x: PEER_TOOLS names them")
+    return found[0]
+
+
+PEER = peer_version()
+BAR = BARS[PEER.split(".")[0]]
 
 
 def write_xml(path):
@@ -60,8 +80,9 @@ def in_a_child(work, *arguments):
         sys.exit("making the test data failed")
 
 
-def set_policy(path):
-    """0.9 leaves hint size and policy version zero, so that the hints would count for nothing."""
+def complete_superblock(path):
+    """0.9 leaves hint size and policy version zero, so that the hints would count for nothing; 1.x
+    makes up what the hits and misses are."""
     table = []
     for n in range(256):
         for _ in range(8):
@@ -70,6 +91,7 @@ def set_policy(path):
     with open(path, "r+b") as image:
         block = bytearray(image.read(4096))
         struct.pack_into("<I", block, 60, 4)
+        block[256:272] = bytes(16)
         struct.pack_into("<I", block, 272, 2)
         crc = 0xFFFFFFFF
         for byte in block[4:]:
@@ -91,21 +113,21 @@ def timed(*command):
     return seconds, usage.ru_maxrss / 1024
 
 
-def compare(what, ours, theirs, bar, memory_bar, before=lambda: None):
-    results = {"ours": [], "0.9": []}
+def compare(what, ours, their_command, bar, memory_bar, before=lambda: None):
+    results = {"ours": [], PEER: []}
     for run in range(RUNS + 1):  # the first warms up
-        for name, command in (("ours", ours), ("0.9", theirs)):
+        for name, command in (("ours", ours), (PEER, their_command)):
             before()
             os.sync()  # or one would wait for what the other left to be written
             result = timed(*command)
             if run > 0:
                 results[name].append(result)
     mine, other = (statistics.median(seconds for seconds, _ in results[name])
-                   for name in ("ours", "0.9"))
+                   for name in ("ours", PEER))
     memory = max(peak for _, peak in results["ours"])
-    print(f"{what:13} {mine:8.3f} s  0.9: {other:7.3f} s  {other / mine:6.1f} times faster "
+    print(f"{what:13} {mine:8.3f} s  {PEER}: {other:7.3f} s  {other / mine:6.1f} times faster "
           f"(bar {bar})  peak {memory:5.1f} MiB (bar {memory_bar}), "
-          f"0.9: {max(peak for _, peak in results['0.9']):.1f} MiB")
+          f"{PEER}: {max(peak for _, peak in results[PEER]):.1f} MiB")
     return other / mine >= bar and memory <= memory_bar
 
 
@@ -131,11 +153,13 @@ def compare_repair(image, output):
             file.truncate(64 << 20)
         os.sync()
 
-    results = {"ours": [], "0.9": [], "direct": []}
+    commands = {PEER: theirs("cache_repair", "-i", image, "-o", output),
+                "ours": [OURS / "cache_repair", "-i", image, "-o", output]}
+    results = {"ours": [], PEER: [], "direct": []}
     for run in range(RUNS + 1):  # the first warms up
-        for name, tools in (("0.9", THEIRS), ("ours", OURS)):
+        for name, command in commands.items():
             make_output()
-            result = timed(tools / "cache_repair", "-i", image, "-o", output)
+            result = timed(*command)
             if run > 0:
                 results[name].append(result)
         size = os.stat(output).st_blocks * 512
@@ -144,12 +168,14 @@ def compare_repair(image, output):
         if run > 0:
             results["direct"].append((seconds, 0))
     mine, other, direct = (statistics.median(seconds for seconds, _ in results[name])
-                           for name in ("ours", "0.9", "direct"))
+                           for name in ("ours", PEER, "direct"))
     memory = max(peak for _, peak in results["ours"])
     print(f"{'cache_repair':13} {mine:8.3f} s  reading and writing {size >> 20} MiB: {direct:.3f} s, "
-          f"{mine / direct:.2f} times that (bar {REPAIR_BAR})  0.9: {other:7.3f} s  "
+          f"{mine / direct:.2f} times that (bar {REPAIR_BAR})  {PEER}: {other:7.3f} s, "
+          f"{other / mine:.1f} times faster (bar {BAR['repair'] or 'none'})  "
           f"peak {memory:5.1f} MiB (bar {WRITING_MEMORY_BAR})")
-    return mine / direct <= REPAIR_BAR and memory <= WRITING_MEMORY_BAR
+    return (mine / direct <= REPAIR_BAR and other / mine >= BAR["repair"]
+            and memory <= WRITING_MEMORY_BAR)
 
 
 def compare_data_tools(folder):
@@ -183,18 +209,23 @@ def compare_data_tools(folder):
 
 
 def compare_rates(what, others_name, commands, bar):
-    """Both commands do the same I/O; the first of them is ours."""
+    """Both commands do the same I/O; the first of them is ours. A disk that others use as well is now
+    fast and now slow, so that what counts is the ratio within each round, and they take turns in
+    being first."""
     results = {name: [] for name in commands}
     for run in range(RUNS + 1):  # the first warms up
-        for name, command in commands.items():
+        in_turn = list(commands.items())
+        for name, command in in_turn if run % 2 else reversed(in_turn):
             os.sync()
             seconds, _ = timed(*command)
             if run > 0:
                 results[name].append(seconds)
-    mine, other = (min(each) for each in results.values())  # others use the disk, too
-    print(f"{what:15} {mine:6.3f} s  {others_name:5} {other:6.3f} s  {other / mine:6.2f} of its "
-          f"rate (bar {bar})")
-    return other / mine >= bar
+    mine, other = results.values()
+    rate = statistics.median(its / ours for ours, its in zip(mine, other))
+    print(f"{what:15} {statistics.median(mine):6.3f} s  {others_name:5} "
+          f"{statistics.median(other):6.3f} s ({min(other):.3f} to {max(other):.3f})  "
+          f"{rate:6.2f} of its rate (bar {bar})")
+    return rate >= bar
 
 
 def main():
@@ -204,22 +235,22 @@ def main():
         in_a_child(write_xml, xml)
         with open(image, "wb") as file:
             file.truncate(64 << 20)
-        timed(THEIRS / "cache_restore", "-i", xml, "-o", image, "--metadata-version", "2")
-        set_policy(image)
+        timed(*theirs("cache_restore", "-i", xml, "-o", image, "--metadata-version", "2"))
+        complete_superblock(image)
 
         def remove_output():
             pathlib.Path(out).unlink(missing_ok=True)
 
         fine = compare("cache_check", (OURS / "cache_check", image),
-                       (THEIRS / "cache_check", image), CHECK_BAR, READING_MEMORY_BAR)
+                       theirs("cache_check", image), BAR["check"], READING_MEMORY_BAR)
         fine &= compare("cache_dump -o", (OURS / "cache_dump", "-o", out, image),
-                        (THEIRS / "cache_dump", "-o", out, image), DUMP_BAR, READING_MEMORY_BAR,
+                        theirs("cache_dump", "-o", out, image), BAR["dump"], READING_MEMORY_BAR,
                         remove_output)
         with open(new_image, "wb") as file:
             file.truncate(64 << 20)
         fine &= compare("cache_restore", (OURS / "cache_restore", "-i", xml, "-o", new_image),
-                        (THEIRS / "cache_restore", "-i", xml, "-o", new_image,
-                         "--metadata-version", "2"), RESTORE_BAR, WRITING_MEMORY_BAR)
+                        theirs("cache_restore", "-i", xml, "-o", new_image, "--metadata-version", "2"),
+                        BAR["restore"], WRITING_MEMORY_BAR)
         fine &= compare_repair(image, new_image)
         timed(OURS / "cache_dump", "-o", out, image)
         if not filecmp.cmp(out, xml, shallow=False):

@@ -100,6 +100,30 @@ class BlockDevicesTest(ServedCacheTest):
         self.assertEqual(done.returncode, 3, done)
         self.assertIn(f"{self.metadata} is in use", done.stderr)
 
+    def hold(self, device):
+        opened = os.open(device, os.O_RDONLY | os.O_EXCL)
+        self.addCleanup(os.close, opened)
+
+    def test_what_another_loop_device_is_used_for_is_not_used_where_they_overlap(self):
+        size = str(4 * MIB)
+        self.hold(self.loop(self.fast, "--sizelimit", size))
+        for offset, is_in_use in ((3 * MIB, True), (4 * MIB, False)):
+            beside = self.loop(self.fast, "--offset", str(offset))
+            for device in ((beside,), (self.fast, "--offset", f"{offset}b")):
+                done = run("cache_check", *device)
+                self.assertEqual(f"{device[0]} is in use" in done.stderr, is_in_use, done)
+                self.assertEqual(done.returncode, 3 if is_in_use else 1)
+
+    def test_a_partition_of_a_loop_device_is_in_use_with_its_file(self):
+        self.make_cache()
+        disk = self.loop(self.origin, "--partscan")
+        subprocess.run(["addpart", disk, "1", "2048", "2048"], check=True)
+        partition = self.node_of(disk, 1)
+        self.must_serve()
+        done = run("cache_check", partition)
+        self.assertEqual(done.returncode, 3, done)
+        self.assertIn(f"{partition} is in use", done.stderr)
+
     def test_a_file_that_has_lost_its_name_is_still_the_loop_device_s(self):
         other = self.folder / "other"
         other.hardlink_to(self.fast)

@@ -20,6 +20,7 @@ SEED = int(os.environ.get("DMCACHE_SEED", 1))
 SAMPLE = int(os.environ.get("DMCACHE_SAMPLE", 0)) or len(NAMES)  # of the fixtures
 FLIPS = int(os.environ.get("DMCACHE_FLIPS", 1))
 FIELDS_END = 292
+PER_ARRAY_BLOCK = 509  # mappings
 TELL_BLOCK_SIZE = (range(32, 40), range(232, 236))  # the magic number, without which nothing counts
 SIZES_BEFORE = {"v2-grown": [256]}
 MAPPING = re.compile(r'<mapping cache_block="(\d+)" origin_block="(\d+)" dirty="(true|false)"/>')
@@ -143,6 +144,63 @@ class WrongNumbers(unittest.TestCase):
             return numbers == "wrong block size" and is_lost
         return verdict in ("right", "refused") or (
             verdict == "fewer, and says so" and kind == "zeroed with another")
+
+
+class AnotherBlockLost(unittest.TestCase):
+    """The superblock zeroed, or a byte of it changed, and one more block of each kind."""
+
+    def repair(self, name, damage, block, folder):
+        """(exit status, the mappings that came out, those that could)"""
+        image = Image(name)
+        numbers = number_sets(name, image)["right"]
+        lost = range(0)
+        if block in image.array_blocks("mapping_root"):
+            first = image.array_blocks("mapping_root").index(block) * PER_ARRAY_BLOCK
+            lost = range(first, first + PER_ARRAY_BLOCK)
+        damage(image)
+        image.zero(block)
+        path = image.write(folder, f"{name}-{block}-{damage.__name__}")
+        output = path.with_suffix(".out")
+        output.write_bytes(bytes(len(image.data)))
+        status = run("cache_repair", "-q", "-i", path, "-o", output, *numbers).returncode
+        if not any(output.read_bytes()):
+            return status, None, None
+        dump = run("cache_dump", output).stdout
+        truth = {(c, o): dirty for c, o, dirty in truth_of(name)["mappings"]}
+        found = {(int(c), int(o)): dirty for c, o, dirty in MAPPING.findall(dump)}
+        for each, dirty in found.items():
+            self.assertIn(each, truth)
+            self.assertTrue(dirty == "true" or not truth[each], each)
+        return status, set(found), {each for each in truth if each[0] not in lost}
+
+    def test_it_costs_no_more_than_what_it_held(self):
+        def zeroed(image):
+            image.zero(0)
+
+        def with_a_byte_changed(image):
+            image.flip(0, 100)
+
+        refused = collections.Counter()
+        with tempfile.TemporaryDirectory() as folder:
+            for name in ("v1-writeback", "v2-block-32k", "v2-crash"):
+                one_of_each = {kind: block for block, kind in Image(name).used_blocks().items()}
+                del one_of_each["superblock"]
+                for kind, block in one_of_each.items():
+                    for damage in (zeroed, with_a_byte_changed):
+                        with self.subTest(name, kind=kind, block=block, damage=damage.__name__):
+                            status, found, had = self.repair(name, damage, block, folder)
+                            if found is None:
+                                self.assertEqual(status, 1)
+                                refused[damage.__name__, kind] += 1
+                                continue
+                            self.assertLessEqual(had, found)
+                            if kind != "mapping array":
+                                self.assertEqual(status, 0)
+        # Without superblock, these are what tells which mappings were in force, or these themselves.
+        told_by = {("zeroed", kind): 3
+                   for kind in ("index", "bitmap", "mapping node", "mapping array")}
+        told_by["zeroed", "dirty array"] = 1  # one of the states maps nothing yet
+        self.assertEqual({each: n for each, n in refused.items() if n > told_by.get(each, 0)}, {})
 
 
 if __name__ == "__main__":

@@ -120,14 +120,16 @@ state_search::comparison state_search::compare(const metadata_state &one,
 }
 
 // Is every block known up to the last one that was written, and that one a state's index? If so,
-// the superblock alone was lost.
-bool state_search::is_complete() const {
+// nothing was lost but the superblock, and perhaps a block that `best` uses: a newer state would
+// have written beside it.
+bool state_search::is_complete(const metadata_state &best) const {
   if (states_.empty() || states_.size() == max_states || !unclear_.empty()) {
     return false;
   }
   const std::uint64_t last = states_.back().index.value();
   for (std::uint64_t block = superblock_location.value() + 1; block < survey_.size(); ++block) {
-    if ((survey_[block].kind != block_kind::unknown) != (block <= last)) {
+    const bool is_known = survey_[block].kind != block_kind::unknown || block == best.damaged;
+    if (is_known != (block <= last)) {
       return false;
     }
   }
@@ -163,7 +165,6 @@ bool state_search::begins_with_first(std::span<const metadata_state> states) {
 
 state_search::verdict state_search::judge() {
   verdict made;
-  made.is_complete = is_complete();
   for (const metadata_block index : unclear_) {
     made.doubt.push_back(fmt::format("the space map at block {} belongs to metadata that can't be "
                                      "made out, and may be newer",
@@ -205,6 +206,7 @@ state_search::verdict state_search::judge() {
     }
   }
   prefer_what_maps_something(best, made);
+  made.is_complete = is_complete(states_[best]);
   made.best = best;
   return made;
 }
@@ -217,6 +219,11 @@ void state_search::prefer_what_maps_something(std::size_t &best, verdict &made) 
                                        states_[best].mapping_root));
       best = i;
     }
+  }
+  if (states_[best].nr_mapped == 0 && states_[best].damaged) {
+    made.doubt.push_back(fmt::format("the tree at block {} maps nothing, and what can't be read at "
+                                     "block {} may be the mappings",
+                                     states_[best].mapping_root, *states_[best].damaged));
   }
 }
 

@@ -15,7 +15,8 @@
 //  3. or there are many such states, the first of them any, and the step from the last to the first
 //     is by far the largest of all, as it is not if the order begins anywhere else.
 // Where blocks are unreadable in between, or the last block written is no state's, a newer one may
-// be lost.
+// be lost; but not where the only one of them is a block that the state itself uses, as copy on write
+// would have left that alone.
 #pragma once
 
 #include <cstdint>
@@ -62,7 +63,7 @@ class state_search {
 
   comparison compare(const metadata_state &one, const metadata_state &other);
   std::vector<std::uint64_t> origins_at(std::uint64_t block);
-  bool is_complete() const;
+  bool is_complete(const metadata_state &best) const;
   static bool follows(const metadata_state &later, const metadata_state &earlier);
   bool begins_with_first(std::span<const metadata_state> states);
   void prefer_what_maps_something(std::size_t &best, verdict &made) const;

@@ -16,21 +16,39 @@ namespace dmcache {
 
 namespace {
 
-// Do the roots that it names lead to trees of its cache, as far as their first blocks tell?
+// Do the roots that it names lead to trees of its cache?
 class device_view {
  public:
   device_view(device &from, report &to) : from_{from}, to_{to} {}
 
+  // As far as their first blocks tell; or all but one of them do, and they are whole.
   bool confirms(const superblock &block) {
     const auto used = read_used_blocks(from_, metadata_block{block.space_map.bitmap_root});
-    return used && is_used(*used, block.space_map.bitmap_root) &&
-           is_used(*used, block.mapping_root) &&
-           is_array(metadata_block{block.mapping_root}, block.cache_blocks) &&
-           (!block.has_dirty_bitset() || is_used(*used, block.dirty_root));
+    const bool is_space_map_right = used && is_used(*used, block.space_map.bitmap_root);
+    const bool names_what_is_used = is_space_map_right && is_used(*used, block.mapping_root) &&
+                                    (!block.has_dirty_bitset() || is_used(*used, block.dirty_root));
+    if (names_what_is_used && is_array(metadata_block{block.mapping_root}, block.cache_blocks)) {
+      return true;
+    }
+    const std::size_t nr_damaged = nr_damaged_trees(block);
+    return names_what_is_used ? nr_damaged <= 1 : !is_space_map_right && nr_damaged == 0;
   }
 
   // Does a tree of arrays of 64-bit entries stand there, and has it room for just so many?
   bool is_array(metadata_block root, std::uint64_t nr_entries) {
+    const auto nr_lost = nr_lost_of(root, nr_entries, sizeof(le64));
+    return nr_lost && *nr_lost < nr_entries;
+  }
+
+ private:
+  static bool is_used(const std::vector<bool> &used, std::uint64_t block) {
+    return block < used.size() && used[block];
+  }
+
+  // How many entries of a tree of arrays can't be read; nothing if it contradicts the number or size
+  // of its entries.
+  std::optional<std::uint64_t> nr_lost_of(metadata_block root, std::uint64_t nr_entries,
+                                          std::size_t value_size) {
     class counter final : public damage_sink {
      public:
       void found(const damage &finding) override {
@@ -41,25 +59,38 @@ class device_view {
       std::uint64_t nr_lost = 0;
     };
     if (root.value() == superblock_location.value()) {
-      return false;
+      return {};
     }
     block_usage usage{from_.size()};
     counter damage;
     const walk_context context{from_, usage, damage, to_.watcher()};
     array_reader entries{context,
                          {.root = root,
-                          .value_size = sizeof(le64),
+                          .value_size = value_size,
                           .nr_entries = nr_entries,
                           .kind = {structure::mappings, true},
                           .lost_limit = nr_entries}};
     while (entries.next()) {
     }
-    return !damage.contradicts && damage.nr_lost < nr_entries;
+    return damage.contradicts ? std::nullopt : std::optional{damage.nr_lost};
   }
 
- private:
-  static bool is_used(const std::vector<bool> &used, std::uint64_t block) {
-    return block < used.size() && used[block];
+  // How many of the trees that it names are not whole, or no such trees.
+  std::size_t nr_damaged_trees(const superblock &block) {
+    const auto is_damaged = [&](std::uint64_t root, std::uint64_t nr_entries,
+                                std::size_t value_size) {
+      return nr_lost_of(metadata_block{root}, nr_entries, value_size) != 0 ? 1U : 0U;
+    };
+    std::size_t count =
+        is_damaged(block.mapping_root, block.cache_blocks, sizeof(le64)) +
+        is_damaged(block.discard_root, words_for(block.discard_nr_blocks), sizeof(le64));
+    if (block.has_dirty_bitset()) {
+      count += is_damaged(block.dirty_root, words_for(block.cache_blocks), sizeof(le64));
+    }
+    if (block.hint_root != 0) {
+      count += is_damaged(block.hint_root, block.cache_blocks, sizeof(le32));
+    }
+    return count;
   }
 
   device &from_;
@@ -195,8 +226,9 @@ class superblock_finder {
     }
     to_.problem(why);
     block.flags = block.flags & ~superblock::clean_shutdown;
-    clear_discards(block);
-    return superblocks{block, output_of(block), {}};
+    superblock output = output_of(block);
+    clear_discards(output);
+    return superblocks{block, output, {}};
   }
 
   result<superblocks> search(const std::optional<superblock> &remains) {

@@ -23,6 +23,7 @@ ROOT = "root=/dev/mapper/vg-root"
 ROOT_MIB = 1536
 CHECK = "called cache_check -q --clear-needs-check-flag /dev/mapper/vg-fast_cpool_cmeta: "
 AT_THE_PROMPT = r"\(initramfs\) "
+ACTIVATE = "lvm lvchange -ay vg/root"
 REPAIR = "lvm lvconvert --repair vg/root"
 ACCEPT_LOSS = """ --config 'global/cache_repair_options=["--accept-loss"]'"""
 CLEAN_SHUTDOWN, NEEDS_CHECK = 1, 2  # flags of the superblock
@@ -106,8 +107,8 @@ class Boot(unittest.TestCase):
         self.assertNotIn(CHECK + "0\n", seen)
         self.assertIn("ALERT!  /dev/mapper/vg-root does not exist.  Dropping to a shell!", seen)
         self.assertIn("vg/root is cached, and LVM has not activated it. This says why:\n"
-                      "  lvm vgchange -ay vg\n", seen)
-        status, said = console.run("lvm vgchange -ay vg")
+                      f"  {ACTIVATE}\n", seen)
+        status, said = console.run(ACTIVATE)
         self.assertNotEqual(status, 0)
         self.assertIn("Check of pool vg/fast_cpool failed (status:1). Manual repair required!",
                       said)
@@ -115,7 +116,7 @@ class Boot(unittest.TestCase):
         return console
 
     def go_on(self, console):
-        console.must_run("lvm vgchange -ay vg")
+        console.must_run(ACTIVATE)
         console.enter("exit")
         console.wait_for(r"root@guest:\S*# ")
 

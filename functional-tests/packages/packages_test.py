@@ -258,7 +258,7 @@ class Boot(unittest.TestCase):
         # As initramfs-tools does it, and dracut.
         steps = {"initramfs-tools": ". /scripts/functions; run_scripts /scripts/panic",
                  "dracut": ". /lib/dracut-lib.sh; source_hook emergency"}[name]
-        return run("chroot", tree, "/bin/sh", "-c", steps)
+        return run("chroot", tree, "/bin/sh", "-c", steps, succeeds=False)
 
     def assert_dmcache_is_called(self, expected_paths):
         for name, tree in self.initial_file_systems():

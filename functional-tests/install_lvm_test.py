@@ -159,6 +159,8 @@ class InstallLvm(unittest.TestCase):
     def test_dmcache_is_there_at_boot(self):
         before = self.state()
         links = {"etc/initramfs-tools/hooks/dmcache": "share/initramfs-tools/hooks/dmcache",
+                 "etc/initramfs-tools/scripts/panic/dmcache":
+                     "share/initramfs-tools/scripts/panic/dmcache",
                  "usr/lib/dracut/modules.d/95dmcache": "lib/dracut/modules.d/95dmcache"}
         for link in links:
             (self.root / link).parent.mkdir(parents=True)

@@ -25,15 +25,19 @@ constexpr std::string_view part_begins =
     "# What dmcache install-lvm has set, and dmcache install-lvm --undo removes, begins.\n";
 constexpr std::string_view part_ends = "# What dmcache install-lvm has set ends.\n";
 
-// What takes dmcache into the initial file system.
+// What takes dmcache into the initial file system, and what tells a user about its caches there.
 struct boot_module {
   const char *installed; // below the prefix
   const char *link;      // where it is found if the prefix is not /usr
   const char *next_step;
 };
+constexpr const char *remake_by_initramfs_tools =
+    "make the initial file systems anew, by: update-initramfs -u -k all";
 constexpr std::array boot_modules{
     boot_module{"share/initramfs-tools/hooks/dmcache", "/etc/initramfs-tools/hooks/dmcache",
-                "make the initial file systems anew, by: update-initramfs -u -k all"},
+                remake_by_initramfs_tools},
+    boot_module{"share/initramfs-tools/scripts/panic/dmcache",
+                "/etc/initramfs-tools/scripts/panic/dmcache", remake_by_initramfs_tools},
     boot_module{"lib/dracut/modules.d/95dmcache", "/usr/lib/dracut/modules.d/95dmcache",
                 "make the initial file systems anew, by: dracut --regenerate-all --force"},
 };

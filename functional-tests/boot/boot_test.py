@@ -23,8 +23,12 @@ ROOT = "root=/dev/mapper/vg-root"
 ROOT_MIB = 1536
 CHECK = "called cache_check -q --clear-needs-check-flag /dev/mapper/vg-fast_cpool_cmeta: "
 AT_THE_PROMPT = r"\(initramfs\) "
+ACTIVATE = "lvm lvchange -ay vg/root"
 REPAIR = "lvm lvconvert --repair vg/root"
 ACCEPT_LOSS = """ --config 'global/cache_repair_options=["--accept-loss"]'"""
+# For how many seconds a boot waits for the root before it ends at the prompt: the guest may be slow, and
+# where the root doesn't come, all of it has to pass.
+ROOT_COMES, ROOT_IS_MISSED = "rootdelay=1800", "rootdelay=180"
 CLEAN_SHUTDOWN, NEEDS_CHECK = 1, 2  # flags of the superblock
 CACHE_IT = [
     "lvm vgcreate -s 1m vg /dev/vda /dev/vdb",
@@ -35,7 +39,7 @@ CACHE_IT = [
     "lvm lvconvert -y --type cache --cachepool vg/fast --cachemode writeback vg/root"]
 
 
-def boot(name, disks, parameters=""):
+def boot(name, disks, parameters=ROOT_COMES):
     kernel, = TREE.glob("boot/vmlinuz-*")
     initial, = TREE.glob("boot/initrd.img-*")
     return Console(FOLDER / f"{name}.log", kernel, initial, f"{ROOT} ro {parameters}",
@@ -84,7 +88,7 @@ class Boot(unittest.TestCase):
     def metadata(self):
         return Metadata(self.copy / "fast", self.place, 5 * MIB)
 
-    def boot(self, parameters=""):
+    def boot(self, parameters=ROOT_COMES):
         return boot(self.id().rsplit(".test_", 1)[1], self.copy, parameters)
 
     def expect_all_there(self, console):
@@ -99,15 +103,15 @@ class Boot(unittest.TestCase):
     def refused_boot(self):
         """At the prompt where it ends. What LVM says at boot is shown nowhere, as it is udev that
         calls it: a user has to ask again."""
-        console = self.boot()
+        console = self.boot(ROOT_IS_MISSED)
         self.addCleanup(console.cut_power)
         seen = console.wait_for(AT_THE_PROMPT)
         self.assertIn(CHECK + "1\n", seen)
         self.assertNotIn(CHECK + "0\n", seen)
         self.assertIn("ALERT!  /dev/mapper/vg-root does not exist.  Dropping to a shell!", seen)
         self.assertIn("vg/root is cached, and LVM has not activated it. This says why:\n"
-                      "  lvm vgchange -ay vg\n", seen)
-        status, said = console.run("lvm vgchange -ay vg")
+                      f"  {ACTIVATE}\n", seen)
+        status, said = console.run(ACTIVATE)
         self.assertNotEqual(status, 0)
         self.assertIn("Check of pool vg/fast_cpool failed (status:1). Manual repair required!",
                       said)
@@ -115,7 +119,7 @@ class Boot(unittest.TestCase):
         return console
 
     def go_on(self, console):
-        console.must_run("lvm vgchange -ay vg")
+        console.must_run(ACTIVATE)
         console.enter("exit")
         console.wait_for(r"root@guest:\S*# ")
 

@@ -19,6 +19,19 @@ SBIN = pathlib.Path("/usr/sbin")
 PAGES = pathlib.Path("/usr/share/man/man8")
 ASIDE = "thin-provisioning-tools"
 KERNEL = "0.0.0-none"  # a kernel without modules
+TOLD_AT_THE_PROMPT = """\
+vg/root is cached, and LVM has not activated it. This says why:
+  lvm lvchange -ay vg/root
+If it says that repair is required, the cache's metadata are damaged.
+This repairs them, unless it would lose data, which it reports then:
+  lvm lvconvert --repair vg/root
+Once the volume is active, "exit" goes on with the boot.
+vg/home is cached, and LVM has not activated it. This says why:
+  lvm lvchange -ay vg/home
+If it says that repair is required, the cache's metadata are damaged.
+LVM repairs no cache volume: see "man dmcache", on another system.
+Once the volume is active, "exit" goes on with the boot.
+"""
 
 
 def run(*command, succeeds=True, **keywords):
@@ -186,7 +199,7 @@ class Packages(unittest.TestCase):
             COMP_WORDS=({words}) COMP_CWORD={last}
             _dmcache {program} '{word}'; echo "${{COMPREPLY[*]}}"
             """
-        for words, expected in [(["dmcache", "cache_r"], "cache_repair cache_restore\n"),
+        for words, expected in [(["dmcache", "cache_r"], "cache_repair cache_replay cache_restore\n"),
                                 (["cache_check", "--auto"], "--auto-repair\n"),
                                 (["dmcache", "check", "--auto"], "--auto-repair\n")]:
             completed = run("bash", "-c", asked.format(words=" ".join(words), last=len(words) - 1,
@@ -235,6 +248,18 @@ class Boot(unittest.TestCase):
         path = re.search(r'cache_check_executable="(.*)"', setting)[1]
         return path, run("chroot", tree, path, "--help")
 
+    def told_at_the_prompt(self, name, tree):
+        """What is seen before the prompt if a root's cache is not active; LVM is a stand-in."""
+        lvm = tree / "usr/sbin/lvm"
+        lvm.unlink()
+        lvm.write_text('#!/bin/sh\necho "  vg root [fast_cpool]"\necho "  vg home [ssd_cvol]"\n')
+        lvm.chmod(0o755)
+        (tree / "dev").mkdir(exist_ok=True)  # for /dev/null
+        # As initramfs-tools does it, and dracut.
+        steps = {"initramfs-tools": ". /scripts/functions; run_scripts /scripts/panic",
+                 "dracut": ". /lib/dracut-lib.sh; source_hook emergency"}[name]
+        return run("chroot", tree, "/bin/sh", "-c", steps, succeeds=False)
+
     def assert_dmcache_is_called(self, expected_paths):
         for name, tree in self.initial_file_systems():
             with self.subTest(name):
@@ -244,9 +269,7 @@ class Boot(unittest.TestCase):
                 for each in expected_paths:
                     self.assertEqual(run("chroot", tree, each, "--help"), said)
                 self.assertEqual((tree / "usr/sbin/thin_check").readlink().name, "pdata_tools")
-                if name == "initramfs-tools":
-                    self.assertIn("/scripts/panic/dmcache",
-                                  (tree / "scripts/panic/ORDER").read_text())
+                self.assertEqual(self.told_at_the_prompt(name, tree), TOLD_AT_THE_PROMPT)
 
     def test_without_dmcache_another_program_is_called(self):
         for name, tree in self.initial_file_systems():
@@ -263,12 +286,14 @@ class Boot(unittest.TestCase):
         with tempfile.TemporaryDirectory() as tree:
             run("dpkg-deb", "--raw-extract", built("dmcache"), tree)
             run("cp", "-a", f"{tree}/usr/sbin/.", "/usr/local/sbin")
-        for template, file in [
+        for source, file in [
                 ("initramfs-hook.in", "share/initramfs-tools/hooks/dmcache"),
+                ("inactive-caches.sh", "share/initramfs-tools/scripts/panic/dmcache"),
+                ("inactive-caches.sh", "lib/dracut/modules.d/95dmcache/inactive-caches.sh"),
                 ("dracut-module-setup.sh.in", "lib/dracut/modules.d/95dmcache/module-setup.sh")]:
             path = pathlib.Path("/usr/local") / file
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text((SOURCE / "bin/boot" / template).read_text()
+            path.write_text((SOURCE / "bin/boot" / source).read_text()
                             .replace("@sbin@", "/usr/local/sbin"))
             path.chmod(0o755)
         run("/usr/local/sbin/dmcache", "install-lvm", "--undo")  # of a run that was cut short

@@ -11,9 +11,9 @@
 #include <fmt/format.h>
 
 #include "base/mutex.h"
+#include "caching/engine/byte_request.h"
 #include "caching/runtime/asker.h"
 #include "caching/runtime/blocking_files.h"
-#include "caching/runtime/byte_requests.h"
 #include "caching/runtime/present_time.h"
 #include "caching/runtime/trouble_log.h"
 #include "caching/runtime/waiting_io.h"
@@ -31,7 +31,7 @@ std::unexpected<error> is_shut_down() {
   return fail(failure::failed, "the cache is shut down");
 }
 
-class runtime final : public threaded_runtime, private sector_requests {
+class runtime final : public threaded_runtime {
   // What can be answered at once.
   template <typename Question> auto look(Question question) EXCLUDES(mutex_) {
     const mutex_guard looking{mutex_};
@@ -96,10 +96,9 @@ class runtime final : public threaded_runtime, private sector_requests {
     runtime &of_;
   };
 
-  std::error_code carry_out_sectors(request &wanted, bool has_locked_them) override;
-  void lock_sector(sectors sector) override;
-  void unlock_sector(sectors sector) override;
-  bool is_any_locked(const request &wanted) const REQUIRES(mutex_);
+  std::error_code carry_out_sectors(request &wanted, bool has_locked_them) EXCLUDES(mutex_);
+  std::error_code carry_out_bytes(const request &wanted) EXCLUDES(mutex_);
+  void hold(std::optional<sectors> wanted, std::optional<sectors> &held) EXCLUDES(mutex_);
 
   template <typename Question> result<> ask(Question question) EXCLUDES(mutex_);
   asker *take_asker() REQUIRES(mutex_);
@@ -135,7 +134,7 @@ class runtime final : public threaded_runtime, private sector_requests {
   intrusive_queue<asker> to_be_woken_ GUARDED_BY(mutex_); // when the lock is released
   intrusive_queue<asker> free_askers_ GUARDED_BY(mutex_);
   std::vector<std::unique_ptr<asker>> askers_ GUARDED_BY(mutex_);
-  std::vector<sectors> locked_sectors_ GUARDED_BY(mutex_);
+  sector_locks locked_sectors_ GUARDED_BY(mutex_);
   bool is_stopping_ GUARDED_BY(mutex_) = false;
   bool is_over_ GUARDED_BY(mutex_) = false; // nobody enters the engine any more, or waits for it
 
@@ -192,15 +191,45 @@ std::error_code runtime::carry_out(request &wanted) {
     return carry_out_sectors(wanted, false);
   }
   try {
-    return carry_out_bytes(wanted, origin_size_, *this);
+    return carry_out_bytes(wanted);
   } catch (const std::bad_alloc &) {
     return no_memory();
   }
 }
 
+// Throws std::bad_alloc.
+std::error_code runtime::carry_out_bytes(const request &wanted) {
+  byte_request asked{wanted, origin_size_};
+  std::optional<sectors> held;
+  while (request *const step = asked.next()) {
+    hold(asked.locked(), held);
+    asked.ended(carry_out_sectors(*step, held.has_value()));
+  }
+  hold({}, held);
+  return asked.outcome();
+}
+
+// Unlocks the sector that the caller holds, unless it is wanted, and waits for the one that is.
+void runtime::hold(std::optional<sectors> wanted, std::optional<sectors> &held) {
+  const mutex_guard changing{mutex_};
+  if (held && held != wanted) {
+    locked_sectors_.unlock(*held);
+    held.reset();
+    sector_unlocked_.notify_all();
+  }
+  if (wanted && !held) {
+    while (locked_sectors_.is_locked(*wanted)) {
+      sector_unlocked_.wait(mutex_);
+    }
+    locked_sectors_.lock(*wanted);
+    held = wanted;
+  }
+}
+
+// Before a write, waits until none of its sectors is locked, unless the caller has locked all of them.
 std::error_code runtime::carry_out_sectors(request &wanted, bool has_locked_them) {
   const inside entered{*this};
-  while (!has_locked_them && is_any_locked(wanted)) [[unlikely]] {
+  while (!has_locked_them && locked_sectors_.are_in_the_way_of(wanted)) [[unlikely]] {
     sector_unlocked_.wait(mutex_);
   }
   if (is_over_) [[unlikely]] {
@@ -213,34 +242,6 @@ std::error_code runtime::carry_out_sectors(request &wanted, bool has_locked_them
   wanted.client = self;
   engine_->submit(wanted);
   return wait_for_answer(*self) ? wanted.outcome : std::make_error_code(std::errc::no_such_device);
-}
-
-bool runtime::is_any_locked(const request &wanted) const {
-  if (locked_sectors_.empty() || !wanted.is_write() || wanted.op == request::operation::flush)
-      [[likely]] {
-    return false;
-  }
-  const std::uint64_t end = wanted.offset.value() + wanted.length.value();
-  return std::ranges::any_of(locked_sectors_, [&](sectors each) {
-    const std::uint64_t at = to_bytes(each).value();
-    return at < end && wanted.offset.value() < at + sector_size;
-  });
-}
-
-void runtime::lock_sector(sectors sector) {
-  const mutex_guard locking{mutex_};
-  while (std::ranges::count(locked_sectors_, sector) != 0) {
-    sector_unlocked_.wait(mutex_);
-  }
-  locked_sectors_.push_back(sector);
-}
-
-void runtime::unlock_sector(sectors sector) {
-  {
-    const mutex_guard unlocking{mutex_};
-    std::erase(locked_sectors_, sector);
-  }
-  sector_unlocked_.notify_all();
 }
 
 // Null: there is no memory for another one. Nothing that is asked allocates anything after this.

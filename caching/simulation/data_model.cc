@@ -67,6 +67,32 @@ std::optional<std::string> data_model::end(change_id id, bool is_done, bool is_d
   return {};
 }
 
+std::optional<std::string> data_model::refuse(change_id id) {
+  change &refused = changes_[id];
+  require(refused.is == state::pending, "a change ends once");
+  refused.is = state::failed;
+  for (std::uint64_t i = refused.where.begin; i < refused.where.end; ++i) {
+    if (sectors_[i].seen == id) {
+      return fmt::format("sector {} was read as written by change {}, which was refused", i, id);
+    }
+    drop(sectors_[i], id);
+  }
+  return {};
+}
+
+// If it is one of the sector's.
+void data_model::drop(sector_state &sector, change_id id) {
+  std::uint32_t *at = &sector.first;
+  while (*at != 0 && links_[*at].id != id) {
+    at = &links_[*at].next;
+  }
+  if (const std::uint32_t dropped = *at; dropped != 0) {
+    *at = links_[dropped].next;
+    links_[dropped].next = free_links_;
+    free_links_ = dropped;
+  }
+}
+
 // Drops what is older than `durable`, if that is newer than what was.
 void data_model::cover(sector_state &sector, change_id durable) {
   std::uint32_t *at = &sector.first;

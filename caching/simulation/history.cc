@@ -115,7 +115,7 @@ void history::choose_weights() {
   maybe(event::compare, 5);
   maybe(event::verify, 8);
   if (chance_.one_in(6)) {
-    maybe(event::shortage, 2);
+    maybe(event::shortage, 1);
   }
   if (chance_.one_in(3)) {
     maybe(event::fault, 4);
@@ -304,7 +304,7 @@ void history::happen(event kind) {
     }
     break;
   case event::shortage:
-    in_.fail_allocation_after(chance_.below(chance_.one_in(4) ? 16 : 3));
+    in_.fail_allocation_after(chance_.below(chance_.one_in(4) ? 12 : 2));
     break;
   case event::compare:
     if (in_.settle()) {

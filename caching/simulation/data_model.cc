@@ -113,14 +113,17 @@ void data_model::flushed(std::uint64_t submitted_at) {
   std::erase_if(unflushed_, [&](std::uint32_t number) {
     sector_state &each = sectors_[number];
     change_id durable = 0;
+    bool can_be_of_lost = false; // what was read: zeroes don't tell whose they are
     for (std::uint32_t at = each.first; at != 0; at = links_[at].next) {
       const change &made = changes_[links_[at].id];
+      can_be_of_lost = can_be_of_lost || (made.can_be_lost && links_[at].id <= each.seen_at_last &&
+                                          made.kind == change_kind::zeroes);
       if (made.is == state::done && made.ended_at < submitted_at && !made.can_be_lost) {
         durable = links_[at].id;
       }
     }
     const bool is_settled = each.seen_at_last > durable && each.seen_time < submitted_at &&
-                            !changes_[each.seen].can_be_lost;
+                            !changes_[each.seen].can_be_lost && !can_be_of_lost;
     if (is_settled) {
       const change_id seen = each.seen;
       cover(each, each.seen_at_last);

@@ -16,16 +16,16 @@
 #include <vector>
 
 #include "base/mutex.h"
+#include "caching/engine/byte_request.h"
 #include "caching/runtime/asker.h"
 #include "caching/runtime/blocking_files.h"
-#include "caching/runtime/byte_requests.h"
 #include "caching/runtime/threaded_runtime.h"
 #include "caching/runtime/trouble_log.h"
 #include "caching/runtime/waiting_io.h"
 
 namespace dmcache {
 
-class engine_threads final : public threaded_runtime, private sector_requests {
+class engine_threads final : public threaded_runtime {
   // What can be answered at once.
   template <typename Question> auto look(Question question) EXCLUDES(mutex_) {
     const mutex_guard looking{mutex_};
@@ -97,10 +97,9 @@ class engine_threads final : public threaded_runtime, private sector_requests {
     return fail(failure::failed, "the cache is shut down");
   }
 
-  std::error_code carry_out_sectors(request &wanted, bool has_locked_them) override;
-  void lock_sector(sectors sector) override;
-  void unlock_sector(sectors sector) override;
-  bool is_any_locked(const request &wanted) const REQUIRES(mutex_);
+  std::error_code carry_out_sectors(request &wanted, bool has_locked_them) EXCLUDES(mutex_);
+  std::error_code carry_out_bytes(const request &wanted) EXCLUDES(mutex_);
+  void exchange_lock(std::optional<sectors> wanted, std::optional<sectors> &held) EXCLUDES(mutex_);
 
   // Calls `question` with the engine and a control, which the engine finishes. ask() waits while the
   // engine is being exchanged.
@@ -153,7 +152,7 @@ class engine_threads final : public threaded_runtime, private sector_requests {
   intrusive_queue<asker> to_be_woken_ GUARDED_BY(mutex_); // when the lock is released
   intrusive_queue<asker> free_askers_ GUARDED_BY(mutex_);
   std::vector<std::unique_ptr<asker>> askers_ GUARDED_BY(mutex_);
-  std::vector<sectors> locked_sectors_ GUARDED_BY(mutex_);
+  sector_locks locked_sectors_ GUARDED_BY(mutex_);
   bool is_stopping_ GUARDED_BY(mutex_) = false;
   // Whether who comes may enter the engine, has to wait until there is another one, or never may any
   // more, as nobody then waits for it.

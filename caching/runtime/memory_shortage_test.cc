@@ -1,13 +1,10 @@
 // Each allocation of a request fails in turn: either the request fails and nothing else does, or the
 // process ends at once. It never hangs, and never uses what is no more.
-//
-// The operators below replace those of the whole test program.
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <csignal>
-#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <new>
@@ -17,50 +14,8 @@
 
 #include <gtest/gtest.h>
 
+#include "base/testing/failing_allocation.h"
 #include "caching/runtime/threaded_runtime.h"
-
-namespace {
-
-// Of this thread: so many allocations succeed before one fails. Negative: all of them do.
-thread_local long left = -1;
-
-void *allocate(std::size_t size) {
-  const bool has_failed = left == 0;
-  left = std::max(left - 1, -1L);
-  return has_failed ? nullptr : std::malloc(std::max<std::size_t>(size, 1));
-}
-
-} // namespace
-
-// What these give is freed by these: the compiler sees only one of the two sides at a time.
-#pragma GCC diagnostic ignored "-Wmismatched-new-delete"
-// NOLINTBEGIN(*-no-malloc,clang-analyzer-cplusplus.NewDelete)
-void *operator new(std::size_t size) {
-  void *const made = allocate(size);
-  return made != nullptr ? made : throw std::bad_alloc{};
-}
-void *operator new(std::size_t size, const std::nothrow_t & /*tag*/) noexcept {
-  return allocate(size);
-}
-void *operator new[](std::size_t size) {
-  return operator new(size);
-}
-void *operator new[](std::size_t size, const std::nothrow_t & /*tag*/) noexcept {
-  return allocate(size);
-}
-void operator delete(void *made) noexcept {
-  std::free(made);
-}
-void operator delete(void *made, std::size_t /*size*/) noexcept {
-  std::free(made);
-}
-void operator delete[](void *made) noexcept {
-  std::free(made);
-}
-void operator delete[](void *made, std::size_t /*size*/) noexcept {
-  std::free(made);
-}
-// NOLINTEND(*-no-malloc,clang-analyzer-cplusplus.NewDelete)
 
 namespace dmcache {
 namespace {
@@ -108,7 +63,7 @@ class memory_shortage_test : public testing::Test {
   }
 
   // In a process of its own: the allocation number `failing` of the request fails.
-  outcome run(const asked_range &range, long failing) const {
+  outcome run(const asked_range &range, std::uint64_t failing) const {
     const cache_paths paths{make_file("metadata", 1 << 20), make_file("fast", 32 * block),
                             make_file("origin", 128 * block)};
     engine_options options;
@@ -122,14 +77,13 @@ class memory_shortage_test : public testing::Test {
     std::error_code error;
     bool has_failed = false;
     std::thread asking{[&] { // as a thread of a server, which has asked for nothing yet
-      left = failing;
+      fail_allocation_after(failing);
       try {
         error = ask(running, range, data);
       } catch (const std::bad_alloc &) {
         ::_exit(wrong);
       }
-      has_failed = left < 0;
-      left = -1;
+      has_failed = !fail_no_allocation();
     }};
     asking.join();
     // The same by another one, and all that the cache has to do with it.
@@ -155,7 +109,7 @@ class memory_shortage_test : public testing::Test {
   };
   counts fail_each(const asked_range &range) const {
     counts so_far;
-    for (long failing = 0;; ++failing) {
+    for (std::uint64_t failing = 0;; ++failing) {
       const pid_t child = ::fork();
       if (child == 0) {
         ::alarm(10);

@@ -10,6 +10,7 @@
 
 #include <fmt/format.h>
 
+#include "caching/engine/byte_request.h"
 #include "caching/runtime/engine_threads.h"
 #include "caching/runtime/present_time.h"
 
@@ -68,15 +69,46 @@ std::error_code engine_threads::carry_out(request &wanted) {
     return carry_out_sectors(wanted, false);
   }
   try {
-    return carry_out_bytes(wanted, origin_size(), *this);
+    return carry_out_bytes(wanted);
   } catch (const std::bad_alloc &) {
     return no_memory();
   }
 }
 
+// Throws std::bad_alloc.
+std::error_code engine_threads::carry_out_bytes(const request &wanted) {
+  byte_request asked{wanted, origin_size()};
+  std::optional<sectors> held;
+  while (request *const step = asked.next()) {
+    exchange_lock(asked.locked(), held);
+    asked.ended(carry_out_sectors(*step, held.has_value()));
+  }
+  exchange_lock({}, held);
+  return asked.outcome();
+}
+
+// Unlocks the sector that the caller holds, unless it is wanted, and waits for the one that is.
+void engine_threads::exchange_lock(std::optional<sectors> wanted, std::optional<sectors> &held) {
+  const mutex_guard changing{mutex_};
+  if (held && held != wanted) {
+    locked_sectors_.unlock(*held);
+    held.reset();
+    sector_unlocked_.notify_all();
+  }
+  if (wanted && !held) {
+    while (locked_sectors_.is_locked(*wanted)) {
+      sector_unlocked_.wait(mutex_);
+    }
+    locked_sectors_.lock(*wanted);
+    held = wanted;
+  }
+}
+
+// Before a write, waits until none of its sectors is locked, unless the caller has locked all of them.
 std::error_code engine_threads::carry_out_sectors(request &wanted, bool has_locked_them) {
   const inside entered{*this};
-  while (entrance_ == entrance::held || (!has_locked_them && is_any_locked(wanted))) [[unlikely]] {
+  while (entrance_ == entrance::held ||
+         (!has_locked_them && locked_sectors_.are_in_the_way_of(wanted))) [[unlikely]] {
     (entrance_ == entrance::held ? let_in_ : sector_unlocked_).wait(mutex_);
   }
   if (entrance_ == entrance::closed) [[unlikely]] {
@@ -89,34 +121,6 @@ std::error_code engine_threads::carry_out_sectors(request &wanted, bool has_lock
   wanted.client = self;
   engine_->submit(wanted);
   return wait_for_answer(*self) ? wanted.outcome : std::make_error_code(std::errc::no_such_device);
-}
-
-bool engine_threads::is_any_locked(const request &wanted) const {
-  if (locked_sectors_.empty() || !wanted.is_write() || wanted.op == request::operation::flush)
-      [[likely]] {
-    return false;
-  }
-  const std::uint64_t end = wanted.offset.value() + wanted.length.value();
-  return std::ranges::any_of(locked_sectors_, [&](sectors each) {
-    const std::uint64_t at = to_bytes(each).value();
-    return at < end && wanted.offset.value() < at + sector_size;
-  });
-}
-
-void engine_threads::lock_sector(sectors sector) {
-  const mutex_guard locking{mutex_};
-  while (std::ranges::count(locked_sectors_, sector) != 0) {
-    sector_unlocked_.wait(mutex_);
-  }
-  locked_sectors_.push_back(sector);
-}
-
-void engine_threads::unlock_sector(sectors sector) {
-  {
-    const mutex_guard unlocking{mutex_};
-    std::erase(locked_sectors_, sector);
-  }
-  sector_unlocked_.notify_all();
 }
 
 // Null: there is no memory for another one. Nothing that is asked allocates anything after this.

@@ -15,11 +15,11 @@ class acknowledged_test : public cache_test {
 
   // The change that stands in the sector that part(block) is.
   std::uint64_t on_origin() {
-    return stamp_of(in->device(cache_device::origin).sector(part(block).begin).data(), 1).change;
+    return stamp_of(in->device(cache_device::origin).sector(part(block).begin)).change;
   }
   std::uint64_t on_fast(cache_block at) {
     const std::uint64_t sector = at.value() * block_size + part(block).begin % block_size;
-    return stamp_of(in->device(cache_device::fast).sector(sector).data(), 1).change;
+    return stamp_of(in->device(cache_device::fast).sector(sector)).change;
   }
   cache_block cached_in() { return *state().mappings->find(origin_block{block}); }
   std::uint64_t last_change() { return in->model().next_change() - 1; }

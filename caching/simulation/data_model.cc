@@ -67,6 +67,32 @@ std::optional<std::string> data_model::end(change_id id, bool is_done, bool is_d
   return {};
 }
 
+std::optional<std::string> data_model::refuse(change_id id) {
+  change &refused = changes_[id];
+  require(refused.is == state::pending, "a change ends once");
+  refused.is = state::failed;
+  for (std::uint64_t i = refused.where.begin; i < refused.where.end; ++i) {
+    if (sectors_[i].seen == id) {
+      return fmt::format("sector {} was read as written by change {}, which was refused", i, id);
+    }
+    drop(sectors_[i], id);
+  }
+  return {};
+}
+
+// If it is one of the sector's.
+void data_model::drop(sector_state &sector, change_id id) {
+  std::uint32_t *at = &sector.first;
+  while (*at != 0 && links_[*at].id != id) {
+    at = &links_[*at].next;
+  }
+  if (const std::uint32_t dropped = *at; dropped != 0) {
+    *at = links_[dropped].next;
+    links_[dropped].next = free_links_;
+    free_links_ = dropped;
+  }
+}
+
 // Drops what is older than `durable`, if that is newer than what was.
 void data_model::cover(sector_state &sector, change_id durable) {
   std::uint32_t *at = &sector.first;
@@ -87,14 +113,17 @@ void data_model::flushed(std::uint64_t submitted_at) {
   std::erase_if(unflushed_, [&](std::uint32_t number) {
     sector_state &each = sectors_[number];
     change_id durable = 0;
+    bool can_be_of_lost = false; // what was read: zeroes don't tell whose they are
     for (std::uint32_t at = each.first; at != 0; at = links_[at].next) {
       const change &made = changes_[links_[at].id];
+      can_be_of_lost = can_be_of_lost || (made.can_be_lost && links_[at].id <= each.seen_at_last &&
+                                          made.kind == change_kind::zeroes);
       if (made.is == state::done && made.ended_at < submitted_at && !made.can_be_lost) {
         durable = links_[at].id;
       }
     }
     const bool is_settled = each.seen_at_last > durable && each.seen_time < submitted_at &&
-                            !changes_[each.seen].can_be_lost;
+                            !changes_[each.seen].can_be_lost && !can_be_of_lost;
     if (is_settled) {
       const change_id seen = each.seen;
       cover(each, each.seen_at_last);

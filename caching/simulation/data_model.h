@@ -6,6 +6,8 @@
 // leaves old or new; but once that was read, it stays, durably if a flush follows. What was
 // discarded is old, however old, or zero, until it is written again. After a power cut a sector
 // holds any of the contents since the last one that a flush, or a FUA write, made durable.
+//
+// Where requests are of bytes, what is called a sector here is a part of one (sector_parts.h).
 #pragma once
 
 #include <cstdint>
@@ -43,6 +45,9 @@ class data_model {
   void let_in(change_id id) { changes_[id].begun_at = time_++; }
   // It has ended. If that gives away that an earlier read was wrong, says so.
   std::optional<std::string> end(change_id id, bool is_done, bool is_durable);
+
+  // It was refused: nothing of it has been done. If a read found any of it, says so.
+  std::optional<std::string> refuse(change_id id);
 
   // What is submitted from now on has this number or a higher one.
   change_id next_change() const { return static_cast<change_id>(changes_.size()); }
@@ -103,6 +108,7 @@ class data_model {
 
   bool is_of(change_id id, std::uint64_t sector, const stamp &found, change_id before) const;
   bool was_written(std::uint64_t sector, const stamp &found, change_id before) const;
+  void drop(sector_state &sector, change_id id);
   void cover(sector_state &sector, change_id durable);
   std::uint32_t new_link();
   std::string explain(std::uint64_t sector, const stamp &found, const char *claim) const;

@@ -139,6 +139,17 @@ TEST_F(data_model_test, what_a_device_has_lost_no_flush_covers) {
   EXPECT_TRUE(survives(first));
 }
 
+TEST_F(data_model_test, zeroes_that_were_read_may_be_those_that_were_lost) {
+  const change_id old = done();
+  flush();
+  done(kind::zeroes);
+  EXPECT_TRUE(model.lost(model.now()));
+  EXPECT_FALSE(model.end(begin(kind::zeroes), false, false));
+  EXPECT_TRUE(may_read(0));
+  flush();
+  EXPECT_TRUE(survives(old));
+}
+
 TEST_F(data_model_test, discards_are_forgotten_by_a_power_cut_unless_they_are_kept) {
   const change_id first = done();
   const change_id second = done();

@@ -101,6 +101,29 @@ TEST_F(dirty_limit_test, a_block_written_to_while_it_settles_becomes_clean_all_t
   in->compare_clean_blocks();
 }
 
+// The flush by which the block becomes clean began before the write had ended, and doesn't cover it.
+TEST_F(dirty_limit_test, what_was_written_while_a_block_settled_survives_a_lost_flush) {
+  devices.fast.failed_flush_loses = true;
+  open_with(1);
+  make_dirty(1);
+  EXPECT_THAT(in->message({"max_dirty", "0%"}), succeeds());
+  const std::uint64_t nr_writes = nr_ios(cache_device::origin, operation::write);
+  in->begin_clean();
+  while (nr_ios(cache_device::origin, operation::write) == nr_writes) {
+    ASSERT_TRUE(in->step());
+  }
+  in->submit(operation::write, part(1)); // which waits for the copy, and then goes to both
+  ASSERT_TRUE(in->settle());
+  ASSERT_EQ(nr_dirty(), 0U);
+  in->device(cache_device::fast)
+      .add_fault({.op = simulated_device::operation::flush, .at_most = 1});
+  EXPECT_THAT(in->flush(), succeeds());
+  EXPECT_FALSE(is_cached(1));
+  in->cut_power();
+  open();
+  in->read_everything();
+}
+
 TEST_F(dirty_limit_test, nothing_is_written_back_unless_it_is_asked_for) {
   open_with(8);
   make_dirty(1);

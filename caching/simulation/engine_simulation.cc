@@ -67,6 +67,7 @@ void add(world_totals &to, const world_totals &more) {
   to.commits += more.commits;
   to.failed_ios += more.failed_ios;
   to.failed_metadata += more.failed_metadata;
+  to.failed_allocations += more.failed_allocations;
   to.digest += more.digest;
 }
 
@@ -166,10 +167,10 @@ int run(const settings &how, const std::string &program) {
   fmt::print(
       "{} requests, {} openings, {} refusals, {} clean shutdowns, {} power cuts, {} kills, {} "
       "promotions, {} demotions, {} writebacks, {} commits, {} failed I/Os, {} failures of "
-      "the metadata\n",
+      "the metadata, {} failed allocations\n",
       totals.requests, totals.openings, totals.refusals, totals.shutdowns, totals.power_cuts,
       totals.kills, totals.promotions, totals.demotions, totals.writebacks, totals.commits,
-      totals.failed_ios, totals.failed_metadata);
+      totals.failed_ios, totals.failed_metadata, totals.failed_allocations);
   fmt::print("digest of all that happened: {:016x}\n", totals.digest);
   fmt::print("{} histories of {} operations in {:.1f} s: {}\n", nr_done, how.operations, seconds,
              is_good ? "all as they should be" : "not all as they should be");

@@ -73,7 +73,21 @@ world_options history::random_world() {
       .on_discard = discard(), .failed_flush_loses = chance_.one_in(3), .broken = how_.broken};
   made.origin_can_discard = !chance_.one_in(4);
   made.has_whole_sectors = chance_.one_in(32);
+  if (most_blocks <= 40 && chance_.one_in(16)) { // which are requests of bytes as well
+    made.has_whole_sectors = true;
+    made.cuts = random_cuts();
+  }
   made.is_verbose = how_.is_verbose;
+  return made;
+}
+
+// One or two, at any byte.
+std::vector<std::size_t> history::random_cuts() {
+  constexpr std::size_t smallest = sizeof(stamp);
+  std::vector<std::size_t> made{chance_.between(smallest, sector_size - 2 * smallest)};
+  if (chance_.one_in(2)) {
+    made.push_back(chance_.between(made.front() + smallest, sector_size - smallest));
+  }
   return made;
 }
 
@@ -100,6 +114,9 @@ void history::choose_weights() {
   maybe(event::power_cut, 3);
   maybe(event::compare, 5);
   maybe(event::verify, 8);
+  if (chance_.one_in(6)) {
+    maybe(event::shortage, 1);
+  }
   if (chance_.one_in(3)) {
     maybe(event::fault, 4);
     weights_.at(static_cast<std::size_t>(event::repair)) = 6;
@@ -170,7 +187,7 @@ std::optional<std::string> history::run() {
     happen(random_event());
     while (in_.nr_under_way() >= max_under_way_ && in_.step()) {
     }
-    if (in_.is_power_cut()) {
+    if (in_.is_down()) {
       recover();
     }
   }
@@ -223,26 +240,39 @@ sector_range history::long_range() {
           chance_.one_in(2) ? size : chance_.between(size / 2 + 1, size)};
 }
 
+// Of whole sectors, or of parts of the first and the last one.
+void history::ask(world::operation op, sector_range where, bool fua) {
+  if (in_.parts().nr_per_sector() == 1 || where.size() > world::max_request || chance_.one_in(2)) {
+    in_.submit(op, where, fua);
+    return;
+  }
+  const std::uint64_t nr_parts = in_.parts().nr_per_sector();
+  sector_range parts = in_.parts().of(where);
+  parts.begin += chance_.below(nr_parts);
+  parts.end -= chance_.below(std::min(nr_parts, parts.size()));
+  in_.submit_bytes(op, parts, fua);
+}
+
 void history::happen(event kind) {
   using operation = world::operation;
   switch (kind) {
   case event::read:
-    in_.submit(operation::read, random_range());
+    ask(operation::read, random_range());
     break;
   case event::write:
-    in_.submit(operation::write, random_range(), chance_.one_in(fua_one_in_));
+    ask(operation::write, random_range(), chance_.one_in(fua_one_in_));
     break;
   case event::write_zeroes:
-    in_.submit(operation::write_zeroes, long_range(), chance_.one_in(fua_one_in_));
+    ask(operation::write_zeroes, long_range(), chance_.one_in(fua_one_in_));
     break;
   case event::discard:
-    in_.submit(operation::discard, long_range());
+    ask(operation::discard, long_range());
     break;
   case event::flush:
     in_.submit(operation::flush, {});
     break;
   case event::prefetch:
-    in_.submit(operation::prefetch, long_range());
+    ask(operation::prefetch, long_range());
     break;
   case event::wait:
     in_.advance(std::chrono::milliseconds{chance_.between(1, chance_.one_in(3) ? 4000 : 50)});
@@ -272,6 +302,9 @@ void history::happen(event kind) {
     for (int i = 0; i < 3; ++i) {
       in_.device(static_cast<cache_device>(i)).clear_faults();
     }
+    break;
+  case event::shortage:
+    in_.fail_allocation_after(chance_.below(chance_.one_in(4) ? 12 : 2));
     break;
   case event::compare:
     if (in_.settle()) {
@@ -303,7 +336,7 @@ void history::reload() {
   if (how.mode == cache_mode::passthrough && chance_.one_in(2)) {
     static_cast<void>(in_.clean()); // or else it is refused
   }
-  if (in_.is_open() && !in_.is_power_cut() && !in_.is_over()) {
+  if (in_.is_open() && !in_.is_down() && !in_.is_over()) {
     in_.begin_reload(how);
   }
 }
@@ -325,7 +358,7 @@ void history::verify_some() {
     in_.device(cache_device::origin)
         .add_fault({.op = simulated_operation::flush, .one_in = 1, .at_most = 1});
     static_cast<void>(in_.clean());
-    if (in_.is_power_cut() || in_.is_over()) {
+    if (in_.is_down() || in_.is_over()) {
       return;
     }
   }
@@ -385,7 +418,7 @@ void history::try_to_start(const engine_options &how) {
     metadata.resize(bytes{metadata.size().value() + 4 * metadata_block_size});
   }
   metadata.clear_faults();
-  if (in_.is_power_cut()) {
+  if (in_.is_down()) {
     in_.cut_power();
   }
 }
@@ -414,9 +447,9 @@ void history::restart() {
   if (chance_.one_in(3)) {
     in_.cut_power_in(chance_.below(40));
   }
-  if (!in_.is_power_cut() && chance_.one_in(3)) {
+  if (!in_.is_down() && chance_.one_in(3)) {
     kill();
-  } else if (!in_.is_power_cut()) {
+  } else if (!in_.is_down()) {
     in_.shut_down();
   }
   recover();
@@ -427,7 +460,7 @@ void history::kill() {
   in_.submit(world::operation::flush, {});
   for (std::uint64_t i = chance_.below(30); i > 0 && in_.step(); --i) {
   }
-  if (!in_.is_power_cut() && !in_.is_over()) {
+  if (!in_.is_down() && !in_.is_over()) {
     in_.kill();
   }
 }
@@ -436,8 +469,8 @@ void history::recover() {
   if (in_.is_over()) {
     return;
   }
-  if (in_.is_power_cut()) {
-    in_.cut_power();
+  if (in_.is_down()) {
+    in_.take_down();
   }
   start();
   if (!in_.is_over() && chance_.one_in(3)) {

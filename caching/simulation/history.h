@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "base/chance.h"
 #include "caching/simulation/world.h"
@@ -44,12 +45,14 @@ class history {
     power_cut,
     fault,
     repair,
+    shortage,
     compare,
     verify,
   };
   static constexpr std::size_t nr_events = static_cast<std::size_t>(event::verify) + 1;
 
   world_options random_world();
+  std::vector<std::size_t> random_cuts();
   void choose_weights();
   void choose_latencies();
   dirty_limit random_dirty_limit();
@@ -57,6 +60,7 @@ class history {
   event random_event();
   sector_range random_range(std::uint64_t longest = world::max_request);
   sector_range long_range();
+  void ask(world::operation op, sector_range where, bool fua = false);
   void happen(event kind);
   void start();
   void try_to_start(const engine_options &how);

@@ -3,6 +3,7 @@
 // right.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 #include <span>
@@ -23,21 +24,20 @@ struct stamp {
   bool operator==(const stamp &) const = default;
 };
 
-inline constexpr std::size_t max_stamps_per_sector = sector_size / sizeof(stamp);
-
-// Fills the sector at `sector` with its stamp, repeated so often.
-inline void put_stamp(std::byte *sector, const stamp &mark, std::size_t repeated) {
-  for (std::size_t i = 0; i < repeated; ++i) {
-    std::memcpy(sector + i * sizeof mark, &mark, sizeof mark);
+// Fills what is stored of a sector, or of a part of one, with its stamp, repeated; the last one may
+// be cut off.
+inline void put_stamp(std::span<std::byte> stored, const stamp &mark) {
+  for (std::size_t at = 0; at < stored.size(); at += sizeof mark) {
+    std::memcpy(stored.data() + at, &mark, std::min(sizeof mark, stored.size() - at));
   }
 }
 
-// The stamp of a sector, of which all are the same; else one that nobody wrote.
-inline stamp stamp_of(const std::byte *sector, std::size_t repeated) {
+// The stamp of what is so filled, and not smaller than one; else one that nobody wrote.
+inline stamp stamp_of(std::span<const std::byte> stored) {
   stamp found;
-  std::memcpy(&found, sector, sizeof found);
-  for (std::size_t i = 1; i < repeated; ++i) {
-    if (std::memcmp(sector + i * sizeof found, &found, sizeof found) != 0) {
+  std::memcpy(&found, stored.data(), sizeof found);
+  for (std::size_t at = sizeof found; at < stored.size(); at += sizeof found) {
+    if (std::memcmp(stored.data() + at, &found, std::min(sizeof found, stored.size() - at)) != 0) {
       return {~std::uint64_t{0}, ~std::uint64_t{0}};
     }
   }

@@ -34,12 +34,12 @@ class ended_cache_test : public cache_test {
     return in->model().next_change() - 1;
   }
   std::uint64_t on_origin(std::uint64_t block) {
-    return stamp_of(in->device(cache_device::origin).sector(part(block).begin).data(), 1).change;
+    return stamp_of(in->device(cache_device::origin).sector(part(block).begin)).change;
   }
   std::uint64_t on_fast(std::uint64_t block) {
     const cache_block at = *state().mappings->find(origin_block{block});
     const std::uint64_t sector = at.value() * block_size + part(block).begin % block_size;
-    return stamp_of(in->device(cache_device::fast).sector(sector).data(), 1).change;
+    return stamp_of(in->device(cache_device::fast).sector(sector)).change;
   }
   void open_and_clean() {
     open();

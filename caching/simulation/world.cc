@@ -2,6 +2,9 @@
 
 #include <utility>
 
+#include "base/testing/failing_allocation.h"
+#include "caching/simulation/shortage.h"
+
 namespace dmcache {
 namespace {
 
@@ -18,15 +21,15 @@ simulated_device::options with(simulated_device::options how, bool has_whole_sec
 } // namespace
 
 world::world(const world_options &how)
-    : how_{how}, stamps_{how.has_whole_sectors ? max_stamps_per_sector : 1}, chance_{how.seed},
-      fast_size_{how.fast_size}, origin_size_{how.origin_size},
+    : how_{how}, parts_{how.has_whole_sectors ? sector_size : sizeof(stamp), how.cuts},
+      chance_{how.seed}, fast_size_{how.fast_size}, origin_size_{how.origin_size},
       devices_{std::make_unique<simulated_device>(
                    bytes{how.nr_metadata_blocks * metadata_block_size}, how.metadata, chance_()),
                std::make_unique<simulated_device>(to_bytes(how.fast_size),
                                                   with(how.fast, how.has_whole_sectors), chance_()),
                std::make_unique<simulated_device>(
                    to_bytes(how.origin_size), with(how.origin, how.has_whole_sectors), chance_())},
-      carrier_{devices_, chance_()}, model_{how.origin_size.value()} {
+      carrier_{devices_, chance_()}, model_{how.origin_size.value() * parts_.nr_per_sector()} {
   carrier_.set_verbose(how.is_verbose);
 }
 
@@ -50,7 +53,7 @@ std::uint64_t world::nr_changes() const {
 // Time. -------------------------------------------------------------------------------------------
 
 bool world::step() {
-  if (is_over() || is_power_cut_ || !engine_) {
+  if (is_over() || is_down() || !engine_) {
     return false;
   }
   if (events_to_cut_ && (*events_to_cut_)-- == 0) {
@@ -66,7 +69,7 @@ bool world::step() {
     nr_idle_ticks_ = 0;
   } else {
     now_ = tick;
-    engine_->tick(now_);
+    enter([&] { engine_->tick(now_); });
     const bool is_waited_for = nr_under_way_ != 0 || nr_controls_ != 0;
     nr_idle_ticks_ = is_waited_for && !due ? nr_idle_ticks_ + 1 : 0;
     if (nr_idle_ticks_ > max_idle_ticks) {
@@ -75,7 +78,7 @@ bool world::step() {
     }
   }
   pump();
-  return !is_over();
+  return !is_over() && !is_down();
 }
 
 void world::end_next_io() {
@@ -97,7 +100,25 @@ void world::end_next_io() {
       untold_loss_ = untold_loss_ ? untold_loss_ : lost;
     }
   }
-  engine_->io_done(*io, error);
+  enter([&] { engine_->io_done(*io, error); });
+}
+
+void world::enter_short_of_memory(const std::function<void()> &event) {
+  const shortage_outcome tried = try_event(event, *nr_allocations_);
+  if (tried.violation) {
+    violate(*tried.violation);
+  }
+  is_process_over_ = tried.is_process_over;
+  if (is_process_over_) {
+    note("an allocation fails, and the process ends");
+    nr_allocations_.reset();
+  } else {
+    dmcache::fail_allocation_after(*nr_allocations_);
+    event();
+    nr_allocations_ = fail_no_allocation();
+    is_memory_missing_ = !nr_allocations_;
+  }
+  totals_.failed_allocations += nr_allocations_ ? 0U : 1U;
 }
 
 void world::look_at_mode() {
@@ -143,21 +164,29 @@ void world::look_at_background(const engine_io &begun) {
   }
 }
 
+void world::begin_ios() {
+  is_background_over_ = is_background_over_ && is_cleaning_held_off();
+  while (engine_io *next = is_process_over_ ? nullptr : engine_->next_io()) {
+    look_at_background(*next);
+    carrier_.begin(*next, now_, model_.now());
+  }
+}
+
 void world::pump() {
   look_at_mode();
-  for (bool is_more = true; is_more && !is_over();) {
+  for (bool is_more = true; is_more && !is_over() && !is_process_over_;) {
     is_more = false;
-    is_background_over_ = is_background_over_ && is_cleaning_held_off();
-    while (engine_io *next = engine_->next_io()) {
-      look_at_background(*next);
-      carrier_.begin(*next, now_, model_.now());
-      is_more = true;
+    while (!going_on_.empty() && !is_over() && !is_process_over_) {
+      go_on_with_one();
     }
-    while (request *next = engine_->next_completed()) {
+    const std::uint64_t before = carrier_.nr_begun();
+    begin_ios();
+    is_more = carrier_.nr_begun() != before;
+    while (request *next = is_process_over_ ? nullptr : engine_->next_completed()) {
       completed(*static_cast<client_request *>(next->client));
       is_more = true;
     }
-    while (control *next = engine_->next_finished()) {
+    while (control *next = is_process_over_ ? nullptr : engine_->next_finished()) {
       finished(*static_cast<client_control *>(next->client));
       is_more = true;
     }
@@ -179,7 +208,7 @@ bool world::finish() {
       return false;
     }
   }
-  return !is_over() && !is_power_cut_;
+  return !is_over() && !is_down();
 }
 
 bool world::settle() {
@@ -204,7 +233,7 @@ bool world::advance(instant by) {
         std::min(engine_->next_tick(), carrier_.next_due().value_or(engine_->next_tick()));
     if (next > until) {
       now_ = until;
-      engine_->tick(now_);
+      enter([&] { engine_->tick(now_); });
       pump();
       break;
     }
@@ -212,137 +241,7 @@ bool world::advance(instant by) {
       return false;
     }
   }
-  return !is_over() && !is_power_cut_;
-}
-
-// Requests. ---------------------------------------------------------------------------------------
-
-world::client_request &world::take_request() {
-  if (free_requests_.empty()) {
-    requests_.push_back(std::make_unique<client_request>());
-    free_requests_.push_back(requests_.back().get());
-  }
-  client_request &taken = *free_requests_.back();
-  free_requests_.pop_back();
-  return taken;
-}
-
-void world::submit(operation op, sector_range where, bool fua) {
-  if (is_over() || is_power_cut_) {
-    return;
-  }
-  client_request &asked = take_request();
-  asked.where = where;
-  asked.change = 0;
-  if (op == operation::write) {
-    asked.change = model_.begin(data_model::change_kind::write, where);
-  } else if (op == operation::write_zeroes) {
-    asked.change = model_.begin(data_model::change_kind::zeroes, where);
-  } else if (op == operation::discard) {
-    asked.change = model_.begin(data_model::change_kind::discard, where);
-  }
-  asked.before = model_.next_change();
-  asked.submitted_at = model_.now();
-  look_at_mode();
-  asked.mode = engine_->state().mode_of_metadata;
-  asked.failed_flushes = engine_->state().flushes.now();
-  asked.failures = failures_;
-  if (nr_reloads_ != 0) {
-    waiting_.push_back(&asked);
-    if (asked.change != 0) {
-      model_.hold(asked.change);
-    }
-  }
-  if (op == operation::write || op == operation::read) {
-    std::byte *at = asked.data.span().data();
-    for (std::uint64_t sector = where.begin; sector < where.end; ++sector, at += sector_size) {
-      put_stamp(at, {sector, op == operation::write ? asked.change : ~change_id{0}}, stamps_);
-    }
-  }
-  asked.inner = {};
-  asked.inner.op = op;
-  asked.inner.fua = fua;
-  asked.inner.may_trim = op == operation::write_zeroes && chance_.one_in(2);
-  asked.inner.offset = to_bytes(sectors{where.begin});
-  asked.inner.length = to_bytes(sectors{where.size()});
-  asked.inner.data = asked.data.span().first(
-      op == operation::write || op == operation::read ? where.size() * sector_size : 0);
-  asked.inner.client = &asked;
-  note("submit {}{} [{}, {}) as {}, {}", static_cast<int>(op), fua ? " fua" : "", where.begin,
-       where.end, asked.change, fmt::ptr(&asked));
-  ++nr_under_way_;
-  ++totals_.requests;
-  const bool is_unhindered = is_unhindered_hit(asked);
-  asked.is_under_way = true;
-  const std::uint64_t before = carrier_.nr_begun();
-  engine_->submit(asked.inner);
-  pump();
-  if (is_unhindered && carrier_.nr_begun() == before) {
-    violate(fmt::format("a hit of [{}, {}) waits, though nothing is in its way", where.begin,
-                        where.end));
-  }
-}
-
-// A hit whose block nothing else is done with. It must not wait, whatever else is going on: bulk
-// requests of others, migrations, commits, flushes, an idle device. A first write waits for its note.
-bool world::is_unhindered_hit(const client_request &asked) const {
-  const cache_state &state = engine_->state();
-  if ((asked.inner.op != operation::read && asked.inner.op != operation::write) ||
-      state.mode() == cache_mode::passthrough || state.mode_of_metadata == metadata_mode::fail ||
-      (options_.read_only && asked.inner.op == operation::write) || nr_reloads_ != 0 ||
-      is_shutting_down_) {
-    return false;
-  }
-  const std::uint64_t block_size = state.block_size / sector_size;
-  const origin_block block{asked.where.begin / block_size};
-  if ((asked.where.end - 1) / block_size != block.value() || !state.is_cacheable(block)) {
-    return false;
-  }
-  const auto cached_in = state.mappings->find(block);
-  if (!cached_in || state.locks.has_migration(block) ||
-      (asked.inner.op == operation::write && state.is_exact &&
-       !state.mappings->is_noted(*cached_in))) {
-    return false;
-  }
-  const std::uint64_t begin = block.value() * block_size;
-  return std::ranges::none_of(requests_, [&](const auto &other) {
-    return other->is_under_way && other->where.begin < begin + block_size &&
-           begin < other->where.end;
-  });
-}
-
-void world::let_in(client_request &held) {
-  held.failed_flushes = engine_->state().flushes.now();
-  held.failures = failures_;
-  if (held.change != 0) {
-    model_.let_in(held.change);
-  }
-}
-
-std::error_code world::perform(operation op, sector_range where, bool fua) {
-  std::optional<std::error_code> outcome;
-  const auto lost = std::make_error_code(std::errc::io_error);
-  if (free_requests_.empty()) {
-    free_requests_.push_back(&take_request());
-  }
-  free_requests_.back()->told = &outcome;
-  submit(op, where, fua);
-  while (!outcome) {
-    if (!step()) {
-      return lost;
-    }
-  }
-  return *outcome;
-}
-
-void world::read_everything() {
-  constexpr std::uint64_t length = 96;
-  for (std::uint64_t at = 0; at < origin_size_.value(); at += length) {
-    submit(operation::read, {at, std::min(at + length, origin_size_.value())});
-    while (nr_under_way_ > 8 && step()) {
-    }
-  }
-  finish();
+  return !is_over() && !is_down();
 }
 
 } // namespace dmcache

@@ -5,6 +5,7 @@
 
 #include <array>
 #include <deque>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -13,10 +14,12 @@
 #include <fmt/format.h>
 
 #include "base/aligned_buffer.h"
+#include "caching/engine/byte_request.h"
 #include "caching/engine/cache_engine.h"
 #include "caching/simulation/data_model.h"
 #include "caching/simulation/io_carrier.h"
 #include "caching/simulation/media.h"
+#include "caching/simulation/sector_parts.h"
 
 namespace dmcache {
 
@@ -31,6 +34,8 @@ struct world_options {
   bool origin_can_discard = true;
   // Data are stored whole; else only the stamp of each sector.
   bool has_whole_sectors = true;
+  // Where in a sector requests of bytes can begin and end (sector_parts); if any, data are whole.
+  std::vector<std::size_t> cuts{};
   bool is_verbose = false;
 };
 
@@ -48,7 +53,8 @@ struct world_totals {
   std::uint64_t commits = 0;
   std::uint64_t failed_ios = 0;
   std::uint64_t failed_metadata = 0; // caches that were stopped with those
-  std::uint64_t digest = 0;          // of all I/O and all answers
+  std::uint64_t failed_allocations = 0;
+  std::uint64_t digest = 0; // of all I/O and all answers
 };
 
 class world {
@@ -80,6 +86,13 @@ class world {
   void kill();
   // It was cut by cut_power_in() or the metadata device, and not by cut_power().
   bool is_power_cut() const { return is_power_cut_; }
+  // So many allocations in the engine's events succeed from now on, while the cache is open, and then
+  // one fails. That fails a request which it was for, or is the end of the process.
+  void fail_allocation_after(std::uint64_t nr_allocations) { nr_allocations_ = nr_allocations; }
+  // The power was cut as above, or the process has ended for want of memory: take_down() is due.
+  bool is_down() const { return is_power_cut_ || is_process_over_; }
+  // cut_power() or kill(), whichever is due.
+  void take_down();
   // Clears NEEDS_CHECK on the metadata of a cache that isn't open.
   void mend();
   // What has been found on the devices when the cache was opened last, or stopped.
@@ -90,6 +103,10 @@ class world {
   using operation = request::operation;
   // Any number may be under way.
   void submit(operation op, sector_range where, bool fua = false);
+  // Of the bytes of these parts of sectors.
+  void submit_bytes(operation op, sector_range parts, bool fua = false);
+  const sector_parts &parts() const { return parts_; }
+  // Those of bytes count as two.
   std::size_t nr_under_way() const { return nr_under_way_; }
   // The same, waited for.
   std::error_code perform(operation op, sector_range where, bool fua = false);
@@ -160,10 +177,13 @@ class world {
   // Of the fast device and the origin, by operation.
   using failure_counts = std::array<std::uint64_t, 5>;
 
+  struct byte_client;
   struct client_request {
     request inner{};
     aligned_buffer data{max_request * sector_size};
     sector_range where;
+    sector_range parts; // that it changes, if it does
+    byte_client *step_of = nullptr;
     bool is_under_way = false;
     change_id change = 0;             // if it is one
     change_id before = 0;             // what was submitted later has this number or a higher one
@@ -172,6 +192,22 @@ class world {
     std::uint64_t failed_flushes = 0; // that the engine knew of, until it let it in
     failure_counts failures{};        // of the devices, until then
     std::optional<std::error_code> *told = nullptr; // of its outcome
+  };
+  struct byte_client { // of bytes
+    request wanted{};
+    aligned_buffer data{max_request * sector_size};
+    sector_range parts;
+    std::optional<byte_request> steps{}; // while it is under way
+    std::optional<sectors> held{};
+    bool is_sector_read = false;  // the one that is held
+    std::error_code failure{};    // of a step
+    change_id before = 0;         // for the last step
+    std::uint64_t nr_changed = 0; // parts
+  };
+  // Whoever goes on when nothing is in his way any more: one of the two.
+  struct held_up {
+    client_request *asked = nullptr;
+    byte_client *bytes = nullptr;
   };
   struct client_control {
     control inner{};
@@ -196,12 +232,15 @@ class world {
   bool look_at_metadata();
   void inspect_media();
   void inspect_sectors(bool are_discards_kept);
+  bool differs_wrongly(std::uint64_t sector, std::span<const std::byte> on_fast,
+                       std::span<const std::byte> on_origin) const;
   void compare_shutdown(const cache_state &last);
   std::uint64_t nr_changes() const;
   std::uint64_t nr_failed() const;
 
   // Running.
   void pump();
+  void begin_ios();
   void end_next_io();
   bool is_unhindered_hit(const client_request &asked) const;
   void let_in(client_request &held);
@@ -209,6 +248,7 @@ class world {
   void finished(client_control &call);
   std::optional<std::string> fault_of_comparison(const client_control &call) const;
   std::optional<std::string> fault_of(const client_request &asked);
+  std::optional<std::string> fault_of_shortage(const client_request &asked);
   void owe_failure(const client_request &asked);
   bool is_failure_justified(const client_request &asked) const;
   bool is_durability_denied(const client_request &asked) const;
@@ -218,14 +258,36 @@ class world {
   void look_at_dirty();
   bool is_cleaning_held_off() const;
   void look_at_background(const engine_io &begun);
-  std::optional<std::string> fault_of_data(const client_request &asked);
+  std::optional<std::string> fault_of_data(std::span<const std::byte> data, sector_range parts,
+                                           change_id before);
   std::optional<std::string> fault_of_discard(const client_request &asked) const;
   client_control &begin_control();
+  void send_message(std::vector<std::string> words, client_control &call);
+  // An event comes to the engine, unless its process is no more.
+  template <typename Event> void enter(Event event) {
+    if (!nr_allocations_ && !is_process_over_) [[likely]] {
+      event();
+    } else if (!is_process_over_) {
+      enter_short_of_memory(event);
+    }
+  }
+  void enter_short_of_memory(const std::function<void()> &event);
   result<> finish(client_control &call);
   client_request &take_request();
+  byte_client &take_byte_client();
+  void arrive(client_request &asked);
+  void begin_change(client_request &asked, data_model::change_kind kind, sector_range parts);
+  void send(client_request &asked);
+  void go_on(byte_client &asked);
+  void go_on_with_one();
+  bool hold(byte_client &asked, std::optional<sectors> wanted);
+  void begin_step(byte_client &asked, const request &step, sector_range parts_of_sector);
+  void ended(client_request &step);
+  void finished(byte_client &asked);
+  void put_stamps(std::span<std::byte> data, sector_range parts, change_id change) const;
 
   world_options how_;
-  std::size_t stamps_; // per sector
+  sector_parts parts_;
   chance chance_;
   instant now_{std::chrono::hours{1}};
   sectors fast_size_;
@@ -254,6 +316,9 @@ class world {
   std::optional<instant> told_at_;           // when one has
   std::optional<std::uint64_t> untold_loss_; // by that, of what had ended then
   bool is_power_cut_ = false;
+  bool is_process_over_ = false;                // for want of memory
+  std::optional<std::uint64_t> nr_allocations_; // of the engine's, before one fails
+  bool is_memory_missing_ = false;              // one has failed, and no request has since
   std::optional<std::uint64_t> events_to_cut_;
   std::uint64_t nr_idle_ticks_ = 0; // in a row, with something under way, but no I/O
   std::size_t nr_under_way_ = 0;
@@ -263,6 +328,11 @@ class world {
   std::vector<client_request *> waiting_; // arrived during those
   std::vector<std::unique_ptr<client_request>> requests_;
   std::vector<client_request *> free_requests_;
+  std::vector<std::unique_ptr<byte_client>> byte_clients_;
+  std::vector<byte_client *> free_byte_clients_;
+  sector_locks locks_;
+  std::vector<held_up> locked_out_; // by those
+  std::vector<held_up> going_on_;
   std::deque<client_control> controls_;
   world_totals totals_;
   std::optional<std::string> violation_;

@@ -16,7 +16,7 @@ result<> world::finish(client_control &call) {
   pump();
   while (!call.is_done) {
     if (!step()) {
-      return fail(failure::environment, violation_.value_or("the power was cut"));
+      return fail(failure::environment, violation_.value_or("the cache is down"));
     }
   }
   return call.inner.outcome;
@@ -45,7 +45,7 @@ void world::begin_clean(cache_engine::afterwards intended) {
   added.is_to_stay_clean = is_to_stay_clean;
   ++nr_cleans_;
   nr_keeping_clean_ += is_to_stay_clean ? 1U : 0U;
-  engine_->clean(added.inner, intended);
+  enter([&] { engine_->clean(added.inner, intended); });
   pump();
 }
 
@@ -55,14 +55,19 @@ void world::begin_reload(const engine_options &how) {
   added.is_reload = true;
   ++nr_reloads_;
   ++nr_reloads_begun_;
-  engine_->reload([how](engine_options &options) { options = how; }, added.inner);
+  options_change change = [how](engine_options &options) { options = how; };
+  enter([&] { engine_->reload(std::move(change), added.inner); });
+  pump();
+}
+
+void world::send_message(std::vector<std::string> words, client_control &call) {
+  enter([&] { engine_->message(std::move(words), call.inner); });
   pump();
 }
 
 void world::begin_message(const std::vector<std::string> &words) {
   note("message {}", fmt::join(words, " "));
-  engine_->message(words, begin_control().inner);
-  pump();
+  send_message(words, begin_control());
 }
 
 void world::begin_invalidate(cache_block begin, cache_block end) {
@@ -70,8 +75,7 @@ void world::begin_invalidate(cache_block begin, cache_block end) {
   client_control &added = begin_control();
   added.invalidated_begin = begin;
   added.invalidated_end = end;
-  engine_->message({"invalidate_cblocks", fmt::format("{}-{}", begin, end)}, added.inner);
-  pump();
+  send_message({"invalidate_cblocks", fmt::format("{}-{}", begin, end)}, added);
 }
 
 void world::begin_compare(const std::vector<origin_block> &blocks, comparison_changes wanted) {
@@ -82,7 +86,7 @@ void world::begin_compare(const std::vector<origin_block> &blocks, comparison_ch
   for (const origin_block each : blocks) {
     added.compared.push_back({.block = each});
   }
-  engine_->compare(added.compared, wanted, added.inner);
+  enter([&] { engine_->compare(added.compared, wanted, added.inner); });
   pump();
 }
 
@@ -125,7 +129,8 @@ void world::finished(client_control &call) {
 void world::begin_shut_down() {
   note("shut down");
   is_shutting_down_ = true;
-  engine_->shut_down(begin_control().inner);
+  client_control &added = begin_control();
+  enter([&] { engine_->shut_down(added.inner); });
   pump();
 }
 
@@ -134,7 +139,7 @@ result<> world::shut_down() {
   client_control &ending = controls_.back();
   const std::uint64_t failures = nr_failed();
   const auto outcome = finish(ending);
-  if (is_over() || is_power_cut_) {
+  if (is_over() || is_down()) {
     return outcome;
   }
   finish();

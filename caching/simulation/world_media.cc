@@ -108,7 +108,7 @@ result<> world::open(const engine_options &how, std::optional<sectors> fast_size
   nr_dirty_ = engine_->state().mappings->nr_dirty();
   nr_may_differ_ = 0;
   check_opened();
-  model_.resize(origin.value());
+  model_.resize(origin.value() * parts_.nr_per_sector());
   pump();
   return {};
 }
@@ -156,6 +156,14 @@ void world::mend() {
 }
 
 // Stopping. ---------------------------------------------------------------------------------------
+
+void world::take_down() {
+  if (is_process_over_) {
+    kill();
+  } else {
+    cut_power();
+  }
+}
 
 void world::cut_power() {
   note("the power is cut");
@@ -247,6 +255,14 @@ void world::forget_engine() {
     each->is_under_way = false;
     free_requests_.push_back(each.get());
   }
+  free_byte_clients_.clear();
+  for (const auto &each : byte_clients_) {
+    each->steps.reset();
+    free_byte_clients_.push_back(each.get());
+  }
+  locks_ = {};
+  locked_out_.clear();
+  going_on_.clear();
   nr_under_way_ = 0;
   nr_controls_ = 0;
   nr_reloads_ = 0;
@@ -254,6 +270,9 @@ void world::forget_engine() {
   controls_.clear();
   nr_idle_ticks_ = 0;
   is_power_cut_ = false;
+  is_process_over_ = false;
+  nr_allocations_.reset();
+  is_memory_missing_ = false;
   has_failed_flush_ = false;
   has_untold_failure_ = false;
   told_at_.reset();
@@ -307,23 +326,39 @@ void world::inspect_sectors(bool are_discards_kept) {
   }
   for (std::uint64_t sector = 0; sector < origin_size_.value(); ++sector) {
     const mapping *cached = by_origin[std::min(sector / block_size, nr_blocks)];
-    const std::byte *on_origin = devices_[2]->sector(sector).data();
-    const std::byte *truth = on_origin;
+    const auto on_origin = devices_[2]->sector(sector);
+    auto truth = on_origin;
     if (cached != nullptr) {
-      truth =
-          devices_[1]->sector(cached->cached_in.value() * block_size + sector % block_size).data();
-      if (!cached->dirty && !model_.is_discarded(sector) &&
-          std::memcmp(truth, on_origin, stamps_ * sizeof(stamp)) != 0) {
+      truth = devices_[1]->sector(cached->cached_in.value() * block_size + sector % block_size);
+      if (!cached->dirty && differs_wrongly(sector, truth, on_origin)) {
         violate(fmt::format("cache block {} is clean, but differs from origin block {}",
                             cached->cached_in, cached->origin));
         return;
       }
     }
-    if (auto fault = model_.survived(sector, stamp_of(truth, stamps_), are_discards_kept)) {
-      violate(*fault);
-      return;
+    const sector_range parts = parts_.of({sector, sector + 1});
+    for (std::uint64_t part = parts.begin; part < parts.end; ++part) {
+      const stamp found = stamp_of(parts_.stored(truth, parts.begin, part));
+      if (auto fault = model_.survived(part, found, are_discards_kept)) {
+        violate(*fault);
+        return;
+      }
     }
   }
+}
+
+// Of a clean sector. What is discarded may differ.
+bool world::differs_wrongly(std::uint64_t sector, std::span<const std::byte> on_fast,
+                            std::span<const std::byte> on_origin) const {
+  const sector_range parts = parts_.of({sector, sector + 1});
+  for (std::uint64_t part = parts.begin; part < parts.end; ++part) {
+    if (!model_.is_discarded(part) &&
+        !std::ranges::equal(parts_.stored(on_fast, parts.begin, part),
+                            parts_.stored(on_origin, parts.begin, part))) {
+      return true;
+    }
+  }
+  return false;
 }
 
 void world::overwrite(cache_device on, std::uint64_t sector, std::span<std::byte> data) {
@@ -348,9 +383,8 @@ void world::compare_clean_blocks() {
     const std::uint64_t origin = state.mappings->origin_of(block).value();
     for (std::uint64_t sector = 0; sector < block_size; ++sector) {
       const std::uint64_t number = origin * block_size + sector;
-      if (!model_.is_discarded(number) &&
-          std::memcmp(devices_[1]->sector(i * block_size + sector).data(),
-                      devices_[2]->sector(number).data(), stamps_ * sizeof(stamp)) != 0) {
+      if (differs_wrongly(number, devices_[1]->sector(i * block_size + sector),
+                          devices_[2]->sector(number))) {
         violate(fmt::format("cache block {} counts as clean, but differs from sector {} of the "
                             "origin",
                             block, number));

@@ -1,6 +1,7 @@
 // What became of a request in a world is held against what may become of it.
 #include <algorithm>
 #include <ranges>
+#include <utility>
 
 #include "caching/simulation/world.h"
 
@@ -20,11 +21,17 @@ void world::completed(client_request &asked) {
   --nr_under_way_;
   std::erase(waiting_, &asked);
   free_requests_.push_back(&asked);
+  if (asked.step_of != nullptr) {
+    ended(asked);
+  }
 }
 
 std::optional<std::string> world::fault_of(const client_request &asked) {
   const request &inner = asked.inner;
   const bool is_done = !inner.outcome;
+  if (inner.outcome == std::errc::not_enough_memory) {
+    return fault_of_shortage(asked);
+  }
   if (!is_done && !is_failure_justified(asked)) {
     return fmt::format("operation {} of [{}, {}) failed, but no device did",
                        static_cast<int>(inner.op), asked.where.begin, asked.where.end);
@@ -55,7 +62,18 @@ std::optional<std::string> world::fault_of(const client_request &asked) {
   if (is_done && inner.op == operation::flush) {
     model_.flushed(asked.submitted_at);
   }
-  return is_done && inner.op == operation::read ? fault_of_data(asked) : std::nullopt;
+  return is_done && inner.op == operation::read
+             ? fault_of_data(inner.data, parts_.of(asked.where), asked.before)
+             : std::nullopt;
+}
+
+// One allocation that fails costs one request at most, of which nothing has been done.
+std::optional<std::string> world::fault_of_shortage(const client_request &asked) {
+  if (!std::exchange(is_memory_missing_, false) || asked.inner.op == operation::flush) {
+    return fmt::format("operation {} of [{}, {}) failed for want of memory, which there was",
+                       static_cast<int>(asked.inner.op), asked.where.begin, asked.where.end);
+  }
+  return asked.change != 0 ? model_.refuse(asked.change) : std::nullopt;
 }
 
 // The change ends well. If a flush failed while it was under way, and may have lost a part of it,
@@ -151,9 +169,9 @@ std::optional<std::string> world::fault_of_discard(const client_request &asked) 
     if (!block || !state.mappings->is_dirty(*block)) {
       continue;
     }
-    const auto sectors_of_block = std::views::iota(at * block_size, (at + 1) * block_size);
-    if (std::ranges::all_of(sectors_of_block, [&](std::uint64_t sector) {
-          return model_.is_last(asked.change, sector);
+    const sector_range parts = parts_.of({at * block_size, (at + 1) * block_size});
+    if (std::ranges::all_of(std::views::iota(parts.begin, parts.end), [&](std::uint64_t part) {
+          return model_.is_last(asked.change, part);
         })) {
       return fmt::format("block {} was discarded, and is dirty still", at);
     }
@@ -180,13 +198,13 @@ std::optional<std::string> world::fault_of_comparison(const client_control &call
   return {};
 }
 
-std::optional<std::string> world::fault_of_data(const client_request &asked) {
-  const std::byte *at = asked.inner.data.data();
-  for (std::uint64_t sector = asked.where.begin; sector < asked.where.end; ++sector) {
-    if (auto fault = model_.read(sector, stamp_of(at, stamps_), asked.before)) {
+std::optional<std::string> world::fault_of_data(std::span<const std::byte> data, sector_range parts,
+                                                change_id before) {
+  for (std::uint64_t part = parts.begin; part < parts.end; ++part) {
+    const stamp found = stamp_of(parts_.stored(data, parts.begin, part));
+    if (auto fault = model_.read(part, found, before)) {
       return fault;
     }
-    at += sector_size;
   }
   return {};
 }

@@ -196,6 +196,15 @@ TEST_F(transaction_manager_test, abort_takes_everything_back) {
   EXPECT_EQ(contents_of(store), after_);
 }
 
+TEST_F(transaction_manager_test, nothing_is_left_to_write_after_an_abort) {
+  simulated_device on{image_};
+  memory_store store{on};
+  ASSERT_THAT(changes_.apply_to(store, before_), succeeds());
+  store.transactions->abort();
+  ASSERT_THAT(store.commit(store.root(), 0), succeeds());
+  EXPECT_EQ(on.nr_changes(), 3U); // flush, write, flush
+}
+
 TEST_F(transaction_manager_test, a_transaction_on_its_way_is_not_changed_by_the_next_one) {
   memory_device on{image_};
   memory_store store{on};
@@ -327,12 +336,12 @@ TEST_F(transaction_manager_test, damage_is_an_error) {
   EXPECT_THAT(found, fails_with(failure::failed, testing::HasSubstr("bad checksum")));
 }
 
-// One block more than a bitmap of the space map counts, so there are two of these.
+// A few more blocks than a bitmap of the space map counts, so there are two of these.
 class two_bitmaps_test : public testing::Test {
  protected:
   two_bitmaps_test() { memory_store::format(on_, sizeof(le64)); }
 
-  memory_device on_{bytes{(space_map_bitmap::entries_per_block + 1) * metadata_block_size}};
+  memory_device on_{bytes{(space_map_bitmap::entries_per_block + 10) * metadata_block_size}};
 };
 
 TEST_F(two_bitmaps_test, both_are_written_from_the_beginning) {
@@ -352,6 +361,7 @@ TEST_F(two_bitmaps_test, each_counts_its_own_blocks) {
     const auto added = value_of(store.transactions->add(array_block_type));
     EXPECT_FALSE(usage.claim(added.where(), structure::mappings));
   }
+  ASSERT_TRUE(usage.is_used(space_map_bitmap::entries_per_block)); // the second one's first
   ASSERT_THAT(store.commit(store.root(), 0), succeeds());
   check_space_map({on_, usage, sink, watcher}, store.space_map());
   EXPECT_EQ(sink.text(), "");

@@ -271,6 +271,19 @@ TEST_F(transaction_manager_test, nothing_committed_is_overwritten) {
   }
 }
 
+TEST_F(transaction_manager_test, nothing_committed_is_overwritten_after_a_thaw) {
+  memory_device on{image_};
+  memory_store store{on};
+  const metadata_block committed = value_of(store.transactions->add(array_block_type)).where();
+  ASSERT_THAT(change_and_commit(store, changes_, before_), succeeds());
+  ASSERT_THAT((changes{4}.apply_to(store, after_)), succeeds());
+  ASSERT_THAT(store.transactions->freeze(), succeeds());
+  store.transactions->thaw();
+  const auto again = value_of(store.transactions->freeze());
+  EXPECT_EQ(std::ranges::count(again.writes, committed, &transaction_manager::frozen::block::where),
+            0);
+}
+
 TEST_F(transaction_manager_test, a_commit_without_changes_writes_only_the_superblock) {
   simulated_device on{image_};
   memory_store store{on};
@@ -334,6 +347,13 @@ TEST_F(transaction_manager_test, damage_is_an_error) {
   memory_store store{on};
   const auto found = btree{*store.transactions, sizeof(le64)}.find(store.root(), 1);
   EXPECT_THAT(found, fails_with(failure::failed, testing::HasSubstr("bad checksum")));
+}
+
+TEST_F(transaction_manager_test, a_block_beyond_the_end_is_an_error) {
+  memory_device on{image_};
+  memory_store store{on};
+  EXPECT_THAT(store.transactions->read(btree_node_type, metadata_block{device_blocks}),
+              fails_with(failure::failed, "block 500 is beyond the 500 of the metadata"));
 }
 
 // A few more blocks than a bitmap of the space map counts, so there are two of these.

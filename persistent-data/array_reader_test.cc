@@ -135,7 +135,7 @@ class bitset_reader_test : public testing::Test {
       EXPECT_EQ(run->first, position);
       position += run->count;
       found += fmt::format("{}{}", run->readable ? "+" : "-", run->count);
-      if (run->readable && run->first == 0) {
+      if (run->readable && run->first == 0 && run->count != 0) {
         EXPECT_TRUE(run->test(0));
         EXPECT_FALSE(run->test(1));
         EXPECT_TRUE(run->test(2));
@@ -156,6 +156,13 @@ TEST_F(bitset_reader_test, reads_just_the_bits_that_there_are) {
 TEST_F(bitset_reader_test, tells_lost_bits_from_read_ones) {
   image_.block(2)[100] ^= std::byte{1};
   EXPECT_EQ(runs(600 * 64), "-32576+5824");
+  EXPECT_EQ(image_.sink.all.at(0).lost, (key_range{0, 32576}));
+}
+
+TEST_F(bitset_reader_test, an_array_block_without_entries_costs_no_other) {
+  image_.set<le32>(2, offsetof(array_block_header, nr_entries), 0);
+  image_.seal_block(array_block_type, 2);
+  EXPECT_EQ(runs(600 * 64), "+0-32576+5824");
   EXPECT_EQ(image_.sink.all.at(0).lost, (key_range{0, 32576}));
 }
 

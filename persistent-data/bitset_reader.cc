@@ -36,9 +36,6 @@ std::optional<bitset_reader::run> bitset_reader::next() {
   }
   const run readable = *ahead_;
   ahead_.reset();
-  if (readable.count == 0) {
-    return {};
-  }
   position_ = readable.first + readable.count;
   return readable;
 }

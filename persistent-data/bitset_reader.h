@@ -25,7 +25,8 @@ class bitset_reader {
     }
   };
 
-  // Successive runs cover all bits, each beginning where the last one ended.
+  // Successive runs cover all bits, each beginning where the last one ended. That of an array block
+  // without entries is empty.
   std::optional<run> next();
 
   // The array block that the last readable run lies in.

@@ -126,6 +126,7 @@ TEST_F(space_map_check_test, a_used_block_that_is_not_covered_is_fatal) {
 TEST_F(space_map_check_test, a_bad_bitmap_is_told) {
   image_.block(bitmap_block)[50] ^= std::byte{1};
   expect("block 2: bad checksum\n", true);
+  EXPECT_FALSE(image_.usage.is_complete());
 }
 
 TEST_F(space_map_check_test, a_bad_index_is_told) {

@@ -196,6 +196,15 @@ TEST_F(transaction_manager_test, abort_takes_everything_back) {
   EXPECT_EQ(contents_of(store), after_);
 }
 
+TEST_F(transaction_manager_test, nothing_is_left_to_write_after_an_abort) {
+  simulated_device on{image_};
+  memory_store store{on};
+  ASSERT_THAT(changes_.apply_to(store, before_), succeeds());
+  store.transactions->abort();
+  ASSERT_THAT(store.commit(store.root(), 0), succeeds());
+  EXPECT_EQ(on.nr_changes(), 3U); // flush, write, flush
+}
+
 TEST_F(transaction_manager_test, a_transaction_on_its_way_is_not_changed_by_the_next_one) {
   memory_device on{image_};
   memory_store store{on};
@@ -262,12 +271,46 @@ TEST_F(transaction_manager_test, nothing_committed_is_overwritten) {
   }
 }
 
+TEST_F(transaction_manager_test, nothing_committed_is_overwritten_after_a_thaw) {
+  memory_device on{image_};
+  memory_store store{on};
+  const metadata_block committed = value_of(store.transactions->add(array_block_type)).where();
+  ASSERT_THAT(change_and_commit(store, changes_, before_), succeeds());
+  ASSERT_THAT((changes{4}.apply_to(store, after_)), succeeds());
+  ASSERT_THAT(store.transactions->freeze(), succeeds());
+  store.transactions->thaw();
+  const auto again = value_of(store.transactions->freeze());
+  EXPECT_EQ(std::ranges::count(again.writes, committed, &transaction_manager::frozen::block::where),
+            0);
+}
+
 TEST_F(transaction_manager_test, a_commit_without_changes_writes_only_the_superblock) {
   simulated_device on{image_};
   memory_store store{on};
   ASSERT_THAT(store.commit(store.root(), 0), succeeds());
   EXPECT_EQ(on.nr_changes(), 3U); // flush, write, flush
   EXPECT_EQ(contents_of(store), before_);
+}
+
+TEST_F(transaction_manager_test, what_was_committed_is_not_written_again) {
+  simulated_device on{image_};
+  memory_store store{on};
+  ASSERT_THAT(change_and_commit(store, changes_, before_), succeeds());
+  const std::uint64_t nr_before = on.nr_changes();
+  ASSERT_THAT(store.commit(store.root(), 0), succeeds());
+  EXPECT_EQ(on.nr_changes() - nr_before, 3U); // flush, write, flush
+}
+
+TEST_F(transaction_manager_test, abort_goes_back_to_what_was_committed_last) {
+  memory_device on{image_};
+  memory_store store{on};
+  ASSERT_THAT(change_and_commit(store, changes_, before_), succeeds());
+  const changes given_up{4};
+  ASSERT_THAT(given_up.apply_to(store, after_), succeeds());
+  store.transactions->abort();
+  ASSERT_THAT(change_and_commit(store, {5}, after_), succeeds());
+  changes{5}.apply_to(after_);
+  EXPECT_EQ(contents_of(store), after_);
 }
 
 TEST_F(transaction_manager_test, a_full_device_is_an_error_that_abort_cures) {
@@ -304,6 +347,44 @@ TEST_F(transaction_manager_test, damage_is_an_error) {
   memory_store store{on};
   const auto found = btree{*store.transactions, sizeof(le64)}.find(store.root(), 1);
   EXPECT_THAT(found, fails_with(failure::failed, testing::HasSubstr("bad checksum")));
+}
+
+TEST_F(transaction_manager_test, a_block_beyond_the_end_is_an_error) {
+  memory_device on{image_};
+  memory_store store{on};
+  EXPECT_THAT(store.transactions->read(btree_node_type, metadata_block{device_blocks}),
+              fails_with(failure::failed, "block 500 is beyond the 500 of the metadata"));
+}
+
+// A few more blocks than a bitmap of the space map counts, so there are two of these.
+class two_bitmaps_test : public testing::Test {
+ protected:
+  two_bitmaps_test() { memory_store::format(on_, sizeof(le64)); }
+
+  memory_device on_{bytes{(space_map_bitmap::entries_per_block + 10) * metadata_block_size}};
+};
+
+TEST_F(two_bitmaps_test, both_are_written_from_the_beginning) {
+  memory_store store{on_};
+  EXPECT_TRUE(store.sound_tree(sizeof(le64)).entries.empty());
+}
+
+TEST_F(two_bitmaps_test, each_counts_its_own_blocks) {
+  memory_store store{on_};
+  block_usage usage{on_.size()};
+  collected_damage sink;
+  progress watcher{true};
+  usage.claim(superblock_location, structure::superblock);
+  usage.claim(store.root(), structure::mappings);
+  constexpr std::uint64_t nr_moving = 3; // the bitmaps, and their index
+  while (store.transactions->nr_available() > nr_moving) {
+    const auto added = value_of(store.transactions->add(array_block_type));
+    EXPECT_FALSE(usage.claim(added.where(), structure::mappings));
+  }
+  ASSERT_TRUE(usage.is_used(space_map_bitmap::entries_per_block)); // the second one's first
+  ASSERT_THAT(store.commit(store.root(), 0), succeeds());
+  check_space_map({on_, usage, sink, watcher}, store.space_map());
+  EXPECT_EQ(sink.text(), "");
 }
 
 } // namespace

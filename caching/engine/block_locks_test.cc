@@ -134,6 +134,22 @@ TEST_F(block_locks_test, the_switch_of_a_mapping_keeps_everything_out) {
   EXPECT_TRUE(is_held);
 }
 
+TEST_F(block_locks_test, what_is_held_less_lets_reads_in_at_once) {
+  client read{operation::read, 0, 512};
+  client late{operation::read, 0, 512};
+  client write{operation::write, 0, 512};
+  bool is_held = false;
+  start(hold(exclusion::all, is_held, finish));
+  EXPECT_TRUE(is_held);
+  EXPECT_FALSE(locks.enter(read.part()));
+  locks.weaken(origin_block{7}, exclusion::writes);
+  EXPECT_EQ(locks.next_admitted(), &read.part());
+  EXPECT_TRUE(locks.enter(late.part()));
+  EXPECT_FALSE(locks.enter(write.part()));
+  finish.happen();
+  run_flows();
+}
+
 TEST_F(block_locks_test, migrations_of_a_block_take_turns) {
   bool is_first = false;
   bool is_second = false;

@@ -1,6 +1,9 @@
 #include "caching/engine/options.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
+
+#include "base/testing/matchers.h"
 
 namespace dmcache {
 namespace {
@@ -22,6 +25,22 @@ TEST(options_test, larger_fast_devices_have_larger_blocks) {
 
 TEST(options_test, no_fast_device_has_larger_blocks_than_there_can_be) {
   EXPECT_EQ(usual_block_size(sectors{~std::uint64_t{0}}), sectors{2097152});
+}
+
+TEST(options_test, a_dirty_limit_is_no_more_than_the_whole_cache) {
+  for (const std::string_view right : {"0%", "100%"}) {
+    const auto limit = find_dirty_limit("--dirty-limit", right, bare_number::is_refused);
+    ASSERT_THAT(limit, succeeds());
+    EXPECT_EQ(text_of(*limit), right);
+  }
+  for (const std::string_view wrong : {"101%", "%", "-1%", "1.5%", "all%"}) {
+    EXPECT_THAT(find_dirty_limit("--dirty-limit", wrong, bare_number::is_refused),
+                fails_with(failure::usage,
+                           fmt::format("--dirty-limit: '{}' is no share of the cache: 0% to 100% "
+                                       "are",
+                                       wrong)))
+        << wrong;
+  }
 }
 
 } // namespace

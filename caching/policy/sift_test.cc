@@ -196,6 +196,21 @@ TEST_F(sift_test, what_is_promoted_and_not_visited_again_is_learned_to_be_of_no_
   EXPECT_FALSE(read(5000));
 }
 
+TEST_F(sift_test, a_hit_after_a_miss_of_another_block_is_another_visit) {
+  fill(false, 3);
+  for (std::uint64_t i = 0; i < 1600; ++i) {
+    if (const auto into = read(10'000 + i)) {
+      policy_->promoted(*into, true);
+      policy_->miss(origin_block{9999}, promotion::none);
+      policy_->hit(*into);
+    }
+    while (const auto work = policy_->next_work(false)) {
+      policy_->completed(*work, true);
+    }
+  }
+  EXPECT_TRUE(read(5000));
+}
+
 TEST_F(sift_test, a_budget_bounds_what_is_promoted) {
   fill();
   set("fill_budget", "0.001"); // of which 4 can be saved, and 2 are at the start

@@ -461,6 +461,7 @@ TEST_F(smq_test, says_how_often_an_area_has_to_be_missed) {
   heat_up();
   const block_account account = policy_->account_of_uncached(hot);
   EXPECT_THAT(account.text, testing::StartsWith("Its area, of 16 blocks, stands at level "));
+  EXPECT_THAT(account.text, testing::HasSubstr(" of 63 for its misses."));
   EXPECT_THAT(account.counts, testing::Contains(testing::Pair("cache_blocks_free", 1)));
   EXPECT_TRUE(miss_hot());
   EXPECT_THAT(policy_->account_of_uncached(hot).text, testing::HasSubstr("no cache block is free"));

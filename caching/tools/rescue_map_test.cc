@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "base/testing/matchers.h"
@@ -58,6 +59,13 @@ TEST_F(rescue_map_test, reads_what_it_writes) {
   EXPECT_TRUE(map->is_rescued(bytes{0x1000}, bytes{0x3000}));
   EXPECT_FALSE(map->is_rescued(bytes{0x3000}, bytes{0x4000}));
   EXPECT_TRUE(map->is_rescued(bytes{0x4000}, bytes{0x100000000000}));
+}
+
+TEST_F(rescue_map_test, writes_what_was_not_tried_from_the_beginning) {
+  rescue_map written;
+  written.add(bytes{0x1000}, bytes{0x3000}, true);
+  EXPECT_THAT(written.text(), testing::EndsWith("0x00000000  0x00001000  ?\n"
+                                                "0x00001000  0x00002000  +\n"));
 }
 
 TEST_F(rescue_map_test, refuses_what_is_no_map_file) {

@@ -194,6 +194,18 @@ INSTANTIATE_TEST_SUITE_P(
         wrong_document{"origin_block=\"17\"", "origin_block=\"400\"",
                        "line 11, column 3: origin block 400 is mapped, and by these discard blocks "
                        "the origin has just 400 blocks"},
+        wrong_document{"block_size=\"256\"", "block_size=\"0\"",
+                       "line 11, column 3: discard blocks of no size, or none of them"},
+        wrong_document{"nr_blocks=\"200\"", "nr_blocks=\"0\"",
+                       "line 11, column 3: discard blocks of no size, or none of them"},
+        wrong_document{"uuid=\"\"", "uuid=\"AAAA\"",
+                       "line 1, column 1: uuid=\"AAAA\" is not the base64 of 16 bytes"},
+        wrong_document{"policy=\"smq\"", "policy=\"policy-of-17-char\"",
+                       "line 1, column 1: policy=\"policy-of-17-char\" is not up to 16 letters, "
+                       "digits, '-' and '_'"},
+        wrong_document{"nr_cache_blocks=\"300\"", "nr_cache_blocks=\"4294967296\"",
+                       "line 1, column 1: nr_cache_blocks=\"4294967296\" is no whole number from 0 "
+                       "to 4294967295"},
         wrong_document{"  <hints>", "  <mappings/><hints>",
                        "line 7, column 3: <mappings> a second time, or after a later section"},
         wrong_document{"</superblock>\n", "", "line 15, column 1: no element found"}));
@@ -207,6 +219,17 @@ TEST(xml_reader, reads_what_comments_say) {
   EXPECT_EQ(block.read_hits, 7);
   EXPECT_EQ(block.discard_nr_blocks, 200);
   EXPECT_EQ((*contents)->discard_end(), 8);
+}
+
+TEST(xml_reader, takes_the_largest_number_and_the_longest_name_that_there_is_room_for) {
+  const std::string text =
+      replaced("\"smq\"", "\"policy-of-16-chr\"",
+               replaced("read_hits=\"7\"", "read_hits=\"4294967295\"", commented));
+  const auto contents =
+      read_xml(text_of(text), {.accept = [](const superblock &) { return xml_elements::fault{}; }});
+  ASSERT_TRUE(contents) << contents.error().message;
+  EXPECT_EQ((*contents)->described().read_hits, 4294967295);
+  EXPECT_EQ((*contents)->described().policy(), "policy-of-16-chr");
 }
 
 TEST(xml_reader, takes_the_hint_width_of_a_comment) {

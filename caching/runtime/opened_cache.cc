@@ -1,6 +1,7 @@
 #include "caching/runtime/opened_cache.h"
 
 #include <fcntl.h>
+#include <malloc.h>
 #include <sys/prctl.h>
 
 #include <algorithm>
@@ -100,19 +101,22 @@ result<std::unique_ptr<cache_engine>> opened_cache::activate(device &metadata_us
     }
   }
   const guarded_devices guarded{**fast, **origin, files.fast, fast_size, origin_size};
-  return cache_engine::open({.metadata = metadata_used,
-                             .fast_size = fast_size,
-                             .origin_size = origin_size,
-                             .origin_can_discard = files.origin.can_discard(),
-                             .inspect =
-                                 [&](const found_cache &found) {
-                                   auto checked = check_devices(found, guarded, options.accepted);
-                                   return checked && found.is_new
-                                              ? check_metadata_size(metadata_used.size(),
-                                                                    found.nr_cache_blocks)
-                                              : checked;
-                                 }},
-                            options, present_time());
+  auto engine = cache_engine::open(
+      {.metadata = metadata_used,
+       .fast_size = fast_size,
+       .origin_size = origin_size,
+       .origin_can_discard = files.origin.can_discard(),
+       .inspect =
+           [&](const found_cache &found) {
+             auto checked = check_devices(found, guarded, options.accepted);
+             return checked && found.is_new
+                        ? check_metadata_size(metadata_used.size(), found.nr_cache_blocks)
+                        : checked;
+           }},
+      options, present_time());
+  // To read the metadata takes more memory than to serve the cache, for years perhaps.
+  ::malloc_trim(0);
+  return engine;
 }
 
 } // namespace dmcache

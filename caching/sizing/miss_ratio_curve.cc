@@ -23,10 +23,10 @@ void miss_ratio_curve::touch(std::uint64_t hash, bool is_read) {
 }
 
 void miss_ratio_curve::add(std::uint64_t hash) {
-  const auto has_smaller = [this](std::uint32_t one, std::uint32_t other) {
+  const auto has_smaller = [this](sample_number one, sample_number other) {
     return has_smaller_hash(one, other);
   };
-  auto number = static_cast<std::uint32_t>(by_hash_.size());
+  auto number = static_cast<sample_number>(by_hash_.size());
   if (number == max_samples) {
     const std::uint64_t largest = samples_.hash_of(by_hash_.front());
     largest_hash_ = std::max(largest, hash) - 1;

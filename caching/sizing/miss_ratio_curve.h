@@ -4,7 +4,7 @@
 // A touch of a block is a hit in all caches larger than the number of other blocks touched since its
 // last one. Only blocks whose hash is at most a limit are looked at. When there are too many of them, the
 // one with the largest hash is forgotten and the limit falls below it; so at most 8192 are known, in
-// 0.4 MiB, however many blocks there are. A sample stands for one over the share of blocks that are
+// 0.3 MiB, however many blocks there are. A sample stands for one over the share of blocks that are
 // samples, and what is found among samples is stretched by as much.
 //
 // After construction nothing is allocated.
@@ -62,14 +62,14 @@ class miss_ratio_curve {
 
   static double misses(std::uint64_t nr_blocks, const touches &among, double all);
   void add(std::uint64_t hash);
-  bool has_smaller_hash(std::uint32_t one, std::uint32_t other) const {
+  bool has_smaller_hash(sample_number one, sample_number other) const {
     return samples_.hash_of(one) < samples_.hash_of(other);
   }
 
   std::uint64_t largest_hash_;
   sample_index samples_;
   recency_order order_;
-  std::vector<std::uint32_t> by_hash_; // a heap of the samples, the one with the largest hash first
+  std::vector<sample_number> by_hash_; // a heap of the samples, the one with the largest hash first
   touches reads_;
   touches writes_;
   std::uint64_t nr_sampled_ = 0;

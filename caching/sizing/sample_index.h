@@ -4,18 +4,24 @@
 
 #include <bit>
 #include <cstdint>
+#include <limits>
 #include <optional>
 #include <vector>
+
+#include "base/assert.h"
+#include "caching/sizing/sampling.h"
 
 namespace dmcache {
 
 class sample_index {
  public:
   explicit sample_index(std::uint32_t capacity)
-      : hashes_(capacity), chain_(capacity), buckets_(std::bit_ceil(capacity), no_sample) {}
+      : hashes_(capacity), chain_(capacity), buckets_(std::bit_ceil(capacity), no_sample) {
+    require(capacity <= no_sample, "each sample has a number");
+  }
 
-  std::optional<std::uint32_t> find(std::uint64_t hash) const {
-    std::uint32_t sample = buckets_[bucket_of(hash)];
+  std::optional<sample_number> find(std::uint64_t hash) const {
+    sample_number sample = buckets_[bucket_of(hash)];
     while (sample != no_sample && hashes_[sample] != hash) {
       sample = chain_[sample];
     }
@@ -23,16 +29,16 @@ class sample_index {
   }
 
   // Requires that neither the number nor the hash is there.
-  void insert(std::uint32_t sample, std::uint64_t hash) {
-    std::uint32_t &bucket = buckets_[bucket_of(hash)];
+  void insert(sample_number sample, std::uint64_t hash) {
+    sample_number &bucket = buckets_[bucket_of(hash)];
     hashes_[sample] = hash;
     chain_[sample] = bucket;
     bucket = sample;
   }
 
   // Requires that the sample is there.
-  void remove(std::uint32_t sample) {
-    std::uint32_t *link = &buckets_[bucket_of(hashes_[sample])];
+  void remove(sample_number sample) {
+    sample_number *link = &buckets_[bucket_of(hashes_[sample])];
     while (*link != sample) {
       link = &chain_[*link];
     }
@@ -40,10 +46,10 @@ class sample_index {
   }
 
   // Of a sample that is there, or was.
-  std::uint64_t hash_of(std::uint32_t sample) const { return hashes_[sample]; }
+  std::uint64_t hash_of(sample_number sample) const { return hashes_[sample]; }
 
  private:
-  static constexpr std::uint32_t no_sample = ~std::uint32_t{0};
+  static constexpr auto no_sample = std::numeric_limits<sample_number>::max();
 
   // The upper bits of all samples' hashes are zero, or nearly, and the lower ones are those of the block.
   std::size_t bucket_of(std::uint64_t hash) const {
@@ -53,8 +59,8 @@ class sample_index {
   }
 
   std::vector<std::uint64_t> hashes_;
-  std::vector<std::uint32_t> chain_; // of each sample: the next one in its bucket
-  std::vector<std::uint32_t> buckets_;
+  std::vector<sample_number> chain_; // of each sample: the next one in its bucket
+  std::vector<sample_number> buckets_;
 };
 
 } // namespace dmcache

@@ -16,6 +16,9 @@ constexpr std::uint64_t sampling_hash(origin_block block) {
   return block.value() * 0xd6e8feb86659fd93;
 }
 
+// What a sample is known by. There are never more than a few thousand of them.
+using sample_number = std::uint16_t;
+
 inline constexpr std::uint64_t every_hash = std::numeric_limits<std::uint64_t>::max();
 
 // The share of all blocks that are samples with this limit.

@@ -26,7 +26,7 @@ void scaled_cache::touch(std::uint64_t hash, promotion possible) {
   } else {
     (is_read ? misses_.reads : misses_.writes) += 1;
     if (const auto into = policy_.miss(origin_block{hash}, possible)) {
-      cached_.insert(static_cast<std::uint32_t>(into->value()), hash);
+      cached_.insert(static_cast<sample_number>(into->value()), hash);
       policy_.promoted(*into, true);
       if (possible == promotion::without_copy) {
         policy_.mark_dirty(*into);
@@ -39,7 +39,7 @@ void scaled_cache::touch(std::uint64_t hash, promotion possible) {
 void scaled_cache::work() {
   while (const auto wanted = policy_.next_work(false)) {
     if (wanted->task == background_work::kind::demote) {
-      cached_.remove(static_cast<std::uint32_t>(wanted->block.value()));
+      cached_.remove(static_cast<sample_number>(wanted->block.value()));
     }
     policy_.completed(*wanted, true);
   }

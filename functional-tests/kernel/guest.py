@@ -1,6 +1,5 @@
 """A Linux kernel in QEMU that is handed disks: what it says of them."""
 
-import gzip
 import os
 import pathlib
 import shutil
@@ -14,7 +13,7 @@ CACHE_MODULES = ("dm-mod", "dm-cache", "dm-cache-smq")
 
 
 def kernel_tree():
-    """The unpacked packages of a kernel and of LVM, which scripts/test-kernel fetches."""
+    """The unpacked packages of a kernel and of LVM, as scripts/test-kernel makes them ready."""
     return pathlib.Path(os.environ["DMCACHE_KERNEL"])
 
 
@@ -41,7 +40,6 @@ def add_modules(root, modules):
     folder = next(iter(tree.glob("lib/modules/*")), None) or next(
         iter(tree.glob("usr/lib/modules/*")))
     base = folder.parent.parent.parent
-    subprocess.run(["depmod", "-b", base, folder.name], check=True)
     needed = {}
     for module in DISK_MODULES + modules:
         listed = subprocess.run(["modprobe", "-d", base, "-S", folder.name, "--show-depends",
@@ -61,6 +59,7 @@ def add_modules(root, modules):
 
 
 def initial_ram_disk(folder, script, programs, modules):
+    """It is not compressed, since to unpack it would take the guest longer than to be handed it."""
     root = pathlib.Path(folder) / "root"
     (root / "bin").mkdir(parents=True)
     shutil.copy(shutil.which("busybox"), root / "bin" / "busybox")
@@ -71,11 +70,11 @@ def initial_ram_disk(folder, script, programs, modules):
         copy_program(root, program)
     add_modules(root, modules)
     names = "\n".join(str(each.relative_to(root)) for each in root.rglob("*"))
-    archive = subprocess.run(["cpio", "-o", "-H", "newc", "-R", "0:0", "--quiet"], cwd=root,
-                             input=names.encode(), capture_output=True, check=True).stdout
-    packed = pathlib.Path(folder) / "initrd"
-    packed.write_bytes(gzip.compress(archive, 1))
-    return packed
+    archive = pathlib.Path(folder) / "initrd"
+    with open(archive, "wb") as output:
+        subprocess.run(["cpio", "-o", "-H", "newc", "-R", "0:0", "--quiet"], cwd=root,
+                       input=names.encode(), stdout=output, check=True)
+    return archive
 
 
 def disk_arguments(disks):
@@ -87,14 +86,14 @@ def disk_arguments(disks):
                     f"addr={3 + number // 8:#x}.{number % 8}")
 
 
-def machine_arguments():
+def machine_arguments(nr_processors=2):
     """With the serial line as its input and output. Where KVM works, DMCACHE_ACCELERATOR=kvm is
     much faster; that it is there doesn't tell, as it can hang in a virtual machine. Without KVM,
     the kernel's instructions that move bytes are slow; without erms and fsrm it moves words."""
     return ["qemu-system-x86_64", "-machine", "q35",
             "-accel", os.environ.get("DMCACHE_ACCELERATOR", "tcg,thread=multi"),
-            "-cpu", "max,erms=off,fsrm=off", "-m", "1024", "-smp", "2", "-no-reboot",
-            "-display", "none", "-monitor", "none", "-nodefaults", "-serial", "stdio"]
+            "-cpu", "max,erms=off,fsrm=off", "-m", "1024", "-smp", str(nr_processors),
+            "-no-reboot", "-display", "none", "-monitor", "none", "-nodefaults", "-serial", "stdio"]
 
 
 def sayings(lines):
@@ -125,10 +124,12 @@ class Guest:
         self.lines.append(" ".join(map(str, words)))
 
     def command(self, folder):
+        """With one processor: for each there would be a thread, and those that run together here
+        have to share the machine. Nor is a guest worth the kernel's protection from its own programs."""
         script = "".join(line + "\n" for line in self.lines)
-        return [*machine_arguments(), "-kernel", next(kernel_tree().glob("boot/vmlinuz-*")),
-                "-initrd", initial_ram_disk(folder, script, self.programs, self.modules),
-                "-append", "console=ttyS0 quiet loglevel=4 panic=-1 no_timer_check",
+        return [*machine_arguments(nr_processors=1), "-kernel", kernel_tree() / "boot/vmlinux",
+                "-initrd", initial_ram_disk(folder, script, self.programs, self.modules), "-append",
+                "console=ttyS0 quiet loglevel=4 panic=-1 no_timer_check mitigations=off nokaslr",
                 *disk_arguments(self.disks)]
 
     def boot(self, timeout=1800, end="all done", listen=lambda line, machine: None):

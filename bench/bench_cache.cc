@@ -19,7 +19,6 @@
 namespace dmcache {
 namespace {
 
-constexpr std::uint64_t nr_origin_blocks = std::uint64_t{1} << 22;
 constexpr std::uint64_t nr_used = 65536;
 constexpr std::uint64_t metadata_size = 128 << 20;
 
@@ -61,7 +60,7 @@ class new_file {
 
 std::string document(const std::vector<std::uint32_t> &origin_blocks) {
   std::string text =
-      fmt::format("<superblock uuid=\"\" block_size=\"{}\" nr_cache_blocks=\"{}\" policy=\"smq\" "
+      fmt::format("<superblock uuid=\"\" block_size=\"{}\" nr_cache_blocks=\"{}\" policy=\"sift\" "
                   "hint_width=\"4\">\n<mappings>\n",
                   bench_cache::block_size / sector_size, bench_cache::nr_cache_blocks);
   for (std::size_t i = 0; i < bench_cache::nr_loaded; ++i) {

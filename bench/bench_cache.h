@@ -17,6 +17,7 @@ class bench_cache {
   static constexpr std::uint64_t block_size = 32 << 10;
   static constexpr std::uint64_t nr_loaded = 1000000;
   static constexpr std::uint64_t nr_cache_blocks = nr_loaded + 8000;
+  static constexpr std::uint64_t nr_origin_blocks = std::uint64_t{1} << 22;
   // How many of the used blocks can be written back.
   static constexpr std::uint64_t nr_to_write_back = 4000;
 

@@ -30,6 +30,7 @@
 #include "bench/io_loops.h"
 #include "bench/report.h"
 #include "bench/slow_origin.h"
+#include "caching/sizing/size_advisor.h"
 
 namespace dmcache {
 namespace {
@@ -51,6 +52,7 @@ constexpr std::uint64_t nr_first = 4000;    // writes
 constexpr std::uint64_t nr_written = 10000; // blocks
 constexpr auto steady_length = 2s;
 constexpr double shared_commit_bar = 20; // writes
+constexpr double advisor_bar = 1;        // percent of a hit's time
 constexpr double dirty_bar = 1.5;        // percent of a million blocks, 1 % of which was written to
 
 [[noreturn]] void give_up(const std::string &why) {
@@ -190,6 +192,47 @@ bool measure_rates(const bench_cache &cache, file_runtime &runtime, int rounds) 
     }
   }
   return is_fine;
+}
+
+// Nanoseconds that the advisor takes of a read hit, by itself: less what the loop takes.
+double advisor_time(const bench_cache &cache) {
+  const policy_geometry geometry{.nr_cache_blocks = bench_cache::nr_cache_blocks,
+                                 .nr_origin_blocks = bench_cache::nr_origin_blocks,
+                                 .block_size = sectors{bench_cache::block_size / sector_size}};
+  size_advisor advisor{geometry, {}};
+  std::minstd_rand chance{1};
+  constexpr std::uint64_t nr_hits = 1 << 20;
+  std::uint64_t nr_followed = 0;
+  const auto time_of = [&](bool is_advised) {
+    const auto begun = std::chrono::steady_clock::now();
+    for (std::uint64_t i = 0; i < nr_hits; ++i) {
+      const auto &offsets = cache.origin_offsets();
+      const origin_block block{offsets[chance() % offsets.size()] / bench_cache::block_size};
+      if (is_advised ? advisor.follows(block) : block.value() == 0) {
+        advisor.touch(block, promotion::by_copy);
+        ++nr_followed;
+      }
+    }
+    return std::chrono::duration<double, std::nano>{std::chrono::steady_clock::now() - begun} /
+           nr_hits;
+  };
+  (void)time_of(true); // until only a sample is followed
+  nr_followed = 0;
+  const double advised = time_of(true).count();
+  fmt::print("the advisor follows one touch in {:.0f}\n",
+             static_cast<double>(nr_hits) / static_cast<double>(nr_followed));
+  return advised - time_of(false).count();
+}
+
+bool measure_advisor(const bench_cache &cache, file_runtime &runtime, int rounds) {
+  constexpr double percent_of_second = 1e7; // ns
+  hit_loop hits{runtime, cache.origin_offsets()};
+  std::vector<double> shares;
+  for (int i = 0; i < rounds; ++i) {
+    const double rate = hits.run({.depth = max_depth, .duration = round_length}).per_second;
+    shares.push_back(advisor_time(cache) * rate / percent_of_second);
+  }
+  return report("the advisor's share of hits at depth 32", median(shares), "%", advisor_bar);
 }
 
 // The 99th percentile of hits in microseconds, while `something` is done.
@@ -367,6 +410,8 @@ bool measure_instructions(const std::string &folder) {
     const double hit = instructions_of("hits", folder, depth);
     fmt::print("instructions of a read at depth {}: raw {:.0f}, hit {:.0f}\n", depth, raw, hit);
     is_fine &= report("  added by the engine", hit - raw, "instructions", instruction_bar);
+    const double with_smq = instructions_of("smq-hits", folder, depth);
+    fmt::print("{:<44} {:8.2f} instructions\n", "  with smq", with_smq - raw);
   }
   return is_fine;
 }
@@ -376,7 +421,10 @@ int run_loop(const std::string &loop, const bench_cache &cache, const io_plan &p
     const file_descriptor file = open_raw(cache.paths().fast.path);
     raw_loop{file.get(), cache.fast_offsets()}.run(plan);
   } else {
-    const auto runtime = open_runtime(cache, read_only);
+    const auto runtime = open_runtime(cache, [&](engine_options &options) {
+      options.read_only = true;
+      options.policy = loop == "smq-hits" ? "smq" : "";
+    });
     hit_loop{*runtime, cache.origin_offsets()}.run(plan);
   }
   return 0;
@@ -396,6 +444,7 @@ int run_all(const std::string &folder, int rounds) {
   is_fine &= in_a_child([&] {
     auto runtime = open_runtime(cache);
     bool is_good = measure_rates(cache, *runtime, rounds);
+    is_good &= measure_advisor(cache, *runtime, rounds);
     is_good &= measure_latencies(cache, *runtime, rounds);
     close_runtime(std::move(runtime));
     return is_good;

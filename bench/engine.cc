@@ -93,6 +93,12 @@ void close_runtime(std::unique_ptr<file_runtime> runtime) {
   }
 }
 
+void clean(file_runtime &runtime) {
+  if (const auto cleaned = runtime.clean(); !cleaned) {
+    give_up(cleaned.error().message);
+  }
+}
+
 file_descriptor open_raw(const std::string &path) {
   file_descriptor file{::open(path.c_str(), O_RDWR | O_DIRECT | O_CLOEXEC)};
   if (!file.is_open()) {
@@ -187,7 +193,7 @@ bool measure_rates(const bench_cache &cache, file_runtime &runtime, int rounds) 
   bool is_fine = true;
   for (const bool writes : {false, true}) {
     for (const std::size_t depth : depths) {
-      (void)runtime.clean(); // lest dirty blocks are written back meanwhile
+      clean(runtime); // lest dirty blocks are written back meanwhile
       is_fine &= compare_rates(raw, hits, writes, depth, rounds);
     }
   }
@@ -280,16 +286,16 @@ bool measure_latencies(const bench_cache &cache, file_runtime &runtime, int roun
   };
   // Quiet, migrating, committing; raw while blocks migrate, and while there are commits.
   std::array<std::vector<double>, 5> found;
-  (void)runtime.clean();
+  clean(runtime);
   for (int i = 0; i < rounds; ++i) {
     found[0].push_back(p99_while(hits, [&] { run_for(latency_round_length); }));
     writes.run({.writes = true, .depth = 32, .count = bench_cache::nr_to_write_back});
-    found[1].push_back(p99_while(hits, [&] { (void)runtime.clean(); }));
+    found[1].push_back(p99_while(hits, [&] { clean(runtime); }));
     found[2].push_back(p99_while(hits, commit_for_a_round));
   }
   for (int i = 0; i < rounds; ++i) {
     writes.run({.writes = true, .depth = 32, .count = bench_cache::nr_to_write_back});
-    found[3].push_back(raw_p99_while(raw, [&] { (void)runtime.clean(); }));
+    found[3].push_back(raw_p99_while(raw, [&] { clean(runtime); }));
     found[4].push_back(raw_p99_while(raw, commit_for_a_round));
   }
   const double quiet = median(found[0]);
@@ -318,7 +324,7 @@ void write_and_die(const bench_cache &cache) {
 // First writes to clean blocks, which are nearly all others each time.
 bool measure_first_writes(const bench_cache &cache) {
   auto runtime = open_runtime(cache);
-  (void)runtime->clean();
+  clean(*runtime);
   hit_loop writes{*runtime, cache.origin_offsets()};
   const std::uint64_t before = runtime->engine().status().counts.commits;
   const io_outcome made = writes.run({.writes = true, .depth = max_depth, .count = nr_first});
@@ -360,7 +366,7 @@ bool measure_dirty_tracking(const bench_cache &cache, int rounds) {
   });
   (void)in_a_child([&] {
     auto runtime = open_runtime(cache);
-    (void)runtime->clean();
+    clean(*runtime);
     close_runtime(std::move(runtime));
     return true;
   });

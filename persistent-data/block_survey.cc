@@ -67,14 +67,17 @@ std::vector<metadata_block> blocks_outside_holes(const device &from) {
   return found;
 }
 
-block_survey survey_blocks(device &from, progress &watcher) {
+block_survey survey_blocks(device &from, progress &watcher,
+                           const std::function<void(metadata_block, std::error_code)> &failed) {
   block_survey survey(nr_usable_blocks(from));
   const auto wanted = blocks_outside_holes(from);
   watcher.begin("searching", wanted.size());
   block_stream blocks{from, wanted.size(), [&](std::size_t i) { return wanted[i]; }};
   while (const auto block = blocks.next()) {
     watcher.advance(1);
-    if (!block->error) {
+    if (block->error) {
+      failed(block->where, block->error);
+    } else {
       survey[block->where.value()] = identify(block->where, block->data);
     }
   }

@@ -3,6 +3,8 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <system_error>
 #include <vector>
 
 #include "base/device.h"
@@ -33,6 +35,9 @@ using block_survey = std::vector<surveyed_block>;
 // stretches that are holes.
 std::vector<metadata_block> blocks_outside_holes(const device &from);
 
-block_survey survey_blocks(device &from, progress &watcher);
+// `failed` is told which blocks the device can't read.
+block_survey survey_blocks(
+    device &from, progress &watcher,
+    const std::function<void(metadata_block, std::error_code)> &failed = [](auto, auto) {});
 
 } // namespace dmcache

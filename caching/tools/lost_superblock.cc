@@ -133,8 +133,8 @@ class superblock_finder {
     }
     auto searched = search(remains);
     if (searched) {
-      searched->device_failed = !remains;
-    } else if (!remains) {
+      searched->device_failed = !remains || is_any_unreadable_;
+    } else if (!remains || is_any_unreadable_) {
       searched.error().kind = failure::environment;
     }
     return searched;
@@ -232,7 +232,8 @@ class superblock_finder {
   }
 
   result<superblocks> search(const std::optional<superblock> &remains) {
-    const block_survey survey = survey_blocks(from_, to_.watcher());
+    const block_survey survey =
+        survey_blocks(from_, to_.watcher(), [&](auto, auto) { is_any_unreadable_ = true; });
     state_search states{from_, survey, to_.watcher()};
     const bool is_named = remains && is_named_by(*remains, states);
     if (is_named && is_plausible(*remains) && is_block_size_confirmed(*remains)) {
@@ -364,6 +365,7 @@ class superblock_finder {
   const cache_facts &known_;
   bool use_stale_;
   report &to_;
+  bool is_any_unreadable_ = false;
 };
 
 } // namespace

@@ -13,7 +13,7 @@ struct superblocks {
   superblock input;                // leads to what is to be read
   superblock output;               // what is to be written; its roots mean nothing
   std::vector<std::string> faults; // of the fields of one that is valid as a whole
-  bool device_failed = false;      // the one on the device can't be read
+  bool device_failed = false;      // it can't be read, or others that were searched can't
 };
 
 // A superblock that can be read must agree with `known`; what is wrong with its fields is told and

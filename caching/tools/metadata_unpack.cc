@@ -6,6 +6,7 @@
 #include <cstring>
 #include <new>
 #include <optional>
+#include <set>
 
 #include <fmt/format.h>
 
@@ -272,9 +273,12 @@ class unpacking {
       }
     }
     const raw_bytes zeroes(metadata_block_size);
-    const block_survey survey = survey_blocks(to_, watcher_);
+    std::set<std::uint64_t> unreadable; // there may be anything
+    const block_survey survey = survey_blocks(
+        to_, watcher_, [&](metadata_block where, auto) { unreadable.insert(where.value()); });
     for (std::uint64_t each = superblock_location.value() + 1; each < survey.size(); ++each) {
-      if (survey[each].kind == block_kind::unknown || is_packed(each)) {
+      const bool is_other = survey[each].kind != block_kind::unknown || unreadable.contains(each);
+      if (!is_other || is_packed(each)) {
         continue;
       }
       if (auto written = write(metadata_block{each}, zeroes); !written) {

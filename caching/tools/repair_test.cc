@@ -165,6 +165,23 @@ TEST_P(repair_test, without_the_root_a_block_is_placed_only_if_there_is_one_way_
   }
 }
 
+TEST_P(repair_test, a_search_that_could_not_read_everything_says_so) {
+  report quiet{"test", true};
+  EXPECT_THAT(list_roots(input_, {}, quiet), succeeds());
+  faulty_device from{input_};
+  from.fail_reads(bytes{(device_blocks - 1) * metadata_block_size},
+                  bytes{device_blocks * metadata_block_size});
+  EXPECT_THAT(list_roots(from, {}, quiet),
+              fails_with(failure::environment, testing::HasSubstr("can't be read")));
+  std::ranges::fill(input_.contents().first(metadata_block_size), std::byte{});
+  const cache_facts known{.data_block_size = min_data_block_size,
+                          .cache_blocks = cache_blocks,
+                          .version = {},
+                          .policy = {}};
+  const auto losses = repair(from, known);
+  EXPECT_TRUE(losses ? losses->device_failed : losses.error().kind == failure::environment);
+}
+
 TEST_P(repair_test, a_superblock_that_cannot_be_read_is_searched_for) {
   faulty_device from{input_};
   from.fail_reads(bytes{0}, bytes{metadata_block_size});

@@ -26,6 +26,7 @@ constexpr std::uint64_t array_blocks_for(std::uint64_t entries) {
 class quiet_sink final : public damage_sink {
  public:
   void found(const damage &finding) override {
+    io_error = io_error || finding.io_error;
     if (finding.lost) {
       lost.push_back(*finding.lost);
     } else {
@@ -35,6 +36,7 @@ class quiet_sink final : public damage_sink {
 
   std::vector<key_range> lost;
   bool contradicts_itself = false;
+  bool io_error = false;
 };
 
 // The mappings of a tree, as a number for each cache block.
@@ -138,6 +140,7 @@ std::optional<root_candidate> root_search::evaluate(metadata_block root) {
                                                     .key_limit = array_blocks_for(cache_blocks_),
                                                     .kind = {structure::mappings, true},
                                                     .lost_limit = cache_blocks_});
+    has_io_error_ = has_io_error_ || sink.io_error;
     if (sink.contradicts_itself || !sink.lost.empty() ||
         tree.entries.size() != array_blocks_for(cache_blocks_)) {
       return {};
@@ -160,6 +163,7 @@ std::optional<root_candidate> root_search::evaluate(metadata_block root) {
   tree_summary summary;
   read_trees({from_, usage, sink, watcher_}, superblock_of_tree(root, cache_blocks_, 1),
              {.meaning = dirty_meaning::as_stored, .hints = false, .discards = false}, summary);
+  has_io_error_ = has_io_error_ || sink.io_error;
   if (sink.contradicts_itself) {
     return {};
   }

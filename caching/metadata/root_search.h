@@ -42,6 +42,9 @@ class root_search {
   // What was found, by block.
   const std::vector<root_candidate> &candidates() const { return candidates_; }
 
+  // Did the device fail to read a block, so that one may be missing, or seem to have lost mappings?
+  bool has_io_error() const { return has_io_error_; }
+
   // Which of them has this root.
   std::optional<std::size_t> find(metadata_block root) const;
 
@@ -71,6 +74,7 @@ class root_search {
   const block_survey &survey_;
   std::vector<root_candidate> candidates_;
   std::vector<metadata_block> unexplained_; // space maps that count no candidate as used
+  bool has_io_error_ = false;
 };
 
 // A superblock, not cleanly shut down, of a cache of which nothing is known but its mapping tree.

@@ -254,6 +254,7 @@ class superblock_finder {
       return std::unexpected{fits.error()};
     }
     root_search roots{from_, survey, *facts.cache_blocks, to_.watcher()};
+    is_any_unreadable_ = is_any_unreadable_ || roots.has_io_error();
     auto choice = is_named ? named(roots, *remains) : roots.choose(states);
     if (!choice) {
       return fail(failure::failed,

@@ -290,13 +290,9 @@ result<> list_roots(device &from, const cache_facts &known, report &to) {
   }
   const std::uint32_t cache_blocks =
       block ? std::uint32_t{block->cache_blocks} : *known.cache_blocks;
-  std::uint64_t nr_unreadable = 0;
-  const auto count = [&](metadata_block where, std::error_code error) {
-    if (nr_unreadable++ == 0) {
-      to.problem(fmt::format("block {} can't be read: {}", where, error.message()));
-    }
-  };
-  const block_survey survey = survey_blocks(from, to.watcher(), count);
+  bool has_io_error = false;
+  const block_survey survey =
+      survey_blocks(from, to.watcher(), [&](auto, auto) { has_io_error = true; });
   const root_search search{from, survey, cache_blocks, to.watcher()};
   for (const root_candidate &each : search.candidates()) {
     std::string line = fmt::format("block {}: maps {} of {} cache blocks", each.root,
@@ -315,14 +311,12 @@ result<> list_roots(device &from, const cache_facts &known, report &to) {
     }
     to.answer(line);
   }
+  if (has_io_error || search.has_io_error()) {
+    return fail(failure::environment, "not all of the device could be read: trees may be missing");
+  }
   if (search.candidates().empty()) {
     return fail(failure::failed,
                 fmt::format("no mapping tree of {} cache blocks can be found", cache_blocks));
-  }
-  if (nr_unreadable != 0) {
-    return fail(
-        failure::environment,
-        fmt::format("{} blocks can't be read: trees may be missing, or be newer", nr_unreadable));
   }
   return {};
 }

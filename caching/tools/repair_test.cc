@@ -171,8 +171,9 @@ TEST_P(repair_test, a_search_that_could_not_read_everything_says_so) {
   faulty_device from{input_};
   from.fail_reads(bytes{(device_blocks - 1) * metadata_block_size},
                   bytes{device_blocks * metadata_block_size});
-  EXPECT_THAT(list_roots(from, {}, quiet),
-              fails_with(failure::environment, testing::HasSubstr("can't be read")));
+  EXPECT_THAT(
+      list_roots(from, {}, quiet),
+      fails_with(failure::environment, testing::HasSubstr("not all of the device could be read")));
   std::ranges::fill(input_.contents().first(metadata_block_size), std::byte{});
   const cache_facts known{.data_block_size = min_data_block_size,
                           .cache_blocks = cache_blocks,

@@ -107,12 +107,13 @@ class Repair(Command):
 
     def problem_of_output(self, folder, template, usual, done):
         output = folder / self.changes
-        if output.read_bytes() == (template / OLD).read_bytes() and done.returncode == 3:
-            return None
         if run("cache_check", "-q", output).returncode != 0:
             return None if done.returncode == 3 else "the output is not sound"
-        found, known = (mappings(run("cache_dump", each / self.changes).stdout)
-                        for each in (folder, usual))
+        dumped = run("cache_dump", output).stdout
+        if done.returncode == 3 and dumped == run("cache_dump", template / OLD).stdout:
+            return None  # what was there is still in force
+        found, known = (mappings(each) for each in
+                        (dumped, run("cache_dump", usual / self.changes).stdout))
         for block, (origin, dirty) in found.items():
             if block not in known or known[block][0] != origin:
                 return f"cache block {block} is mapped to {origin}"

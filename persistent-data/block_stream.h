@@ -18,6 +18,11 @@
 
 namespace dmcache {
 
+// Is told of a block that the device can't read, whatever comes of that.
+using read_failure_handler = std::function<void(metadata_block, std::error_code)>;
+
+inline const read_failure_handler ignore_read_failures = [](metadata_block, std::error_code) {};
+
 class block_stream {
  public:
   // Reads block_at(0) … block_at(count - 1), all of them within `from`, which must outlive this.

@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <cstring>
 
-#include "persistent-data/block_stream.h"
-
 namespace dmcache {
 namespace {
 
@@ -67,8 +65,7 @@ std::vector<metadata_block> blocks_outside_holes(const device &from) {
   return found;
 }
 
-block_survey survey_blocks(device &from, progress &watcher,
-                           const std::function<void(metadata_block, std::error_code)> &failed) {
+block_survey survey_blocks(device &from, progress &watcher, const read_failure_handler &failed) {
   block_survey survey(nr_usable_blocks(from));
   const auto wanted = blocks_outside_holes(from);
   watcher.begin("searching", wanted.size());

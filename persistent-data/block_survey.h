@@ -3,13 +3,12 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
-#include <system_error>
 #include <vector>
 
 #include "base/device.h"
 #include "base/progress.h"
 #include "base/units.h"
+#include "persistent-data/block_stream.h"
 
 namespace dmcache {
 
@@ -35,9 +34,7 @@ using block_survey = std::vector<surveyed_block>;
 // stretches that are holes.
 std::vector<metadata_block> blocks_outside_holes(const device &from);
 
-// `failed` is told which blocks the device can't read.
-block_survey survey_blocks(
-    device &from, progress &watcher,
-    const std::function<void(metadata_block, std::error_code)> &failed = [](auto, auto) {});
+block_survey survey_blocks(device &from, progress &watcher,
+                           const read_failure_handler &failed = ignore_read_failures);
 
 } // namespace dmcache

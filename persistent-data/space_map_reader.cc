@@ -3,16 +3,19 @@
 #include <algorithm>
 #include <cstring>
 
-#include "persistent-data/block_stream.h"
-
 namespace dmcache {
 namespace {
 
 constexpr std::uint64_t per_bitmap = space_map_bitmap::entries_per_block;
 
 template <typename Block>
-bool believe(const block_type &type, const block_stream::item &block, Block &into) {
-  if (block.error || fault_of(type, block.where, block.data) != nullptr) {
+bool believe(const block_type &type, const block_stream::item &block, Block &into,
+             const read_failure_handler &failed) {
+  if (block.error) {
+    failed(block.where, block.error);
+    return false;
+  }
+  if (fault_of(type, block.where, block.data) != nullptr) {
     return false;
   }
   std::memcpy(&into, block.data.data(), sizeof into);
@@ -21,14 +24,15 @@ bool believe(const block_type &type, const block_stream::item &block, Block &int
 
 } // namespace
 
-std::optional<std::vector<bool>> read_used_blocks(device &from, metadata_block index) {
+std::optional<std::vector<bool>> read_used_blocks(device &from, metadata_block index,
+                                                  const read_failure_handler &failed) {
   const std::uint64_t nr_blocks = from.size().value() / metadata_block_size;
   if (index.value() >= nr_blocks) {
     return {};
   }
   block_stream index_block{from, 1, [&](std::size_t) { return index; }};
   space_map_index found;
-  if (!believe(space_map_index_type, *index_block.next(), found)) {
+  if (!believe(space_map_index_type, *index_block.next(), found, failed)) {
     return {};
   }
   const auto bitmaps = std::span{found.entries}.first(
@@ -45,7 +49,7 @@ std::optional<std::vector<bool>> read_used_blocks(device &from, metadata_block i
                       [&](std::size_t i) { return metadata_block{bitmaps[i].bitmap_block}; }};
   space_map_bitmap bitmap;
   while (const auto block = blocks.next()) {
-    if (!believe(space_map_bitmap_type, *block, bitmap)) {
+    if (!believe(space_map_bitmap_type, *block, bitmap, failed)) {
       return {};
     }
     for (std::uint64_t i = 0; i < per_bitmap; ++i) {

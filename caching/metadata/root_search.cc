@@ -183,7 +183,8 @@ void root_search::find_space_maps() {
     if (survey_[index].kind != block_kind::space_map_index) {
       continue;
     }
-    const auto used = read_used_blocks(from_, metadata_block{index});
+    const auto used = read_used_blocks(from_, metadata_block{index},
+                                       [this](auto, auto) { has_io_error_ = true; });
     if (!used || index >= used->size() || !(*used)[index]) { // a space map counts itself, too
       continue;
     }

@@ -42,7 +42,7 @@ class root_search {
   // What was found, by block.
   const std::vector<root_candidate> &candidates() const { return candidates_; }
 
-  // Did the device fail to read a block, so that one may be missing, or seem to have lost mappings?
+  // Did the device fail to read a block, so that one may be missing, or seem to have lost something?
   bool has_io_error() const { return has_io_error_; }
 
   // Which of them has this root.

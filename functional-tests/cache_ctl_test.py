@@ -271,7 +271,7 @@ class Socket(ServedCacheTest):
         super().setUp()
         self.must_serve("--create")
 
-    def connect(self):
+    def connect_to_control(self):
         made = socket.socket(socket.AF_UNIX)
         self.addCleanup(made.close)
         made.settimeout(PATIENCE)
@@ -279,7 +279,7 @@ class Socket(ServedCacheTest):
         return made
 
     def say(self, data):
-        made = self.connect()
+        made = self.connect_to_control()
         try:
             made.sendall(data)
             return made.makefile("rb").readline()
@@ -292,20 +292,20 @@ class Socket(ServedCacheTest):
     def test_garbage_harms_nobody(self):
         seed = int(os.environ.get("DMCACHE_SEED", time.time_ns()))
         chance = random.Random(seed)
-        idle = self.connect()
+        idle = self.connect_to_control()
         with self.subTest(seed=seed):
             for size in [1, 10, 4095, 4096, 4097, 100000] * 5:
                 answer = self.say(chance.randbytes(size) + b"\n")
                 self.assertTrue(answer == b"" or answer.startswith(b"error usage "), answer)
         self.assertEqual(self.say(b"x" * 5000), b"error usage a request has at most 4096 bytes\n")
         for size in range(6):
-            self.connect().sendall(b"status"[:size])
+            self.connect_to_control().sendall(b"status"[:size])
         idle.sendall(b"status\n")
         self.assertTrue(idle.makefile("rb").readline().startswith(b"ok {"))
         self.assertRegex(self.must_ctl("status"), STATUS)
 
     def test_requests_can_follow_each_other(self):
-        made = self.connect()
+        made = self.connect_to_control()
         made.sendall(b"status\nmessage migration_threshold 4096\n status \n")
         lines = made.makefile("rb")
         self.assertEqual(json.loads(lines.readline()[3:])["migration_threshold_sectors"], 2048)

@@ -11,7 +11,6 @@ import xml.etree.ElementTree
 
 from cache_files import ORIGIN_SIZE, PATIENCE, wait_until
 from fixture_images import BIN, run
-from nbd_client import NbdClient
 from served_cache import ServedCacheTest
 
 BLOCK = 64 << 10
@@ -21,11 +20,6 @@ BEGUN = "cache_ctl: recording: interrupt this to end it\n"
 
 
 class InsightTest(ServedCacheTest):
-    def connect(self):
-        made = NbdClient(self.socket)
-        self.addCleanup(made.vanish)
-        return made
-
     def refuse(self, status, text, *request):
         done = self.ctl(*request)
         self.assertEqual((done.returncode, done.stdout), (status, ""))

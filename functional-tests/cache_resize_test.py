@@ -27,18 +27,6 @@ class ResizeTest(ServedCacheTest):
         with NbdClient(self.socket) as client:
             return client.size
 
-    def connect(self):
-        """Perhaps to a server that is started again just now."""
-        made = []
-
-        def is_connected():
-            with contextlib.suppress(*GONE):
-                made.append(NbdClient(self.socket))
-            return made
-
-        wait_until(is_connected)
-        return made[0]
-
 
 class Grows(ResizeTest):
     def test_both_devices(self):

@@ -23,21 +23,6 @@ AGAIN = r"nbdkit was killed by signal {} \({}\), and is started again(?: in \d+ 
 
 
 class LivingServerTest(ServedCacheTest):
-    def connect(self):
-        """To the server that runs, or that is started again just now."""
-        made = []
-
-        def is_connected():
-            try:
-                made.append(NbdClient(self.socket))
-            except (OSError, EOFError):
-                return False
-            self.addCleanup(made[0].vanish)
-            return True
-
-        wait_until(is_connected)
-        return made[0]
-
     def read_patiently(self, offset, length):
         """As a client does that connects again when the server that it reached dies."""
         found = []

@@ -1,5 +1,6 @@
 """A cache of small files that the tests serve and speak to."""
 
+import contextlib
 import hashlib
 import os
 import pathlib
@@ -10,6 +11,7 @@ import subprocess
 
 from cache_files import INCOMPLETE, PATIENCE, CacheFilesTest, wait_until
 from fixture_images import BIN, run
+from nbd_client import NbdClient
 
 
 # What cache_serve says when it makes one.
@@ -79,6 +81,19 @@ class ServedCacheTest(CacheFilesTest):
             said = INCOMPLETE.sub("", said)
         self.assertEqual((done.returncode, said), (0, ""))
         return done.stdout
+
+    def connect(self):
+        """To the server that runs, or that is started again just now."""
+        made = []
+
+        def is_connected():
+            with contextlib.suppress(OSError, EOFError):
+                made.append(NbdClient(self.socket))
+            return made
+
+        wait_until(is_connected)
+        self.addCleanup(made[0].vanish)
+        return made[0]
 
     def stop_if_served(self):
         if self.control.exists():

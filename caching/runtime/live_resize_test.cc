@@ -1,20 +1,14 @@
 // A runtime whose devices grow while it serves.
-#include <sys/resource.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <atomic>
-#include <csignal>
-#include <cstdlib>
 #include <filesystem>
-#include <fstream>
 #include <random>
 #include <thread>
 
 #include <gmock/gmock.h>
 
-#include "base/testing/matchers.h"
-#include "caching/runtime/threaded_runtime.h"
+#include "caching/runtime/testing/file_limit.h"
+#include "caching/runtime/testing/runtime_fixture.h"
 
 namespace dmcache {
 namespace {
@@ -29,41 +23,16 @@ MATCHER_P(are_all, value, "all are of this value") {
   return std::ranges::count(arg, std::byte(value)) == std::ssize(arg);
 }
 
-class live_resize_test : public testing::Test {
+class live_resize_test : public runtime_fixture {
  protected:
-  static constexpr std::uint64_t block = 128 * sector_size;
-  static constexpr std::uint64_t fast_size = 32 * block;
-  static constexpr std::uint64_t origin_size = 128 * block;
   static constexpr std::string_view nothing_grew = "the devices are as large as before";
 
-  live_resize_test() {
-    std::string name = testing::TempDir() + "/live_resize.XXXXXX";
-    folder = ::mkdtemp(name.data());
-    paths = {make_file("metadata", 1 << 20), make_file("fast", fast_size),
-             make_file("origin", origin_size)};
-    options.block_size = sectors{block / sector_size};
-  }
-  ~live_resize_test() override {
-    running.reset();
-    std::filesystem::remove_all(folder);
-  }
+  live_resize_test() : runtime_fixture{0} {}
 
-  std::string make_file(const char *name, std::uint64_t size) const {
-    std::string path = folder / name;
-    std::ofstream{path}.flush();
-    std::filesystem::resize_file(path, size);
-    return path;
-  }
   void make_as_large(const char *name, std::uint64_t size) const {
     std::filesystem::resize_file(folder / name, size);
   }
 
-  void start() {
-    auto opened = threaded_runtime::open(paths, options);
-    ASSERT_THAT(opened, succeeds());
-    running = std::move(*opened);
-    ASSERT_THAT(running->start(), succeeds());
-  }
   // Without the options of before, as nobody needs to know of a resize afterwards.
   void stop_and_start() {
     ASSERT_THAT(running->close(), succeeds());
@@ -76,36 +45,12 @@ class live_resize_test : public testing::Test {
     return running->resize([] { return result<>{}; });
   }
 
-  std::error_code ask(operation op, std::uint64_t offset, std::uint64_t length,
-                      std::span<std::byte> data = {}) const {
-    request wanted;
-    wanted.op = op;
-    wanted.offset = bytes{offset};
-    wanted.length = bytes{length};
-    wanted.data = data;
-    return running->carry_out(wanted);
-  }
-  void fill(std::uint64_t offset, std::uint64_t length, int value) const {
-    std::vector data(length, std::byte(value));
-    ASSERT_THAT(ask(operation::write, offset, length, data), succeeds());
-  }
-  std::vector<std::byte> contents(std::uint64_t offset, std::uint64_t length) const {
-    std::vector<std::byte> found(length);
-    EXPECT_THAT(ask(operation::read, offset, length, found), succeeds());
-    return found;
-  }
-
   // Eight blocks, which are cached and dirty as far as they could be promoted.
   void fill_some() const {
     fill(0, 8 * block, 7);
     ASSERT_GT(running->status().dirty, 0U);
   }
   void expect_some_unchanged() const { EXPECT_THAT(contents(0, 8 * block), are_all(7)); }
-
-  std::filesystem::path folder;
-  cache_paths paths;
-  engine_options options;
-  std::unique_ptr<threaded_runtime> running;
 };
 
 TEST_F(live_resize_test, a_grown_origin_is_served_to_its_end) {
@@ -130,7 +75,7 @@ TEST_F(live_resize_test, a_grown_fast_device_has_free_blocks_at_once) {
   const engine_status before = running->status();
   make_as_large("fast", 2 * fast_size);
   EXPECT_THAT(resize(), succeeds());
-  engine_status now = running->status();
+  const engine_status now = running->status();
   EXPECT_EQ(now.cache_total, 64U);
   EXPECT_EQ(now.cache_used, before.cache_used);
   EXPECT_EQ(now.dirty, before.dirty) << "exactly";
@@ -234,6 +179,7 @@ TEST_F(live_resize_test, requests_that_come_meanwhile_wait_and_lose_nothing) {
   std::atomic<bool> is_over = false;
   std::atomic<std::uint64_t> nr_done = 0;
   std::vector<std::thread> threads;
+  threads.reserve(nr_threads);
   for (std::uint64_t t = 0; t < nr_threads; ++t) {
     threads.emplace_back([&, t] {
       std::mt19937 chance{static_cast<unsigned>(t)};
@@ -421,29 +367,12 @@ TEST_F(live_resize_test, what_can_not_be_opened_at_all_is_closed_and_whole) {
   expect_some_unchanged();
 }
 
-// While this lives, no file can be written to.
-class unwritable_files {
- public:
-  unwritable_files() {
-    ::signal(SIGXFSZ, SIG_IGN);
-    ::getrlimit(RLIMIT_FSIZE, &before_);
-    const rlimit limited{0, before_.rlim_max};
-    ::setrlimit(RLIMIT_FSIZE, &limited);
-  }
-  unwritable_files(const unwritable_files &) = delete;
-  unwritable_files &operator=(const unwritable_files &) = delete;
-  ~unwritable_files() { ::setrlimit(RLIMIT_FSIZE, &before_); }
-
- private:
-  rlimit before_{};
-};
-
 TEST_F(live_resize_test, what_can_not_be_shut_down_cleanly_is_closed_and_whole) {
   start();
   fill_some();
   make_as_large("origin", 2 * origin_size);
   {
-    const unwritable_files meanwhile;
+    const file_limit meanwhile{0};
     EXPECT_THAT(resize(),
                 fails_with(failure::environment,
                            AllOf(HasSubstr("not cleanly shut down: the metadata can't be written"),

@@ -17,7 +17,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "base/testing/matchers.h"
+#include "caching/runtime/testing/file_limit.h"
+#include "caching/runtime/testing/runtime_fixture.h"
 
 namespace dmcache {
 namespace {
@@ -28,40 +29,16 @@ using testing::ElementsAre;
 using testing::HasSubstr;
 using operation = request::operation;
 
-constexpr std::uint64_t block = 128 * sector_size;
-constexpr std::uint64_t fast_size = 32 * block;
-constexpr std::uint64_t origin_size = 128 * block;
-
-class threaded_runtime_test : public testing::Test {
+class threaded_runtime_test : public runtime_fixture {
  protected:
-  threaded_runtime_test() {
-    std::string name = testing::TempDir() + "/threaded_runtime.XXXXXX";
-    folder = ::mkdtemp(name.data());
-    paths = {make_file("metadata", 1 << 20), make_file("fast", fast_size),
-             make_file("origin", origin_size + 300)};
-    options.block_size = sectors{block / sector_size};
-  }
-  ~threaded_runtime_test() override {
-    running.reset();
-    std::filesystem::remove_all(folder);
-  }
-
-  std::string make_file(const char *name, std::uint64_t size) const {
-    std::string path = folder / name;
-    std::ofstream{path}.flush();
-    std::filesystem::resize_file(path, size);
-    return path;
-  }
+  threaded_runtime_test() : runtime_fixture{300} {}
 
   void start() {
-    auto opened = threaded_runtime::open(paths, options, [this](const std::string &line) {
+    runtime_fixture::start([this](const std::string &line) {
       EXPECT_LE(running->status().dirty, 32U); // no lock is in the way
       const std::scoped_lock lock{telling_};
       told_.push_back(line);
     });
-    ASSERT_THAT(opened, succeeds());
-    running = std::move(*opened);
-    ASSERT_THAT(running->start(), succeeds());
   }
   void stop() {
     ASSERT_THAT(running->close(), succeeds());
@@ -73,55 +50,14 @@ class threaded_runtime_test : public testing::Test {
     return opened ? "" : opened.error().message;
   }
 
-  std::error_code ask(operation op, std::uint64_t offset, std::uint64_t length,
-                      std::span<std::byte> data = {}) const {
-    request wanted;
-    wanted.op = op;
-    wanted.offset = bytes{offset};
-    wanted.length = bytes{length};
-    wanted.data = data;
-    return running->carry_out(wanted);
-  }
-  void fill(std::uint64_t offset, std::uint64_t length, int value) const {
-    std::vector data(length, std::byte(value));
-    ASSERT_THAT(ask(operation::write, offset, length, data), succeeds());
-  }
-  std::vector<std::byte> contents(std::uint64_t offset, std::uint64_t length) const {
-    std::vector<std::byte> found(length);
-    EXPECT_THAT(ask(operation::read, offset, length, found), succeeds());
-    return found;
-  }
-
   std::vector<std::string> told() {
     const std::scoped_lock lock{telling_};
     return told_;
   }
 
-  std::filesystem::path folder;
-  cache_paths paths;
-  engine_options options;
-  std::unique_ptr<threaded_runtime> running;
-
  private:
   std::mutex telling_;
   std::vector<std::string> told_; // troubles
-};
-
-// While this lives, nothing can be written beyond so many bytes of any file.
-class file_limit {
- public:
-  explicit file_limit(std::uint64_t size) {
-    ::signal(SIGXFSZ, SIG_IGN);
-    ::getrlimit(RLIMIT_FSIZE, &before_);
-    const rlimit limited{size, before_.rlim_max};
-    ::setrlimit(RLIMIT_FSIZE, &limited);
-  }
-  file_limit(const file_limit &) = delete;
-  file_limit &operator=(const file_limit &) = delete;
-  ~file_limit() { ::setrlimit(RLIMIT_FSIZE, &before_); }
-
- private:
-  rlimit before_{};
 };
 
 TEST_F(threaded_runtime_test, keeps_what_was_written_over_a_clean_shutdown) {
@@ -197,7 +133,6 @@ TEST_F(threaded_runtime_test, no_device_has_two_roles) {
 TEST_F(threaded_runtime_test, no_device_is_in_use_twice) {
   start();
   EXPECT_THAT(refusal(), HasSubstr(paths.metadata.path + " is in use"));
-  const std::string own = paths.metadata.path;
   paths.metadata.path = make_file("other", 1 << 20);
   EXPECT_THAT(refusal(), HasSubstr(paths.fast.path + " is in use"));
 }
@@ -296,6 +231,7 @@ TEST_F(threaded_runtime_test, blocks_that_were_written_are_never_holes) {
   start();
   std::atomic<unsigned> nr_running = nr_threads;
   std::vector<std::thread> threads;
+  threads.reserve(nr_threads);
   for (std::uint64_t t = 0; t < nr_threads; ++t) {
     threads.emplace_back([this, t, &nr_running] {
       for (std::uint64_t i = 0; i < 1000; ++i) {
@@ -372,6 +308,7 @@ TEST_F(threaded_runtime_test, nobody_loses_bytes_beside_those_of_others) {
   constexpr std::uint64_t share = 100;
   start();
   std::vector<std::thread> threads;
+  threads.reserve(nr_threads);
   for (std::uint64_t t = 0; t < nr_threads; ++t) {
     threads.emplace_back([this, t] {
       for (int round = 1; round <= 5; ++round) {
@@ -385,7 +322,8 @@ TEST_F(threaded_runtime_test, nobody_loses_bytes_beside_those_of_others) {
     each.join();
   }
   for (std::uint64_t i = 0; i < nr_slots * nr_threads; ++i) {
-    EXPECT_THAT(contents(i * share, share), Each(std::byte(5 * 16 + i % nr_threads))) << i;
+    EXPECT_THAT(contents(i * share, share), Each(std::byte(std::uint64_t{5} * 16 + i % nr_threads)))
+        << i;
   }
 }
 
@@ -459,6 +397,7 @@ TEST_F(threaded_runtime_test, many_threads_read_what_they_wrote) {
   options.migration_threshold = sectors{1024};
   start();
   std::vector<std::thread> threads;
+  threads.reserve(nr_threads);
   for (std::uint64_t t = 0; t < nr_threads; ++t) {
     threads.emplace_back([this, t] {
       std::mt19937 chance{static_cast<unsigned>(t)};

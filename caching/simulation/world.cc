@@ -175,7 +175,6 @@ void world::begin_ios() {
 void world::pump() {
   look_at_mode();
   for (bool is_more = true; is_more && !is_over() && !is_process_over_;) {
-    is_more = false;
     while (!going_on_.empty() && !is_over() && !is_process_over_) {
       go_on_with_one();
     }

@@ -19,6 +19,7 @@
 #include "caching/simulation/data_model.h"
 #include "caching/simulation/io_carrier.h"
 #include "caching/simulation/media.h"
+#include "caching/simulation/recycled.h"
 #include "caching/simulation/sector_parts.h"
 
 namespace dmcache {
@@ -273,8 +274,6 @@ class world {
   }
   void enter_short_of_memory(const std::function<void()> &event);
   result<> finish(client_control &call);
-  client_request &take_request();
-  byte_client &take_byte_client();
   void arrive(client_request &asked);
   void begin_change(client_request &asked, data_model::change_kind kind, sector_range parts);
   void send(client_request &asked);
@@ -326,10 +325,8 @@ class world {
   std::size_t nr_reloads_ = 0;  // of these
   std::uint64_t nr_reloads_begun_ = 0;
   std::vector<client_request *> waiting_; // arrived during those
-  std::vector<std::unique_ptr<client_request>> requests_;
-  std::vector<client_request *> free_requests_;
-  std::vector<std::unique_ptr<byte_client>> byte_clients_;
-  std::vector<byte_client *> free_byte_clients_;
+  recycled<client_request> requests_;
+  recycled<byte_client> byte_clients_;
   sector_locks locks_;
   std::vector<held_up> locked_out_; // by those
   std::vector<held_up> going_on_;

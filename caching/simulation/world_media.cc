@@ -247,19 +247,15 @@ void world::forget_engine() {
   totals_.failed_ios = nr_failed();
   carrier_.interrupt();
   engine_.reset();
-  for (const auto &each : requests_) {
+  for (const auto &each : requests_.all()) {
     each->told = nullptr;
-  }
-  free_requests_.clear();
-  for (const auto &each : requests_) {
     each->is_under_way = false;
-    free_requests_.push_back(each.get());
   }
-  free_byte_clients_.clear();
-  for (const auto &each : byte_clients_) {
+  requests_.give_all_back();
+  for (const auto &each : byte_clients_.all()) {
     each->steps.reset();
-    free_byte_clients_.push_back(each.get());
   }
+  byte_clients_.give_all_back();
   locks_ = {};
   locked_out_.clear();
   going_on_.clear();

@@ -20,7 +20,7 @@ void world::completed(client_request &asked) {
   asked.is_under_way = false;
   --nr_under_way_;
   std::erase(waiting_, &asked);
-  free_requests_.push_back(&asked);
+  requests_.give_back(asked);
   if (asked.step_of != nullptr) {
     ended(asked);
   }

@@ -22,21 +22,11 @@ std::optional<data_model::change_kind> change_by(request::operation op) {
 
 } // namespace
 
-world::client_request &world::take_request() {
-  if (free_requests_.empty()) {
-    requests_.push_back(std::make_unique<client_request>());
-    free_requests_.push_back(requests_.back().get());
-  }
-  client_request &taken = *free_requests_.back();
-  free_requests_.pop_back();
-  return taken;
-}
-
 void world::submit(operation op, sector_range where, bool fua) {
   if (is_over() || is_down()) {
     return;
   }
-  client_request &asked = take_request();
+  client_request &asked = requests_.take();
   asked.step_of = nullptr;
   asked.where = where;
   asked.inner = {};
@@ -132,7 +122,7 @@ bool world::is_unhindered_hit(const client_request &asked) const {
     return false;
   }
   const std::uint64_t begin = block.value() * block_size;
-  return std::ranges::none_of(requests_, [&](const auto &other) {
+  return std::ranges::none_of(requests_.all(), [&](const auto &other) {
     return other->is_under_way && other->where.begin < begin + block_size &&
            begin < other->where.end;
   });
@@ -149,10 +139,7 @@ void world::let_in(client_request &held) {
 std::error_code world::perform(operation op, sector_range where, bool fua) {
   std::optional<std::error_code> outcome;
   const auto lost = std::make_error_code(std::errc::io_error);
-  if (free_requests_.empty()) {
-    free_requests_.push_back(&take_request());
-  }
-  free_requests_.back()->told = &outcome;
+  requests_.next().told = &outcome;
   submit(op, where, fua);
   while (!outcome) {
     if (!step()) {
@@ -174,21 +161,11 @@ void world::read_everything() {
 
 // Of bytes. ---------------------------------------------------------------------------------------
 
-world::byte_client &world::take_byte_client() {
-  if (free_byte_clients_.empty()) {
-    byte_clients_.push_back(std::make_unique<byte_client>());
-    free_byte_clients_.push_back(byte_clients_.back().get());
-  }
-  byte_client &taken = *free_byte_clients_.back();
-  free_byte_clients_.pop_back();
-  return taken;
-}
-
 void world::submit_bytes(operation op, sector_range parts, bool fua) {
   if (is_over() || is_down()) {
     return;
   }
-  byte_client &asked = take_byte_client();
+  byte_client &asked = byte_clients_.take();
   asked.parts = parts;
   asked.wanted = {};
   asked.wanted.op = op;
@@ -269,7 +246,7 @@ bool world::hold(byte_client &asked, std::optional<sectors> wanted) {
 }
 
 void world::begin_step(byte_client &asked, const request &step, sector_range parts_of_sector) {
-  client_request &begun = take_request();
+  client_request &begun = requests_.take();
   begun.step_of = &asked;
   begun.inner = {};
   begun.inner.op = step.op;
@@ -330,7 +307,7 @@ void world::finished(byte_client &asked) {
   }
   asked.steps.reset();
   --nr_under_way_;
-  free_byte_clients_.push_back(&asked);
+  byte_clients_.give_back(asked);
 }
 
 } // namespace dmcache

@@ -16,6 +16,7 @@
 
 #include <fmt/format.h>
 
+#include "base/blocking_file.h"
 #include "base/file_device.h"
 #include "base/file_error.h"
 #include "base/zeroes.h"
@@ -33,23 +34,6 @@ bool is_among_devices(const std::string &path) {
   const std::string folder =
       fs::weakly_canonical(fs::absolute(path, unknown).parent_path(), unknown).string() + "/";
   return folder.starts_with("/dev/") && !folder.starts_with("/dev/shm/");
-}
-
-// The beginning of what can be read of it; nothing if that is not permitted, which who opens it will
-// tell.
-std::vector<std::byte> beginning_of(const opened_file &part, std::size_t size) {
-  std::vector<std::byte> data(std::min<std::uint64_t>(size, part.size.value()));
-  std::size_t end = 0;
-  while (end < data.size()) {
-    const ssize_t count = ::pread(part.file.get(), data.data() + end, data.size() - end,
-                                  static_cast<off_t>(part.begin.value() + end));
-    if (count <= 0) {
-      break;
-    }
-    end += static_cast<std::size_t>(count);
-  }
-  data.resize(end);
-  return data;
 }
 
 // As it is, whoever uses it. Of what may not be read nothing is open, and its size is 0.
@@ -74,6 +58,28 @@ std::string_view other_contents(std::span<const std::byte> beginning, bool is_fi
   }
   if (!is_unused_or_metadata(first) || (is_file && is_all_zero(first) && !is_all_zero(beginning))) {
     return "something else than the metadata of a cache";
+  }
+  return {};
+}
+
+// Fails if anything but metadata stands there, or what can't be read. What may not be read passes:
+// who opens it will tell.
+result<> expect_metadata(const std::string &path, opened_file part, bool is_file) {
+  constexpr std::uint64_t looked_at = std::uint64_t{1} << 20;
+  std::vector<std::byte> beginning(std::min(looked_at, part.size.value()));
+  if (beginning.empty()) {
+    return {};
+  }
+  if (const auto failed = blocking_file{std::move(part)}.read(bytes{0}, beginning)) {
+    return fail(failure::environment,
+                fmt::format("Couldn't read what stands in {}: {}: nothing was written; --force "
+                            "overwrites it",
+                            path, failed.message()));
+  }
+  if (const auto other = other_contents(beginning, is_file); !other.empty()) {
+    return fail(
+        failure::failed,
+        fmt::format("{} holds {}: nothing was written; --force overwrites it", path, other));
   }
   return {};
 }
@@ -111,22 +117,20 @@ result<metadata_output> metadata_output::find(const device_part &part, bool forc
   if (!is_file && !S_ISBLK(status.st_mode)) {
     return fail(failure::environment, fmt::format("Not a block device or regular file: {}", path));
   }
-  constexpr std::size_t looked_at = std::size_t{1} << 20;
   opened_file whole = open_to_look(path);
   const bool is_readable = whole.file.is_open();
-  const auto looked_into =
+  auto looked_into =
       is_readable ? part_of(std::move(whole), part) : result<opened_file>{std::move(whole)};
   if (!looked_into) {
     return std::unexpected{looked_into.error()};
   }
-  const auto other = other_contents(beginning_of(*looked_into, looked_at), is_file);
-  if (!other.empty() && !force) {
-    return fail(
-        failure::failed,
-        fmt::format("{} holds {}: nothing was written; --force overwrites it", path, other));
+  const bytes size = looked_into->size;
+  if (!force) {
+    if (auto fits = expect_metadata(path, std::move(*looked_into), is_file); !fits) {
+      return std::unexpected{fits.error()};
+    }
   }
-  return metadata_output{kind::there, part,
-                         is_readable ? std::optional{looked_into->size} : std::nullopt};
+  return metadata_output{kind::there, part, is_readable ? std::optional{size} : std::nullopt};
 }
 
 result<std::unique_ptr<device>> metadata_output::open(bytes size) {

@@ -20,7 +20,7 @@ import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
 
-from faulty_commands import COMMANDS, make_files
+from faulty_commands import COMMANDS, OLD, make_files
 from fixture_images import BIN
 from seeds import SEED, seeds
 
@@ -171,6 +171,19 @@ class FaultyCallsTest(unittest.TestCase):
             with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
                 for some in seeds("faulty calls", default=40):
                     self.assertEqual(sum(pool.map(problems_of, some), []), [])
+
+    def test_what_cannot_be_read_is_not_overwritten(self):
+        restore, = (each for each in COMMANDS if each.line.startswith("cache_restore") and
+                    each.changes == OLD)
+        with tempfile.TemporaryDirectory() as folder:
+            template = pathlib.Path(folder)
+            make_files(template)
+            before = (template / OLD).read_bytes()
+            done = run_in(template, restore, {"FAULTY_CALL": "pread", "FAULTY_AT": "1",
+                                              "FAULTY_AS": str(errno.EIO)})
+            self.assertEqual(done.returncode, 3)
+            self.assertIn(b"old.img: Input/output error: nothing was written; --force", done.stderr)
+            self.assertEqual((template / OLD).read_bytes(), before)
 
 
 if __name__ == "__main__":

@@ -26,9 +26,7 @@ AT_THE_PROMPT = r"\(initramfs\) "
 ACTIVATE = "lvm lvchange -ay vg/root"
 REPAIR = "lvm lvconvert --repair vg/root"
 ACCEPT_LOSS = """ --config 'global/cache_repair_options=["--accept-loss"]'"""
-# For how many seconds a boot waits for the root before it ends at the prompt: the guest may be slow, and
-# where the root doesn't come, all of it has to pass.
-ROOT_COMES, ROOT_IS_MISSED = "rootdelay=1800", "rootdelay=180"
+WAIT_FOR_ROOT = "wait_for_root=1800"  # see prepare_root.sh
 CLEAN_SHUTDOWN, NEEDS_CHECK = 1, 2  # flags of the superblock
 CACHE_IT = [
     "lvm vgcreate -s 1m vg /dev/vda /dev/vdb",
@@ -39,7 +37,7 @@ CACHE_IT = [
     "lvm lvconvert -y --type cache --cachepool vg/fast --cachemode writeback vg/root"]
 
 
-def boot(name, disks, parameters=ROOT_COMES):
+def boot(name, disks, parameters=WAIT_FOR_ROOT):
     kernel, = TREE.glob("boot/vmlinuz-*")
     initial, = TREE.glob("boot/initrd.img-*")
     return Console(FOLDER / f"{name}.log", kernel, initial, f"{ROOT} ro {parameters}",
@@ -88,7 +86,7 @@ class Boot(unittest.TestCase):
     def metadata(self):
         return Metadata(self.copy / "fast", self.place, 5 * MIB)
 
-    def boot(self, parameters=ROOT_COMES):
+    def boot(self, parameters=WAIT_FOR_ROOT):
         return boot(self.id().rsplit(".test_", 1)[1], self.copy, parameters)
 
     def expect_all_there(self, console):
@@ -103,7 +101,7 @@ class Boot(unittest.TestCase):
     def refused_boot(self):
         """At the prompt where it ends. What LVM says at boot is shown nowhere, as it is udev that
         calls it: a user has to ask again."""
-        console = self.boot(ROOT_IS_MISSED)
+        console = self.boot("")
         self.addCleanup(console.cut_power)
         seen = console.wait_for(AT_THE_PROMPT)
         self.assertIn(CHECK + "1\n", seen)

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Makes the Debian that it runs in one that boots from a cached volume, with a shell at the serial
 # line. In its initial file system each call of cache_check and cache_repair is told to the kernel's
-# log.
+# log, and the kernel's parameter wait_for_root says for how many seconds a slow guest waits at most.
 set -e
 
 echo guest > /etc/hostname
@@ -36,4 +36,16 @@ WRAPPER
 done
 END
 chmod 755 /etc/initramfs-tools/hooks/tell-calls
+
+# The kernel's parameter rootdelay would do it as well, but sleeps as long before the first look.
+cat > /etc/initramfs-tools/scripts/init-premount/wait-for-root << 'END'
+#!/bin/sh
+[ "$1" != prereqs ] || exit 0
+for word in $(cat /proc/cmdline); do
+	case $word in
+	wait_for_root=*) echo "ROOTDELAY=${word#*=}" >> /conf/param.conf ;;
+	esac
+done
+END
+chmod 755 /etc/initramfs-tools/scripts/init-premount/wait-for-root
 update-initramfs -u

@@ -5,8 +5,8 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <numeric>
 #include <random>
+#include <ranges>
 #include <system_error>
 
 #include <fmt/format.h>
@@ -77,10 +77,10 @@ bench_cache::bench_cache(const std::string &folder)
     : paths_{folder + "/metadata", folder + "/fast", folder + "/origin"},
       origin_blocks_(nr_origin_blocks) {
   std::mt19937_64 chance{1};
-  std::iota(origin_blocks_.begin(), origin_blocks_.end(), 0);
+  std::ranges::copy(std::views::iota(std::uint64_t{0}, nr_origin_blocks), origin_blocks_.begin());
   std::ranges::shuffle(origin_blocks_, chance);
   std::vector<std::uint32_t> cache_blocks(nr_loaded);
-  std::iota(cache_blocks.begin(), cache_blocks.end(), 0);
+  std::ranges::copy(std::views::iota(0U, unsigned{nr_loaded}), cache_blocks.begin());
   std::ranges::shuffle(cache_blocks, chance);
   for (std::uint64_t i = 0; i < nr_used; ++i) {
     fast_offsets_.push_back(cache_blocks[i] * block_size);

@@ -1,6 +1,7 @@
 #include "caching/tools/block_comparer.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cstring>
 #include <utility>
 
@@ -47,8 +48,8 @@ void block_comparer::job::wait_for(device &origin, device &fast) {
 block_comparer::block_comparer(device &origin, device &fast, const block_geometry &geometry,
                                std::span<const location> blocks, std::uint64_t buffer_size)
     : origin_{origin}, fast_{fast},
-      jobs_(std::max<std::uint64_t>(buffer_size / (2 * chunk_size), 1)), blocks_{blocks},
-      pieces_{geometry, blocks}, found_(blocks.size()) {}
+      jobs_(std::max<std::uint64_t>(buffer_size / (2 * chunk_size), 1)), depth_{jobs_.size()},
+      blocks_{blocks}, pieces_{geometry, blocks}, found_(blocks.size()) {}
 
 void block_comparer::run(const std::function<bool()> &is_stopped, progress &watcher) {
   const auto beyond = [&](std::size_t block, bool is_on_origin, bytes at) {
@@ -64,7 +65,7 @@ void block_comparer::run(const std::function<bool()> &is_stopped, progress &watc
     idle.push_back(&each);
   }
   while (true) {
-    while (!idle.empty() && !is_stopped()) {
+    while (!idle.empty() && reading.size() < depth_.now() && !is_stopped()) {
       auto pieces = pieces_.next(chunk_size, beyond);
       if (pieces.empty()) {
         break;
@@ -77,6 +78,7 @@ void block_comparer::run(const std::function<bool()> &is_stopped, progress &watc
       break;
     }
     finish(*reading.front());
+    depth_.ended(reading.front()->length(), std::chrono::steady_clock::now());
     watcher.advance(reading.front()->length());
     idle.push_back(reading.front());
     reading.pop_front();

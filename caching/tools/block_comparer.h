@@ -1,4 +1,5 @@
-// Compares what is cached with the origin: in the origin's order, neighbours together, many at once.
+// Compares what is cached with the origin: in the origin's order, neighbours together, as many at once
+// as the devices like.
 #pragma once
 
 #include <cstdint>
@@ -11,6 +12,7 @@
 #include "base/aligned_buffer.h"
 #include "base/device.h"
 #include "base/progress.h"
+#include "caching/tools/adaptive_depth.h"
 #include "caching/tools/block_failure.h"
 #include "caching/tools/block_pieces.h"
 
@@ -27,7 +29,7 @@ class block_comparer {
  public:
   using location = cache_contents::location;
 
-  // Uses about `buffer_size` bytes of memory to compare `blocks`, which must ascend by origin block.
+  // Uses `buffer_size` bytes of memory or less to compare `blocks`, which must ascend by origin block.
   // They and the devices must outlive this.
   block_comparer(device &origin, device &fast, const block_geometry &geometry,
                  std::span<const location> blocks, std::uint64_t buffer_size);
@@ -74,6 +76,7 @@ class block_comparer {
   device &origin_;
   device &fast_;
   std::deque<job> jobs_; // never moved
+  adaptive_depth depth_; // how many of them are to read
   std::span<const location> blocks_;
   block_pieces pieces_; // of these
   std::vector<comparison> found_;

@@ -1,6 +1,7 @@
 #include "caching/tools/block_copier.h"
 
 #include <algorithm>
+#include <chrono>
 #include <utility>
 
 namespace dmcache {
@@ -33,8 +34,8 @@ block_copier::block_copier(device &origin, device &fast, const block_geometry &g
                            std::span<const location> blocks, std::uint64_t buffer_size,
                            std::uint64_t nr_retries)
     : origin_{origin}, fast_{fast}, nr_retries_{nr_retries},
-      jobs_(std::max<std::uint64_t>(buffer_size / chunk_size, 1)), blocks_{blocks},
-      pieces_{geometry, blocks} {}
+      jobs_(std::max<std::uint64_t>(buffer_size / chunk_size, 1)), depth_{jobs_.size()},
+      blocks_{blocks}, pieces_{geometry, blocks} {}
 
 void block_copier::copy_on(const std::function<bool()> &is_to_pause, progress &watcher) {
   // A ring of jobs: the oldest is waited for, then written, and its write is waited for when its
@@ -50,9 +51,10 @@ void block_copier::copy_on(const std::function<bool()> &is_to_pause, progress &w
   for (job &each : jobs_) {
     idle.push_back(&each);
   }
+  depth_.resume();
   bool is_pausing = false;
   while (true) {
-    while (!idle.empty() && !is_pausing) {
+    while (reading.size() + writing.size() < depth_.now() && !is_pausing) {
       auto pieces = pieces_.next(chunk_size, beyond);
       if (pieces.empty()) {
         break;
@@ -73,14 +75,15 @@ void block_copier::copy_on(const std::function<bool()> &is_to_pause, progress &w
       }
       writing.push_back(&oldest);
     }
-    // Half of the jobs may be writing before one of them is waited for.
-    if (writing.size() > jobs_.size() / 2 || (reading.empty() && !writing.empty())) {
+    // Half of what is under way may be writes before one of them is waited for.
+    if (writing.size() > depth_.now() / 2 || (reading.empty() && !writing.empty())) {
       job &oldest = *writing.front();
       while (!oldest.is_idle()) {
         origin_.wait();
       }
       writing.pop_front();
       finish(oldest);
+      depth_.ended(oldest.length(), std::chrono::steady_clock::now());
       watcher.advance(oldest.length());
       idle.push_back(&oldest);
     } else if (reading.empty()) {

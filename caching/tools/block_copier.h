@@ -1,5 +1,5 @@
 // Copies dirty blocks from the fast device to the origin: in the origin's order, neighbours
-// together, many at once.
+// together, as many at once as the devices like.
 #pragma once
 
 #include <cstdint>
@@ -12,6 +12,7 @@
 #include "base/aligned_buffer.h"
 #include "base/device.h"
 #include "base/progress.h"
+#include "caching/tools/adaptive_depth.h"
 #include "caching/tools/block_failure.h"
 #include "caching/tools/block_pieces.h"
 
@@ -21,7 +22,7 @@ class block_copier {
  public:
   using location = cache_contents::location;
 
-  // Uses about `buffer_size` bytes of memory to copy `blocks`, which must ascend by origin block.
+  // Uses `buffer_size` bytes of memory or less to copy `blocks`, which must ascend by origin block.
   // They and the devices must outlive this.
   block_copier(device &origin, device &fast, const block_geometry &geometry,
                std::span<const location> blocks, std::uint64_t buffer_size,
@@ -67,6 +68,7 @@ class block_copier {
   device &fast_;
   std::uint64_t nr_retries_;
   std::deque<job> jobs_; // never moved
+  adaptive_depth depth_; // how many of them are to read or write
   std::span<const location> blocks_;
   block_pieces pieces_; // of these
   std::vector<block_failure> failed_;

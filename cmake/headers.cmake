@@ -1,6 +1,7 @@
 # Every header compiles alone. Where a header has a .cc file of its own, that includes it first, which
-# functional-tests/rules_test.py sees to; what is compiled here are the others.
-if(DMCACHE_SANITIZE OR DMCACHE_FUZZ)
+# functional-tests/rules_test.py sees to; what is compiled here are the others. Like the files of a target
+# alone, that is seen to by the preset "debug".
+if(CMAKE_UNITY_BUILD OR DMCACHE_SANITIZE OR DMCACHE_FUZZ)
   return()
 endif()
 
@@ -19,4 +20,3 @@ endforeach()
 add_library(headers OBJECT ${sources})
 target_link_libraries(headers PRIVATE dmcache_flags Boost::program_options)
 target_compile_options(headers PRIVATE -O0)
-set_target_properties(headers PROPERTIES UNITY_BUILD OFF)

@@ -40,7 +40,7 @@ TEST_P(array_test, whole_blocks_are_written_without_reading_anything) {
   on.fail_reads(bytes{0}, device_.size());
   std::vector<std::uint64_t> expected;
   metadata_block root = store.root();
-  for (int round = 0; round < 100; ++round) {
+  for (int round = 0; round < 30; ++round) {
     const std::uint64_t nr_parts = chance() % 300;
     root = value_of(entries.cut(root, nr_parts));
     expected.resize(std::min(expected.size(), nr_parts * per_block));

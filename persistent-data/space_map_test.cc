@@ -65,7 +65,7 @@ TEST(space_map_test, agrees_with_a_model) {
   blocks frozen;
   blocks durable;
   bool is_frozen = false;
-  for (int step = 0; step < 100000; ++step) {
+  for (int step = 0; step < 20000; ++step) {
     switch (chance() % 100) {
     case 0:
       if (is_frozen) {

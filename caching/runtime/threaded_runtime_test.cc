@@ -234,7 +234,7 @@ TEST_F(threaded_runtime_test, blocks_that_were_written_are_never_holes) {
   threads.reserve(nr_threads);
   for (std::uint64_t t = 0; t < nr_threads; ++t) {
     threads.emplace_back([this, t, &nr_running] {
-      for (std::uint64_t i = 0; i < 1000; ++i) {
+      for (std::uint64_t i = 0; i < 300; ++i) {
         const std::uint64_t at = (i * nr_threads + t) * block % origin_size;
         EXPECT_THAT(ask(operation::discard, at, block), succeeds());
         fill(at, block, 1);

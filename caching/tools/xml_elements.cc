@@ -23,7 +23,7 @@ constexpr std::uint64_t max_u64 = std::numeric_limits<std::uint64_t>::max();
 
 constexpr std::uint32_t no_digit = 64; // in base64
 
-constexpr std::array<std::uint8_t, 256> base64_digits = [] {
+constexpr std::array<std::uint8_t, 256> digit_values = [] {
   constexpr std::string_view digits =
       "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
   std::array<std::uint8_t, 256> value_of{};
@@ -49,7 +49,7 @@ bool decode_base64(std::string_view text, std::span<std::byte, size> into) {
     for (std::size_t i = 0; i < 4; ++i) {
       const auto each = static_cast<unsigned char>(text[group * 4 + i]);
       const bool is_padding = i > nr_bytes;
-      const std::uint32_t digit = is_padding ? (each == '=' ? 0 : no_digit) : base64_digits[each];
+      const std::uint32_t digit = is_padding ? (each == '=' ? 0 : no_digit) : digit_values[each];
       wrong |= digit;
       bits = bits << 6 | (digit & (no_digit - 1));
     }

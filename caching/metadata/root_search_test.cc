@@ -68,10 +68,10 @@ TEST_F(root_search_test, a_tree_that_contradicts_itself_is_none) {
   EXPECT_FALSE(choice_);
 }
 
-constexpr const char *no_state = "no space map accounts for a whole cache";
-
 class tree_choice_test : public testing::Test {
  protected:
+  static constexpr const char *no_state = "no space map accounts for a whole cache";
+
   void choose(std::uint32_t nr_cache_blocks = state_image::cache_blocks) {
     survey_ = survey_blocks(image().device, image().watcher);
     search_.emplace(image().device, survey_, nr_cache_blocks, image().watcher);

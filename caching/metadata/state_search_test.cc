@@ -11,22 +11,20 @@ namespace {
 using testing::ElementsAre;
 using testing::IsEmpty;
 
-constexpr std::uint64_t device_blocks = 64;
-constexpr std::uint64_t nr_mapped = 10;
-
-// So many mappings, to origin blocks from `origin` on.
-state_image::mapped mapped_from(std::uint64_t origin) {
-  state_image::mapped origins;
-  for (std::uint64_t i = 0; i < nr_mapped; ++i) {
-    origins[i] = origin + i;
-  }
-  return origins;
-}
-
 class state_search_test : public testing::Test {
  protected:
+  static constexpr std::uint64_t device_blocks = 64;
+  static constexpr std::uint64_t nr_mapped = 10;
   using blocks = state_image::blocks;
 
+  // So many mappings, to origin blocks from `origin` on.
+  static state_image::mapped mapped_from(std::uint64_t origin) {
+    state_image::mapped origins;
+    for (std::uint64_t i = 0; i < nr_mapped; ++i) {
+      origins[i] = origin + i;
+    }
+    return origins;
+  }
   blocks add(const state_image::mapped &origins, const std::vector<std::uint64_t> &others = {}) {
     return states_.add(state_image::entries_of(origins), {}, others);
   }

@@ -86,6 +86,27 @@ TEST_F(superblock_test, the_origin_size_cannot_overflow) {
   EXPECT_EQ(cache_.block.max_origin_blocks(), ~std::uint64_t{0});
 }
 
+TEST_F(superblock_test,
+       a_block_is_unused_or_of_metadata_if_it_is_all_zero_or_has_the_magic_number) {
+  std::vector<std::byte> first(metadata_block_size);
+  EXPECT_TRUE(is_unused_or_metadata(first));
+  first[100] = std::byte{1};
+  EXPECT_FALSE(is_unused_or_metadata(first));
+  EXPECT_FALSE(is_unused_or_metadata(std::span{first}.first(101))); // a short file
+  EXPECT_TRUE(is_unused_or_metadata(std::span{first}.first(100)));
+  cache_.write();
+  EXPECT_TRUE(is_unused_or_metadata(cache_.image.block(0)));
+}
+
+TEST_F(superblock_test, each_policy_has_its_own_version) {
+  using version = std::array<std::uint32_t, 3>;
+  EXPECT_EQ(own_version_of_policy("sift"), (version{1, 0, 0}));
+  for (const char *kernels : {"smq", "mq", "cleaner", "default"}) {
+    EXPECT_EQ(own_version_of_policy(kernels), (version{2, 0, 0})) << kernels;
+  }
+  EXPECT_EQ(own_version_of_policy("lru"), (version{0, 0, 0}));
+}
+
 TEST_F(superblock_test, xml_is_told_from_metadata) {
   const auto is_xml = [](std::string_view text) {
     return looks_like_xml(std::as_bytes(std::span{text}));

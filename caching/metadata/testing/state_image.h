@@ -21,6 +21,7 @@ class state_image {
     std::uint64_t mapping_root;
     std::uint64_t mappings; // the array block below it
     std::uint64_t discard_root;
+    std::uint64_t ref_counts;
     std::uint64_t index;
     std::vector<std::uint64_t> used; // all of them, the superblock's included
   };
@@ -47,7 +48,8 @@ class state_image {
     made.mapping_root = add_array(entries);
     made.mappings = made.mapping_root + 1;
     made.discard_root = add_array(discard_words);
-    image.add_leaf(next_++, {}, sizeof(le32)); // the reference counts
+    made.ref_counts = next_++;
+    image.add_leaf(made.ref_counts, {}, sizeof(le32));
     const std::uint64_t bitmap = next_++;
     made.index = next_++;
     made.used.push_back(superblock_location.value());

@@ -1,6 +1,7 @@
 #include "caching/tools/repair.h"
 
 #include <algorithm>
+#include <cstring>
 #include <memory>
 #include <set>
 #include <vector>
@@ -55,6 +56,15 @@ class repair_test : public testing::TestWithParam<std::uint32_t> {
         from, known, false,
         [&]() -> result<std::unique_ptr<device>> { return std::make_unique<lent_device>(output_); },
         quiet);
+  }
+
+  // Of the input, which stays sealed.
+  template <typename Change> void change_superblock(Change change) {
+    superblock block;
+    std::memcpy(&block, input_.contents().data(), sizeof block);
+    change(block);
+    std::memcpy(input_.contents().data(), &block, sizeof block);
+    seal(superblock_type, superblock_location, input_.contents().first<metadata_block_size>());
   }
 
   // What is in the output, which must be sound.
@@ -197,6 +207,36 @@ TEST_P(repair_test, a_superblock_that_cannot_be_read_is_searched_for) {
   expect_true(found);
   EXPECT_EQ(found.size(), truth_.size());
   EXPECT_TRUE(std::ranges::all_of(found, [](const auto &each) { return each.second.dirty; }));
+}
+
+TEST_P(repair_test, an_origin_without_discards_contradicts_no_block_size) {
+  faulty_device from{input_};
+  from.fail_reads(bytes{0}, bytes{metadata_block_size});
+  ASSERT_THAT(repair(from, {.data_block_size = min_data_block_size,
+                            .cache_blocks = cache_blocks,
+                            .origin_size = sectors{5001 * min_data_block_size}}),
+              succeeds());
+  expect_true(repaired());
+}
+
+TEST_P(repair_test, a_wrong_version_is_mended) {
+  for (const std::uint32_t wrong : {0U, 3U, ~0U}) {
+    make(cache_blocks);
+    change_superblock([&](superblock &block) { block.version = wrong; });
+    ASSERT_THAT(repair(input_), succeeds()) << wrong;
+    EXPECT_EQ(repaired(), truth_) << wrong;
+    EXPECT_EQ(read_superblock(output_).value().version, GetParam()) << wrong;
+  }
+}
+
+// If nothing else is: all trees that the superblock names are whole.
+TEST_P(repair_test, so_is_a_magic_number_where_the_space_map_cannot_be_read) {
+  change_superblock([](superblock &block) { block.magic = 5; });
+  superblock block;
+  std::memcpy(&block, input_.contents().data(), sizeof block);
+  input_.contents()[block.space_map.bitmap_root * metadata_block_size] ^= std::byte{1};
+  ASSERT_THAT(repair(input_), succeeds());
+  EXPECT_EQ(repaired(), truth_);
 }
 
 TEST_P(repair_test, cut_short_by_a_power_cut_leaves_what_stood_there_or_the_repaired_metadata) {

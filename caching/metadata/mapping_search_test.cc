@@ -18,12 +18,15 @@ class mapping_search_test : public testing::Test {
   static constexpr std::uint64_t per_part = array_max_entries(sizeof(le64));
   static constexpr std::uint64_t nr_parts = 4;
   static constexpr std::uint64_t nr_blocks = 64; // of the device
+  static constexpr std::uint64_t nr_mapped = 10;
   static constexpr std::uint64_t old_leaf =
       40; // where there is room for leaves that are not in use
 
   mapping_search_test() {
+    state_image::mapped origins = mapped_from(50, nr_mapped); // in the first part
+    origins[per_part] = 90;
     const state_image::blocks made =
-        state_.add(state_image::entries_of({{0, 50}, {per_part, 51}}, nr_parts * per_part));
+        state_.add(state_image::entries_of(origins, nr_parts * per_part));
     first_part_ = made.mappings;
     state_.image.block(made.mapping_root)[0] ^= std::byte{1};
     block_.magic = superblock::magic_value;
@@ -36,6 +39,20 @@ class mapping_search_test : public testing::Test {
                         .nr_allocated = made.used.size(),
                         .bitmap_root = made.index,
                         .ref_count_root = made.ref_counts};
+  }
+
+  // So many mappings, to origin blocks from `origin` on.
+  static state_image::mapped mapped_from(std::uint64_t origin, std::uint64_t count) {
+    state_image::mapped origins;
+    for (std::uint64_t i = 0; i < count; ++i) {
+      origins[i] = origin + i;
+    }
+    return origins;
+  }
+
+  // An array block of a part that is not in use any more.
+  void add_old_part(std::uint64_t where, const state_image::mapped &origins) {
+    state_.image.add_array_block(where, state_image::entries_of(origins, per_part));
   }
 
   // Where that part stands.
@@ -73,6 +90,35 @@ TEST_F(mapping_search_test, one_that_is_much_further_off_is_not_heard) {
   state_.image.add_leaf(old_leaf + 1, {{2, block_of(0)}, {3, old_leaf}});
   EXPECT_THAT(search().in_force, ElementsAre(Pair(0, block_of(0)), Pair(1, block_of(1)),
                                              Pair(2, block_of(2)), Pair(3, block_of(3))));
+}
+
+TEST_F(mapping_search_test, a_block_is_the_part_whose_earlier_version_it_resembles) {
+  state_image::mapped earlier = mapped_from(50, nr_mapped);
+  earlier[nr_mapped - 1] = 99;
+  add_old_part(old_leaf + 1, earlier);
+  state_.image.add_leaf(old_leaf, {{0, old_leaf + 1}});
+  const found_mappings found = search();
+  EXPECT_THAT(found.in_force, ElementsAre(Pair(0, block_of(0))));
+  EXPECT_EQ(found.nr_found, 1U);
+}
+
+TEST_F(mapping_search_test, it_does_not_resemble_one_of_which_less_than_half_is_left) {
+  state_image::mapped earlier = mapped_from(50, nr_mapped);
+  for (std::uint64_t i = nr_mapped; i < 2 * nr_mapped + 1; ++i) {
+    earlier[i] = 100 + i;
+  }
+  add_old_part(old_leaf + 1, earlier);
+  state_.image.add_leaf(old_leaf, {{0, old_leaf + 1}});
+  const found_mappings found = search();
+  EXPECT_THAT(found.in_force, IsEmpty());
+  EXPECT_THAT(found.older, ElementsAre(Pair(0, old_leaf + 1)));
+}
+
+TEST_F(mapping_search_test, a_block_that_resembles_two_parts_is_neither) {
+  add_old_part(old_leaf + 1, mapped_from(50, nr_mapped));
+  add_old_part(old_leaf + 2, mapped_from(50, nr_mapped - 1));
+  state_.image.add_leaf(old_leaf, {{0, old_leaf + 1}, {1, old_leaf + 2}});
+  EXPECT_THAT(search().in_force, IsEmpty());
 }
 
 } // namespace

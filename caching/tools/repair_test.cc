@@ -17,6 +17,7 @@
 #include "caching/metadata/cache_contents.h"
 #include "caching/metadata/testing/stored_metadata.h"
 #include "caching/tools/check.h"
+#include "persistent-data/btree_walk.h"
 
 namespace dmcache {
 namespace {
@@ -28,7 +29,7 @@ class repair_test : public testing::TestWithParam<std::uint32_t> {
  protected:
   repair_test() { make(cache_blocks); }
 
-  void make(std::uint32_t nr_blocks) {
+  static superblock described(std::uint32_t nr_blocks) {
     superblock block{};
     block.magic = superblock::magic_value;
     block.version = GetParam();
@@ -37,7 +38,11 @@ class repair_test : public testing::TestWithParam<std::uint32_t> {
     block.data_block_size = min_data_block_size;
     block.cache_blocks = nr_blocks;
     block.policy_hint_size = sizeof(le32);
-    cache_contents contents{block};
+    return block;
+  }
+
+  void make(std::uint32_t nr_blocks) {
+    cache_contents contents{described(nr_blocks)};
     truth_.clear();
     for (std::uint64_t n = 0; n < nr_blocks; n += 2) {
       const mapping each{cache_block{n}, origin_block{5000 - n}, n % 3 == 0};
@@ -45,6 +50,10 @@ class repair_test : public testing::TestWithParam<std::uint32_t> {
       EXPECT_FALSE(contents.add_hint(each.cached_in, le32{7}));
       truth_[n] = {each.origin.value(), each.dirty};
     }
+    write(contents);
+  }
+
+  void write(const cache_contents &contents) {
     std::ranges::fill(input_.contents(), std::byte{});
     progress quiet{true};
     EXPECT_THAT(contents.write(input_, quiet), succeeds());
@@ -65,6 +74,10 @@ class repair_test : public testing::TestWithParam<std::uint32_t> {
     change(block);
     std::memcpy(input_.contents().data(), &block, sizeof block);
     seal(superblock_type, superblock_location, input_.contents().first<metadata_block_size>());
+  }
+
+  std::span<std::byte, metadata_block_size> block_of_input(std::uint64_t at) {
+    return input_.contents().subspan(at * metadata_block_size).first<metadata_block_size>();
   }
 
   // What is in the output, which must be sound.
@@ -141,6 +154,33 @@ TEST_P(repair_test, only_what_may_be_dirty_counts_as_lost) {
           << bad;
     }
   }
+}
+
+TEST_P(repair_test, each_of_several_dirty_blocks_in_a_row_counts_as_lost) {
+  cache_contents contents{described(cache_blocks)};
+  for (std::uint64_t n = 0; n < cache_blocks; ++n) {
+    EXPECT_FALSE(contents.add({cache_block{n}, origin_block{n}, n >= 100 && n < 150}));
+  }
+  write(contents);
+  const std::uint64_t root = read_superblock(input_).value().mapping_root;
+  const auto parts = read_leaf(metadata_block{root}, block_of_input(root));
+  block_of_input(parts.front().second)[0] ^= std::byte{1};
+  const auto losses = repair(input_);
+  ASSERT_THAT(losses, succeeds());
+  EXPECT_EQ(losses->nr_blocks, GetParam() == 2 ? 50U : array_max_entries(sizeof(le64)));
+}
+
+TEST_P(repair_test, discards_of_an_origin_that_is_too_small_for_the_mappings_are_left_out) {
+  superblock block = described(cache_blocks);
+  block.discard_block_size = min_data_block_size;
+  block.discard_nr_blocks = 1000;
+  cache_contents contents{block};
+  EXPECT_FALSE(contents.add({cache_block{1}, origin_block{1000}, false}));
+  EXPECT_FALSE(contents.add_discards(7, 9));
+  write(contents);
+  ASSERT_THAT(repair(input_), succeeds());
+  EXPECT_THAT(repaired(), testing::SizeIs(1));
+  EXPECT_THAT(stored_on(output_).discards, testing::IsEmpty());
 }
 
 TEST_P(repair_test, the_size_given_must_be_that_of_the_mappings) {

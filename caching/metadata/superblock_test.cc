@@ -5,6 +5,7 @@
 
 #include <gtest/gtest.h>
 
+#include "base/testing/faulty_device.h"
 #include "base/testing/matchers.h"
 #include "caching/metadata/testing/metadata_image.h"
 
@@ -54,6 +55,15 @@ TEST_F(superblock_test, that_was_changed_is_refused) {
   cache_.image.block(0)[4000] = std::byte{1};
   EXPECT_THAT(read_superblock(cache_.image.device),
               fails_with(failure::failed, "block 0: bad checksum in superblock"));
+}
+
+TEST_F(superblock_test, that_cannot_be_read_is_an_error_of_the_device) {
+  cache_.write();
+  faulty_device from{cache_.image.device};
+  from.fail_reads(bytes{0}, bytes{metadata_block_size});
+  EXPECT_THAT(read_superblock(from),
+              fails_with(failure::environment,
+                         testing::StartsWith("block 0: cannot read the superblock: ")));
 }
 
 TEST_F(superblock_test, that_was_never_written_is_refused) {

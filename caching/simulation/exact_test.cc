@@ -205,7 +205,7 @@ TEST_P(exact_test, in_writethrough_a_block_counts_as_dirty_while_it_is_written_t
   EXPECT_EQ(nr_dirty_after_cut(), 0U);
 }
 
-TEST_P(exact_test, nor_does_what_is_written_through_again_and_again) {
+TEST_P(exact_test, what_is_written_through_again_and_again_needs_no_commit) {
   open(cache_mode::writethrough);
   fill();
   EXPECT_THAT(in->write(part(3)), succeeds());

@@ -54,6 +54,13 @@ TEST_F(btree_walk_test, finds_all_entries_of_a_sound_tree) {
   }
 }
 
+TEST_F(btree_walk_test, a_leaf_is_read_whole_whatever_leads_to_it) {
+  using entries = std::vector<std::pair<std::uint64_t, std::uint64_t>>;
+  EXPECT_EQ(read_leaf(metadata_block{3}, image_.block(3)), (entries{{10, 110}, {11, 111}}));
+  EXPECT_EQ(read_leaf(metadata_block{1}, image_.block(1)), entries{}); // an inner node
+  EXPECT_EQ(read_leaf(metadata_block{4}, image_.block(3)), entries{}); // not read from there
+}
+
 TEST_F(btree_walk_test, an_empty_tree_is_a_leaf_without_entries) {
   image_.add_leaf(1, {});
   EXPECT_TRUE(keys().empty());

@@ -40,5 +40,24 @@ TEST(builder, a_space_map_goes_on_in_the_next_bitmap_where_one_ends) {
   }
 }
 
+TEST(builder, an_array_takes_as_many_blocks_as_it_is_said_to) {
+  const std::uint64_t per_block = array_max_entries(sizeof(le64));
+  const std::uint64_t per_node = btree_max_entries(sizeof(le64));
+  for (const std::uint64_t nr_entries :
+       {std::uint64_t{0}, std::uint64_t{1}, per_block, per_block + 1, per_block * per_node + 1}) {
+    const std::uint64_t nr_blocks = blocks_of_array(sizeof(le64), nr_entries);
+    memory_device on{bytes{(1 + nr_blocks) * metadata_block_size}};
+    block_writer out{on, metadata_block{1}};
+    std::uint64_t nr_filled = 0;
+    build_array(out, sizeof(le64), nr_entries, values_from([&](std::uint64_t at) {
+                  EXPECT_EQ(at, nr_filled++);
+                  return at;
+                }));
+    ASSERT_THAT(out.finish(), succeeds());
+    EXPECT_EQ(nr_filled, nr_entries);
+    EXPECT_EQ(out.next(), metadata_block{1} + nr_blocks) << nr_entries;
+  }
+}
+
 } // namespace
 } // namespace dmcache

@@ -3,6 +3,8 @@
 #include <map>
 #include <random>
 
+#include <fmt/format.h>
+
 #include "base/testing/faulty_device.h"
 #include "base/testing/matchers.h"
 #include "base/testing/simulated_device.h"
@@ -301,6 +303,26 @@ TEST_F(transaction_manager_test, what_was_committed_is_not_written_again) {
   EXPECT_EQ(on.nr_changes() - nr_before, 3U); // flush, write, flush
 }
 
+TEST_F(transaction_manager_test, what_was_added_and_released_is_not_written) {
+  memory_device on{image_};
+  memory_store store{on};
+  std::vector<metadata_block> added(8);
+  for (metadata_block &each : added) {
+    each = value_of(store.transactions->add(btree_node_type)).where();
+  }
+  for (const metadata_block each : added) {
+    store.transactions->release(each);
+  }
+  EXPECT_THAT(value_of(store.transactions->freeze()).writes, testing::SizeIs(2)); // the space map
+}
+
+TEST_F(transaction_manager_test, one_transaction_is_on_its_way_at_a_time) {
+  memory_device on{image_};
+  memory_store store{on};
+  ASSERT_THAT(store.transactions->freeze(), succeeds());
+  EXPECT_DEATH(static_cast<void>(store.transactions->freeze()), "on its way at a time");
+}
+
 TEST_F(transaction_manager_test, abort_goes_back_to_what_was_committed_last) {
   memory_device on{image_};
   memory_store store{on};
@@ -349,11 +371,16 @@ TEST_F(transaction_manager_test, damage_is_an_error) {
   EXPECT_THAT(found, fails_with(failure::failed, testing::HasSubstr("bad checksum")));
 }
 
-TEST_F(transaction_manager_test, a_block_beyond_the_end_is_an_error) {
-  memory_device on{image_};
-  memory_store store{on};
-  EXPECT_THAT(store.transactions->read(btree_node_type, metadata_block{device_blocks}),
-              fails_with(failure::failed, "block 500 is beyond the 500 of the metadata"));
+TEST(transaction_manager, a_block_beyond_the_end_is_an_error) {
+  for (const std::uint64_t nr_blocks :
+       {500U, 512U}) { // within a word of the space map, and at its end
+    memory_device on{bytes{nr_blocks * metadata_block_size}};
+    memory_store::format(on, sizeof(le64));
+    memory_store store{on};
+    EXPECT_THAT(store.transactions->read(btree_node_type, metadata_block{nr_blocks}),
+                fails_with(failure::failed,
+                           fmt::format("block {0} is beyond the {0} of the metadata", nr_blocks)));
+  }
 }
 
 // A few more blocks than a bitmap of the space map counts, so there are two of these.

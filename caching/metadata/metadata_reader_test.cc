@@ -114,6 +114,28 @@ TEST_P(metadata_reader_test, discards_are_told_as_runs) {
   EXPECT_EQ(read(), "0:50 1:51 2:52 3:53 [1,3) [63,65) [129,130) ");
 }
 
+TEST_P(metadata_reader_test, each_end_is_told_before_what_comes_next) {
+  class order_taker final : public metadata_visitor {
+   public:
+    void mappings(std::span<const mapping> /*some*/) override { order += "mappings, "; }
+    void end_of_mappings() override { order += "their end, "; }
+    void hints(cache_block /*first*/, std::span<const le32> /*some*/) override {
+      order += "hints, ";
+    }
+    void end_of_hints() override { order += "their end, "; }
+    void discards(std::uint64_t /*begin*/, std::uint64_t /*end*/) override { order += "discards"; }
+
+    std::string order;
+  };
+  cache_.block.discard_block_size = 128;
+  cache_.block.discard_nr_blocks = 64;
+  cache_.discard_words = {1};
+  cache_.write();
+  order_taker visitor;
+  read_metadata(cache_.image.context(), cache_.block, {}, visitor);
+  EXPECT_EQ(visitor.order, "mappings, their end, their end, discards");
+}
+
 INSTANTIATE_TEST_SUITE_P(versions, metadata_reader_test, testing::Values(1, 2));
 
 class version_2_test : public metadata_reader_test {};

@@ -2,6 +2,7 @@
 
 #include <limits>
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include "base/testing/matchers.h"
@@ -38,7 +39,10 @@ TEST(metadata_size, counts_a_last_partial_block) {
 TEST(metadata_size, refuses_block_sizes_that_the_kernel_refuses) {
   const bytes device{std::uint64_t{1} << 40};
   for (const std::uint64_t size : {0UL, 512UL, 32768UL - 512, 98304UL + 1, (1UL << 30) + 32768}) {
-    EXPECT_THAT(count_cache_blocks(device, bytes{size}), fails_with(failure::usage)) << size;
+    EXPECT_THAT(count_cache_blocks(device, bytes{size}),
+                fails_with(failure::usage, fmt::format("a block size of {} bytes is not a multiple "
+                                                       "of 32 KiB from 32 KiB to 1 GiB",
+                                                       size)));
   }
   EXPECT_THAT(count_cache_blocks(device, bytes{98304}), succeeds());
   EXPECT_THAT(count_cache_blocks(device, bytes{1UL << 30}), succeeds());

@@ -5,6 +5,7 @@
 
 #include <gtest/gtest.h>
 
+#include "base/testing/faulty_device.h"
 #include "base/testing/matchers.h"
 #include "caching/metadata/testing/metadata_image.h"
 
@@ -56,6 +57,15 @@ TEST_F(superblock_test, that_was_changed_is_refused) {
               fails_with(failure::failed, "block 0: bad checksum in superblock"));
 }
 
+TEST_F(superblock_test, that_cannot_be_read_is_an_error_of_the_device) {
+  cache_.write();
+  faulty_device from{cache_.image.device};
+  from.fail_reads(bytes{0}, bytes{metadata_block_size});
+  EXPECT_THAT(read_superblock(from),
+              fails_with(failure::environment,
+                         testing::StartsWith("block 0: cannot read the superblock: ")));
+}
+
 TEST_F(superblock_test, that_was_never_written_is_refused) {
   EXPECT_THAT(
       read_superblock(cache_.image.device),
@@ -84,6 +94,27 @@ TEST_F(superblock_test, the_origin_size_cannot_overflow) {
   cache_.block.discard_block_size = std::uint64_t{1} << 60;
   cache_.block.discard_nr_blocks = std::uint64_t{1} << 60;
   EXPECT_EQ(cache_.block.max_origin_blocks(), ~std::uint64_t{0});
+}
+
+TEST_F(superblock_test,
+       a_block_is_unused_or_of_metadata_if_it_is_all_zero_or_has_the_magic_number) {
+  std::vector<std::byte> first(metadata_block_size);
+  EXPECT_TRUE(is_unused_or_metadata(first));
+  first[100] = std::byte{1};
+  EXPECT_FALSE(is_unused_or_metadata(first));
+  EXPECT_FALSE(is_unused_or_metadata(std::span{first}.first(101))); // a short file
+  EXPECT_TRUE(is_unused_or_metadata(std::span{first}.first(100)));
+  cache_.write();
+  EXPECT_TRUE(is_unused_or_metadata(cache_.image.block(0)));
+}
+
+TEST_F(superblock_test, each_policy_has_its_own_version) {
+  using version = std::array<std::uint32_t, 3>;
+  EXPECT_EQ(own_version_of_policy("sift"), (version{1, 0, 0}));
+  for (const char *kernels : {"smq", "mq", "cleaner", "default"}) {
+    EXPECT_EQ(own_version_of_policy(kernels), (version{2, 0, 0})) << kernels;
+  }
+  EXPECT_EQ(own_version_of_policy("lru"), (version{0, 0, 0}));
 }
 
 TEST_F(superblock_test, xml_is_told_from_metadata) {

@@ -448,5 +448,16 @@ TEST_F(sift_test, refuses_wrong_settings_and_keeps_those_in_force) {
   EXPECT_EQ(policy_->settings(), before);
 }
 
+using sift_death_test = sift_test;
+
+TEST_F(sift_death_test, events_that_the_state_does_not_allow_are_noticed) {
+  EXPECT_DEATH(policy_->load(cache_block{nr_cache_blocks}, origin_block{1}, false, {}),
+               "the cache has the block");
+  EXPECT_DEATH(static_cast<void>(policy_->hint(cache_block{nr_cache_blocks})),
+               "the cache has the block");
+  EXPECT_DEATH(policy_->mark_clean(cache_block{1}), "a block that becomes clean is in use");
+  EXPECT_DEATH(policy_->mark_dirty(cache_block{1}), "a block that becomes dirty is in use");
+}
+
 } // namespace
 } // namespace dmcache

@@ -134,6 +134,34 @@ TEST_F(acknowledged_test, in_writethrough_the_fast_device_never_costs_what_the_o
   }
 }
 
+// It may have lost what that write brought there already, and no later flush makes that good.
+TEST_F(acknowledged_test, nor_does_a_flush_that_failed_while_the_write_was_under_way) {
+  constexpr std::chrono::milliseconds slow{1000};
+  devices.fast.failed_flush_loses = true;
+  for (std::uint64_t seed = 0; seed < 6; ++seed) {
+    devices.seed = seed;
+    in.reset();
+    make();
+    open(cache_mode::writethrough);
+    cache(block);
+    EXPECT_THAT(in->write(part(block)), succeeds());
+    EXPECT_THAT(in->flush(), succeeds());
+    in->carrier().set_latency(cache_device::origin, {slow, slow, 0, {}});
+    in->submit(operation::write, part(block));
+    in->advance(slow / 2); // it has ended on the fast device
+    fail_once(cache_device::fast, device_operation::flush);
+    in->submit(operation::flush, {});
+    ASSERT_TRUE(in->settle());
+    EXPECT_FALSE(is_cached(block));
+    EXPECT_THAT(in->flush(), succeeds());
+    const std::uint64_t acknowledged = last_change();
+    in->cut_power();
+    in->carrier().set_latency(cache_device::origin, {});
+    restart_and_clean(cache_mode::writethrough);
+    EXPECT_EQ(on_origin(), acknowledged);
+  }
+}
+
 TEST_F(acknowledged_test, in_writethrough_a_dead_fast_device_costs_nothing_but_speed) {
   open(cache_mode::writethrough);
   cache(block);

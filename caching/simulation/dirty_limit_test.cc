@@ -141,6 +141,7 @@ TEST_F(dirty_limit_test, what_is_clean_makes_room_though_nothing_is_written_back
   rest();
   EXPECT_FALSE(is_cached(2));
   EXPECT_EQ(nr_dirty(), 1U);
+  EXPECT_EQ(in->engine().counts().demotions, 1U);
 }
 
 TEST_F(dirty_limit_test, cleaning_can_be_left_to_the_policy_again) {

@@ -228,5 +228,71 @@ TEST_F(durability_test, a_block_that_a_failed_flush_may_have_lost_is_never_claim
   EXPECT_FALSE(in->media().block.is_needs_check());
 }
 
+// Nor in the midst of that.
+TEST_F(durability_test, at_no_instant_is_it_claimed) {
+  constexpr std::uint64_t most_events = 40;
+  devices.fast.failed_flush_loses = true;
+  bool is_flushed = false;
+  for (std::uint64_t events = 1; events < most_events; ++events) {
+    with_seed(events);
+    open();
+    cache(2);
+    in->device(cache_device::fast).add_fault({.op = device_operation::flush, .at_most = 1});
+    in->cut_power_in(events);
+    in->submit(operation::flush, {});
+    in->finish();
+    is_flushed = !in->is_power_cut();
+    if (is_flushed) {
+      break;
+    }
+    in->take_down();
+    EXPECT_FALSE(is_mapped_on_media(2)) << events;
+    open();
+    in->read_everything();
+    ASSERT_FALSE(in->is_over()) << *in->violation();
+  }
+  EXPECT_TRUE(is_flushed);
+}
+
+// The two wait together for what is being committed before them.
+TEST_F(durability_test, a_flush_beside_a_fua_write_flushes_the_origin_all_the_same) {
+  constexpr instant slow = std::chrono::milliseconds{50}; // and the cache isn't idle yet
+  for (std::uint64_t seed = 0; seed < trials; ++seed) {
+    with_seed(seed);
+    open();
+    make_dirty(1);
+    EXPECT_THAT(in->flush(), succeeds());
+    cache(2);
+    policy->promotes = false;
+    in->carrier().set_latency(cache_device::metadata, {slow, slow, 0, {}});
+    const std::uint64_t before = nr_ios(cache_device::metadata, operation::flush);
+    in->submit(operation::flush, {});
+    while (nr_ios(cache_device::metadata, operation::flush) == before) {
+      ASSERT_TRUE(in->step()); // until only the superblock has to be written
+    }
+    EXPECT_THAT(in->write(part(20)), succeeds()); // to the origin
+    in->submit(operation::flush, {});
+    in->submit(operation::write, part(1), true);
+    ASSERT_TRUE(in->finish());
+    in->cut_power();
+    open();
+    in->read_everything();
+    ASSERT_FALSE(in->is_over()) << *in->violation();
+  }
+}
+
+TEST_F(durability_test, a_commit_that_nobody_waits_for_flushes_no_origin) {
+  open();
+  EXPECT_THAT(in->reload(options()), succeeds()); // which flushes it
+  cache(2);
+  policy->promotes = false;
+  EXPECT_THAT(in->write(part(20)), succeeds());
+  const std::uint64_t nr_flushes = nr_ios(cache_device::origin, operation::flush);
+  const std::uint64_t nr_commits = in->engine().counts().commits;
+  ASSERT_TRUE(in->advance(std::chrono::seconds{3}));
+  EXPECT_GT(in->engine().counts().commits, nr_commits);
+  EXPECT_EQ(nr_ios(cache_device::origin, operation::flush), nr_flushes);
+}
+
 } // namespace
 } // namespace dmcache

@@ -251,6 +251,11 @@ TEST_F(error_test, a_cache_that_is_open_read_only_takes_no_changes_and_makes_non
   in->engine().submit(one);
   EXPECT_EQ(in->engine().next_completed(), &one);
   EXPECT_EQ(one.outcome, std::errc::read_only_file_system);
+  EXPECT_TRUE(in->engine().status().is_read_only);
+  EXPECT_THAT(in->reload(options()), succeeds()); // which doesn't change that
+  in->engine().submit(one);
+  EXPECT_EQ(in->engine().next_completed(), &one);
+  EXPECT_EQ(one.outcome, std::errc::read_only_file_system);
   in->read_everything();
   shut_down();
   EXPECT_EQ(in->device(cache_device::metadata).nr_changes(), before);

@@ -205,6 +205,18 @@ TEST_P(exact_test, in_writethrough_a_block_counts_as_dirty_while_it_is_written_t
   EXPECT_EQ(nr_dirty_after_cut(), 0U);
 }
 
+TEST_P(exact_test, what_is_written_through_again_and_again_needs_no_commit) {
+  open(cache_mode::writethrough);
+  fill();
+  EXPECT_THAT(in->write(part(3)), succeeds());
+  const std::uint64_t before = nr_commits();
+  for (int i = 0; i < 10; ++i) {
+    in->advance(std::chrono::seconds{20});
+    EXPECT_THAT(in->write(part(3)), succeeds());
+  }
+  EXPECT_EQ(nr_commits(), before);
+}
+
 // The death of the process, not of the machine.
 TEST_P(exact_test, whatever_was_acknowledged_is_there_after_a_kill) {
   for (const dirty_tracking each : {dirty_tracking::exact, dirty_tracking::at_shutdown}) {

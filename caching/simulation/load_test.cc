@@ -236,5 +236,25 @@ TEST_F(bulk_test, what_is_written_beside_a_discard_is_not_discarded) {
   EXPECT_THAT(in->read(whole(nr_blocks - 1)), succeeds());
 }
 
+TEST_F(load_test, a_block_that_is_being_promoted_serves_the_reads_that_come_meanwhile) {
+  open();
+  in->submit(operation::read, part(3));
+  in->submit(operation::read, whole(3));
+  ASSERT_TRUE(in->settle());
+  EXPECT_EQ(nr_ios(cache_device::origin, operation::read), 1U);
+}
+
+TEST_F(load_test, what_waits_for_an_idle_cache_waits_as_long_as_requests_come) {
+  open();
+  make_dirty(0);
+  for (int i = 0; i < 50; ++i) {
+    EXPECT_THAT(in->read(part(0)), succeeds());
+    ASSERT_TRUE(in->advance(std::chrono::milliseconds{100}));
+  }
+  EXPECT_EQ(nr_dirty(), 1U);
+  ASSERT_TRUE(in->advance(std::chrono::seconds{5}));
+  EXPECT_EQ(nr_dirty(), 0U);
+}
+
 } // namespace
 } // namespace dmcache

@@ -104,5 +104,31 @@ TEST_F(policy_hears_test, reads_of_the_fast_device_and_those_that_fail_take_no_t
   EXPECT_FALSE(policy->times);
 }
 
+// All blocks of a small cache are followed.
+TEST_F(policy_hears_test, advice_takes_reads_and_writes_into_account_and_nothing_else) {
+  open();
+  const auto nr_heard = [this] { return in->engine().advice().progress; };
+  EXPECT_EQ(nr_heard(), 0);
+  EXPECT_THAT(in->read(part(1)), succeeds());
+  const double one = nr_heard();
+  EXPECT_GT(one, 0);
+  EXPECT_THAT(in->write(part(2)), succeeds());
+  EXPECT_DOUBLE_EQ(nr_heard(), 2 * one);
+  EXPECT_THAT(in->perform(operation::prefetch, part(3)), succeeds());
+  EXPECT_THAT(in->perform(operation::discard, part(4)), succeeds());
+  EXPECT_THAT(in->flush(), succeeds());
+  EXPECT_DOUBLE_EQ(nr_heard(), 2 * one);
+}
+
+TEST_F(policy_hears_test, the_status_has_its_settings) {
+  make();
+  engine_options how = options();
+  how.policy = "sift";
+  ASSERT_EQ(refusal(how), "");
+  EXPECT_THAT(in->engine().status().policy_settings,
+              testing::Contains(testing::Pair("read_touches", "auto")));
+  EXPECT_FALSE(in->engine().status().is_read_only);
+}
+
 } // namespace
 } // namespace dmcache

@@ -1,12 +1,15 @@
 #include "caching/tools/metadata_unpack.h"
 
 #include <algorithm>
+#include <cstddef>
+#include <iterator>
 #include <set>
 #include <utility>
 #include <vector>
 
 #include <gtest/gtest.h>
 
+#include "base/crc32c.h"
 #include "base/memory_device.h"
 #include "base/testing/faulty_device.h"
 #include "base/testing/matchers.h"
@@ -155,6 +158,31 @@ TEST_F(metadata_unpack_test, what_a_pack_lacks_is_not_taken_from_what_stood_ther
     }
   }
   EXPECT_GT(nr_with_damage, 10U);
+}
+
+TEST_F(metadata_unpack_test, a_chunk_that_cannot_be_decompressed_is_named_by_its_number) {
+  pack_header head{.magic = pack_header::magic_value,
+                   .checksum = {},
+                   .version = pack_header::known_version,
+                   .device_blocks = nr_device_blocks};
+  const auto bytes_of = [](auto &object) { return std::as_writable_bytes(std::span{&object, 1}); };
+  head.checksum = crc32c(bytes_of(head).subspan(offsetof(pack_header, version)));
+  pack_chunk_header chunk{.checksum = {}, .ordinal = 0, .nr_blocks = 1, .size = 0};
+  chunk.checksum = crc32c(bytes_of(chunk).subspan(sizeof chunk.checksum));
+  std::vector<std::byte> whole;
+  std::ranges::copy(bytes_of(head), std::back_inserter(whole));
+  std::ranges::copy(bytes_of(chunk), std::back_inserter(whole));
+  const auto open = [&]() -> result<read_text> {
+    return [rest = std::span{whole}](std::span<char> into) mutable -> result<std::size_t> {
+      const std::size_t count = std::min(rest.size(), into.size());
+      std::ranges::copy(rest.first(count), std::as_writable_bytes(into).begin());
+      rest = rest.subspan(count);
+      return count;
+    };
+  };
+  EXPECT_THAT(verify_pack(open),
+              fails_with(failure::failed, "this is no whole pack of metadata: chunk 0 can't be "
+                                          "decompressed"));
 }
 
 } // namespace

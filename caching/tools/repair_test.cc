@@ -1,6 +1,7 @@
 #include "caching/tools/repair.h"
 
 #include <algorithm>
+#include <cstring>
 #include <memory>
 #include <set>
 #include <vector>
@@ -16,6 +17,7 @@
 #include "caching/metadata/cache_contents.h"
 #include "caching/metadata/testing/stored_metadata.h"
 #include "caching/tools/check.h"
+#include "persistent-data/btree_walk.h"
 
 namespace dmcache {
 namespace {
@@ -27,7 +29,7 @@ class repair_test : public testing::TestWithParam<std::uint32_t> {
  protected:
   repair_test() { make(cache_blocks); }
 
-  void make(std::uint32_t nr_blocks) {
+  static superblock described(std::uint32_t nr_blocks) {
     superblock block{};
     block.magic = superblock::magic_value;
     block.version = GetParam();
@@ -36,7 +38,11 @@ class repair_test : public testing::TestWithParam<std::uint32_t> {
     block.data_block_size = min_data_block_size;
     block.cache_blocks = nr_blocks;
     block.policy_hint_size = sizeof(le32);
-    cache_contents contents{block};
+    return block;
+  }
+
+  void make(std::uint32_t nr_blocks) {
+    cache_contents contents{described(nr_blocks)};
     truth_.clear();
     for (std::uint64_t n = 0; n < nr_blocks; n += 2) {
       const mapping each{cache_block{n}, origin_block{5000 - n}, n % 3 == 0};
@@ -44,6 +50,10 @@ class repair_test : public testing::TestWithParam<std::uint32_t> {
       EXPECT_FALSE(contents.add_hint(each.cached_in, le32{7}));
       truth_[n] = {each.origin.value(), each.dirty};
     }
+    write(contents);
+  }
+
+  void write(const cache_contents &contents) {
     std::ranges::fill(input_.contents(), std::byte{});
     progress quiet{true};
     EXPECT_THAT(contents.write(input_, quiet), succeeds());
@@ -55,6 +65,19 @@ class repair_test : public testing::TestWithParam<std::uint32_t> {
         from, known, false,
         [&]() -> result<std::unique_ptr<device>> { return std::make_unique<lent_device>(output_); },
         quiet);
+  }
+
+  // Of the input, which stays sealed.
+  template <typename Change> void change_superblock(Change change) {
+    superblock block;
+    std::memcpy(&block, input_.contents().data(), sizeof block);
+    change(block);
+    std::memcpy(input_.contents().data(), &block, sizeof block);
+    seal(superblock_type, superblock_location, input_.contents().first<metadata_block_size>());
+  }
+
+  std::span<std::byte, metadata_block_size> block_of_input(std::uint64_t at) {
+    return input_.contents().subspan(at * metadata_block_size).first<metadata_block_size>();
   }
 
   // What is in the output, which must be sound.
@@ -133,6 +156,33 @@ TEST_P(repair_test, only_what_may_be_dirty_counts_as_lost) {
   }
 }
 
+TEST_P(repair_test, each_of_several_dirty_blocks_in_a_row_counts_as_lost) {
+  cache_contents contents{described(cache_blocks)};
+  for (std::uint64_t n = 0; n < cache_blocks; ++n) {
+    EXPECT_FALSE(contents.add({cache_block{n}, origin_block{n}, n >= 100 && n < 150}));
+  }
+  write(contents);
+  const std::uint64_t root = read_superblock(input_).value().mapping_root;
+  const auto parts = read_leaf(metadata_block{root}, block_of_input(root));
+  block_of_input(parts.front().second)[0] ^= std::byte{1};
+  const auto losses = repair(input_);
+  ASSERT_THAT(losses, succeeds());
+  EXPECT_EQ(losses->nr_blocks, GetParam() == 2 ? 50U : array_max_entries(sizeof(le64)));
+}
+
+TEST_P(repair_test, discards_of_an_origin_that_is_too_small_for_the_mappings_are_left_out) {
+  superblock block = described(cache_blocks);
+  block.discard_block_size = min_data_block_size;
+  block.discard_nr_blocks = 1000;
+  cache_contents contents{block};
+  EXPECT_FALSE(contents.add({cache_block{1}, origin_block{1000}, false}));
+  EXPECT_FALSE(contents.add_discards(7, 9));
+  write(contents);
+  ASSERT_THAT(repair(input_), succeeds());
+  EXPECT_THAT(repaired(), testing::SizeIs(1));
+  EXPECT_THAT(stored_on(output_).discards, testing::IsEmpty());
+}
+
 TEST_P(repair_test, the_size_given_must_be_that_of_the_mappings) {
   faulty_device from{input_};
   from.fail_reads(bytes{0}, bytes{metadata_block_size});
@@ -197,6 +247,36 @@ TEST_P(repair_test, a_superblock_that_cannot_be_read_is_searched_for) {
   expect_true(found);
   EXPECT_EQ(found.size(), truth_.size());
   EXPECT_TRUE(std::ranges::all_of(found, [](const auto &each) { return each.second.dirty; }));
+}
+
+TEST_P(repair_test, an_origin_without_discards_contradicts_no_block_size) {
+  faulty_device from{input_};
+  from.fail_reads(bytes{0}, bytes{metadata_block_size});
+  ASSERT_THAT(repair(from, {.data_block_size = min_data_block_size,
+                            .cache_blocks = cache_blocks,
+                            .origin_size = sectors{5001 * min_data_block_size}}),
+              succeeds());
+  expect_true(repaired());
+}
+
+TEST_P(repair_test, a_wrong_version_is_mended) {
+  for (const std::uint32_t wrong : {0U, 3U, ~0U}) {
+    make(cache_blocks);
+    change_superblock([&](superblock &block) { block.version = wrong; });
+    ASSERT_THAT(repair(input_), succeeds()) << wrong;
+    EXPECT_EQ(repaired(), truth_) << wrong;
+    EXPECT_EQ(read_superblock(output_).value().version, GetParam()) << wrong;
+  }
+}
+
+// If nothing else is: all trees that the superblock names are whole.
+TEST_P(repair_test, so_is_a_magic_number_where_the_space_map_cannot_be_read) {
+  change_superblock([](superblock &block) { block.magic = 5; });
+  superblock block;
+  std::memcpy(&block, input_.contents().data(), sizeof block);
+  input_.contents()[block.space_map.bitmap_root * metadata_block_size] ^= std::byte{1};
+  ASSERT_THAT(repair(input_), succeeds());
+  EXPECT_EQ(repaired(), truth_);
 }
 
 TEST_P(repair_test, cut_short_by_a_power_cut_leaves_what_stood_there_or_the_repaired_metadata) {

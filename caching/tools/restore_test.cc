@@ -167,6 +167,18 @@ TEST(restore, makes_room_for_a_second_version) {
   EXPECT_EQ(first_origin_on(contents_of(device)), 0);
 }
 
+TEST(restore, makes_it_for_more_discards_than_the_estimate_knows_of) {
+  superblock block{};
+  block.version = 2;
+  block.cache_blocks = 100;
+  block.discard_nr_blocks = std::uint64_t{1} << 28; // bits: 8192 KiB
+  const cache_contents contents{block};
+  const bytes size = device_size_for(contents);
+  const std::uint64_t nr_blocks = size.value() / metadata_block_size;
+  EXPECT_GT(nr_blocks, 2 * 8192 * 1024 / 8 / metadata_block_size);
+  EXPECT_GE(nr_blocks, 1 + 2 * cache_contents::blocks_needed(block, size));
+}
+
 TEST(restore, needs_as_much_room_as_it_says) {
   memory_device small{bytes{2 * metadata_block_size}};
   const auto refused = restore_document(text_of(document_of(0)), small);

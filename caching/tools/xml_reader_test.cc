@@ -232,6 +232,18 @@ TEST(xml_reader, takes_the_largest_number_and_the_longest_name_that_there_is_roo
   EXPECT_EQ((*contents)->described().policy(), "policy-of-16-chr");
 }
 
+TEST(xml_reader, takes_every_byte_of_hints_and_uuids) {
+  EXPECT_EQ(hint_from_base64("+/z9/g=="), le32{0xfefdfcfb});
+  const std::string text = replaced("uuid=\"\"", "uuid=\"AQIDBAUGBwgJCgsMDQ4PEA==\"", commented);
+  const auto contents =
+      read_xml(text_of(text), {.accept = [](const superblock &) { return xml_elements::fault{}; }});
+  ASSERT_TRUE(contents) << contents.error().message;
+  const auto &uuid = (*contents)->described().uuid;
+  for (std::size_t i = 0; i < uuid.size(); ++i) {
+    EXPECT_EQ(std::to_integer<std::size_t>(uuid[i]), i + 1);
+  }
+}
+
 TEST(xml_reader, takes_the_hint_width_of_a_comment) {
   const std::string text = replaced("read_hits=\"7\"", "hint_width=\"0\"", commented);
   const auto contents =

@@ -122,7 +122,7 @@ int run_cache_writeback(std::span<const std::string> arguments) {
       "--fast-device DEVICE",
       "cache_writeback --metadata-device meta --origin-device slow --fast-device ssd"};
   add_device_options(line);
-  line.add("buffer-size-meg", "N", "memory for copying, in MiB (default: 64)");
+  line.add("buffer-size-meg", "N", "memory for copying at most, in MiB (default: 64)");
   line.add("retry-count", "N", "how often to try again when a copy failed (default: 0)");
   line.add("dry-run", "say what would be copied, and write nothing");
   line.add_repeatable("exclude", "BLOCKS", "leave these cache blocks dirty: 5,7-19");

@@ -99,7 +99,7 @@ class Writer(threading.Thread):
         """What is written into discarded blocks then is promoted without a copy."""
         self.disk.submit_discard(sectors)
         self.client.trim(*self.where(sectors))
-        self.write(range(sectors.start, sectors.start + PAGE), 0)
+        self.write(sectors[:PAGE], 0)
 
     def read(self, sectors):
         self.fault = self.disk.fault_of(sectors, self.client.read(*self.where(sectors)))

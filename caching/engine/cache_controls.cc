@@ -289,6 +289,9 @@ flow<> cache_engine::do_shut_down(control &call) {
       co_await something_ended_;
     }
     result<> outcome = co_await close_metadata();
+    while (!is_quiet() || commits_.is_busy()) { // a flush may have waited for what had to leave
+      co_await something_ended_;
+    }
     closing_ = std::move(outcome);
   }
   while (!closing_) { // somebody else has it shut down
@@ -311,6 +314,12 @@ flow<result<>> cache_engine::close_metadata() {
     co_return fail(failure::environment,
                    "not cleanly shut down: a device couldn't be flushed: all that is cached counts "
                    "as dirty");
+  }
+  if (state_.nr_not_withdrawn != 0) { // each commit would try once more, the last one as well
+    co_return fail(failure::environment,
+                   fmt::format("not cleanly shut down: {} blocks of which the fast device may have "
+                               "lost something can't leave the cache ({})",
+                               state_.nr_not_withdrawn, migrations_.writeback_failure()));
   }
   auto written = co_await write_shutdown();
   if (!written && !migrations_.may_change_metadata()) {

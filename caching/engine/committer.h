@@ -86,6 +86,10 @@ class committer {
   // It couldn't leave the cache yet.
   void still_lost(cache_block block) { lost_.push_back(block); }
   bool has_lost() const { return !lost_.empty(); }
+  // Is a commit under way, or waited for by anybody?
+  bool is_busy() const {
+    return is_committing_ || !waiting_requests_.empty() || !waiting_flows_.empty();
+  }
   // Nothing is being withdrawn any more.
   void withdrawal_ended() { wake_.happen(); }
 

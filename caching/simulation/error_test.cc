@@ -286,6 +286,26 @@ TEST_F(lost_copy_test, is_not_mapped) {
   cache(2);
 }
 
+TEST_F(lost_copy_test, that_cannot_be_written_back_keeps_the_shutdown_from_being_clean) {
+  constexpr instant slow = std::chrono::seconds{1};
+  open();
+  in->submit(operation::read, part(2));
+  while (!is_cached(2) && in->step()) {
+  }
+  fail(cache_device::fast, device_operation::flush);
+  in->carrier().set_latency(cache_device::metadata, {slow, slow, 0, {}});
+  in->submit(operation::flush, {});
+  while (state().flushes.fast_now() == 0 && in->step()) {
+  }
+  fail(cache_device::origin, device_operation::write, always);
+  EXPECT_THAT(in->write(part(2)),
+              fails_with(std::errc::io_error)); // to both, while it has to leave
+  EXPECT_EQ(nr_dirty(), 1U);
+  EXPECT_THAT(in->shut_down(),
+              fails_with(failure::environment, testing::HasSubstr("can't leave the cache")));
+  EXPECT_FALSE(is_mapped_on_media(2));
+}
+
 TEST_F(lost_copy_test, is_not_committed_if_it_was_mapped_before_the_flush_had_failed) {
   constexpr instant slow = std::chrono::seconds{1};
   constexpr instant quick = std::chrono::microseconds{1};

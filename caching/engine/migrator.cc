@@ -386,7 +386,10 @@ flow<> migrator::do_write_back(background_work job) {
   work();
 }
 
+// A flush that fails meanwhile may have lost the chunks that were written before, and the next one
+// says nothing of them.
 flow<bool> migrator::copy_to_origin(cache_block from, origin_block to) {
+  const flush_record::mark before = state_.flushes.now();
   const std::uint32_t chunk = chunk_of(state_);
   aligned_buffer buffer{chunk};
   for (std::uint32_t at = 0; at < state_.block_size; at += chunk) {
@@ -414,6 +417,10 @@ flow<bool> migrator::copy_to_origin(cache_block from, origin_block to) {
                                           bytes{data.size()}, error);
       co_return false;
     }
+  }
+  if (state_.flushes.has_failed_since(before)) {
+    writeback_failure_ = "a flush failed while the block was copied to the origin";
+    co_return false;
   }
   co_return true;
 }

@@ -286,6 +286,31 @@ TEST_F(lost_copy_test, is_not_mapped) {
   cache(2);
 }
 
+TEST_F(lost_copy_test, of_what_was_to_become_clean_is_made_again) {
+  devices.origin.failed_flush_loses = true;
+  for (std::uint64_t seed = 0; seed < 6; ++seed) {
+    devices.seed = seed;
+    in.reset();
+    others_dirty = 0;
+    open();
+    make_dirty(2);
+    EXPECT_THAT(in->flush(), succeeds());
+    fail(cache_device::origin, device_operation::flush);
+    const std::uint64_t before = nr_ios(cache_device::origin, engine_io::operation::write);
+    in->begin_clean();
+    while (nr_ios(cache_device::origin, engine_io::operation::write) < before + 3 && in->step()) {
+    }
+    in->submit(operation::flush, {});
+    EXPECT_TRUE(in->settle());
+    EXPECT_EQ(nr_dirty(), 1U);
+    EXPECT_TRUE(in->advance(std::chrono::seconds{2}));
+    EXPECT_THAT(in->clean(), succeeds());
+    EXPECT_EQ(nr_dirty(), 0U);
+    in->cut_power();
+    EXPECT_EQ(in->violation().value_or(""), "");
+  }
+}
+
 TEST_F(lost_copy_test, that_cannot_be_written_back_keeps_the_shutdown_from_being_clean) {
   constexpr instant slow = std::chrono::seconds{1};
   open();

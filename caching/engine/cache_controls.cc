@@ -228,7 +228,7 @@ flow<> cache_engine::do_compare(std::span<compared_block> blocks, comparison_cha
     }
     comparisons_.start(each, wanted, nr_open);
   }
-  while (nr_open != 0) {
+  while (nr_open != 0) { // NOLINT(bugprone-infinite-loop): the comparisons count it down
     co_await something_ended_;
   }
   if (outcome &&

@@ -6,12 +6,12 @@ namespace dmcache {
 
 namespace {
 
-constexpr std::size_t first_depth = 2;
+constexpr std::size_t first_depth = 1;
 // A measurement ends after so many bytes, or so long.
 constexpr std::uint64_t measured_length = std::uint64_t{48} << 20;
 constexpr std::chrono::seconds measured_time{1};
-constexpr double clearly_quicker = 1.05; // by less, rates differ from one moment to the next
-constexpr unsigned rests = 40;           // what is tried in vain costs a fortieth at most
+constexpr double clearly_quicker = 1.1; // by less, rates differ from one moment to the next
+constexpr unsigned rests = 40;          // what is tried in vain costs a fortieth at most
 
 } // namespace
 

@@ -80,7 +80,7 @@ void block_comparer::run(const std::function<bool()> &is_stopped, progress &watc
     finish(*reading.front());
     depth_.ended(reading.front()->length(), std::chrono::steady_clock::now());
     watcher.advance(reading.front()->length());
-    idle.push_back(reading.front());
+    idle.push_front(reading.front()); // its memory is in the processor's cache
     reading.pop_front();
   }
   if (!pieces_.is_done()) { // the part of a block that was compared says nothing of it

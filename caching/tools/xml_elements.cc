@@ -11,6 +11,7 @@
 #include <fmt/format.h>
 
 #include "base/whole_number.h"
+#include "caching/tools/base64.h"
 
 namespace dmcache {
 namespace {
@@ -20,47 +21,6 @@ using place = xml_elements::place;
 
 constexpr std::uint64_t max_u32 = std::numeric_limits<std::uint32_t>::max();
 constexpr std::uint64_t max_u64 = std::numeric_limits<std::uint64_t>::max();
-
-constexpr std::uint32_t no_digit = 64; // in base64
-
-constexpr std::array<std::uint8_t, 256> digit_values = [] {
-  constexpr std::string_view digits =
-      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-  std::array<std::uint8_t, 256> value_of{};
-  value_of.fill(no_digit);
-  for (std::size_t value = 0; value < digits.size(); ++value) {
-    value_of.at(static_cast<unsigned char>(digits[value])) = static_cast<std::uint8_t>(value);
-  }
-  return value_of;
-}();
-
-// Exactly as many bytes as there is room for, in whole groups of four digits, padded with '='. Hints
-// are most of a large document, so that this has no branch for a digit.
-template <std::size_t size>
-bool decode_base64(std::string_view text, std::span<std::byte, size> into) {
-  constexpr std::size_t groups = (size + 2) / 3;
-  if (text.size() != groups * 4) {
-    return false;
-  }
-  std::uint32_t wrong = 0;
-  for (std::size_t group = 0; group < groups; ++group) {
-    const std::size_t nr_bytes = std::min<std::size_t>(3, size - group * 3);
-    std::uint32_t bits = 0;
-    for (std::size_t i = 0; i < 4; ++i) {
-      const auto each = static_cast<unsigned char>(text[group * 4 + i]);
-      const bool is_padding = i > nr_bytes;
-      const std::uint32_t digit = is_padding ? (each == '=' ? 0 : no_digit) : digit_values[each];
-      wrong |= digit;
-      bits = bits << 6 | (digit & (no_digit - 1));
-    }
-    for (std::size_t i = 0; i < nr_bytes; ++i) {
-      into[group * 3 + i] = static_cast<std::byte>(bits >> (16 - 8 * i));
-    }
-    const std::uint32_t left_over = bits & ((1U << (24 - 8 * nr_bytes)) - 1); // says nothing
-    wrong |= left_over != 0 ? no_digit : 0;
-  }
-  return wrong < no_digit;
-}
 
 // The attributes of one element. Each is asked for once; the first thing that is wrong with them is
 // remembered.

@@ -10,6 +10,7 @@
 #include <fmt/format.h>
 
 #include "base/zeroes.h"
+#include "caching/tools/base64.h"
 
 namespace dmcache {
 namespace {
@@ -19,32 +20,12 @@ constexpr std::size_t longest_piece = 128; // of what is written between two loo
 // What 0.9 says where there are no hints; it crashes when it is to restore any other width.
 constexpr std::uint32_t classic_hint_width = 4;
 
-constexpr std::string_view base64_digits =
-    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-
-// Each three bytes become four digits; "=" stands for what the last ones lack.
-template <std::size_t Size> auto base64(std::span<const std::byte, Size> raw) {
-  constexpr std::size_t digits = (Size + 2) / 3 * 4;
-  std::array<char, digits> out{};
-  for (std::size_t i = 0, o = 0; i < Size; i += 3, o += 4) {
-    const auto at = [&](std::size_t k) {
-      return i + k < Size ? std::to_integer<std::uint32_t>(raw[i + k]) : 0;
-    };
-    const std::uint32_t group = at(0) << 16 | at(1) << 8 | at(2);
-    out[o] = base64_digits[group >> 18];
-    out[o + 1] = base64_digits[group >> 12 & 63];
-    out[o + 2] = i + 1 < Size ? base64_digits[group >> 6 & 63] : '=';
-    out[o + 3] = i + 2 < Size ? base64_digits[group & 63] : '=';
-  }
-  return out;
-}
-
 template <std::size_t Size> std::string_view as_text(const std::array<char, Size> &characters) {
   return {characters.data(), characters.size()};
 }
 
 std::string uuid_of(const superblock &block) {
-  return is_all_zero(block.uuid) ? "" : std::string{as_text(base64(std::span{block.uuid}))};
+  return is_all_zero(block.uuid) ? "" : std::string{as_text(encode_base64(std::span{block.uuid}))};
 }
 
 // What the classic dialect has no attributes for: each only where something would be lost without
@@ -106,7 +87,7 @@ void xml_writer::add_hint(cache_block block, le32 hint) {
   number(block.value());
   text("\" data=\"");
   const auto raw = std::bit_cast<std::array<std::byte, sizeof hint>>(hint);
-  const auto digits = base64(std::span{raw});
+  const auto digits = encode_base64(std::span{raw});
   text(as_text(digits));
   text("\"/>\n");
   make_room();

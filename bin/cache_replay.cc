@@ -19,10 +19,6 @@ constexpr const char *default_policies = "lru,smq,sift";
 constexpr const char *default_block_sizes = "64k,256k";
 constexpr const char *default_cache_sizes = "1%,2%,5%,10%,20%,50%";
 
-std::unexpected<error> wrong(std::string why) {
-  return fail(failure::usage, std::move(why));
-}
-
 // What stands between the separators.
 std::vector<std::string> parts_of(std::string_view text, char separator) {
   std::vector<std::string> parts;
@@ -58,7 +54,7 @@ result<replayed_policy> parse_policy(const std::string &text) {
   for (const std::string &each : std::span{parts}.subspan(1)) {
     const std::size_t equals = each.find('=');
     if (equals == std::string::npos || equals == 0) {
-      return wrong(fmt::format("--policy takes NAME:KEY=VALUE, not '{}'", text));
+      return fail(failure::usage, fmt::format("--policy takes NAME:KEY=VALUE, not '{}'", text));
     }
     chosen.settings.emplace_back(each.substr(0, equals), each.substr(equals + 1));
   }
@@ -74,7 +70,8 @@ result<bytes> parse_block_size(const std::string &text) {
     return std::unexpected{size.error()};
   }
   if (!is_legal_data_block_size(size->value())) {
-    return wrong(fmt::format("--block-size is a multiple of 32k up to 1g, not {}", text));
+    return fail(failure::usage,
+                fmt::format("--block-size is a multiple of 32k up to 1g, not {}", text));
   }
   return to_bytes(*size);
 }
@@ -86,16 +83,17 @@ result<replayed_size> parse_cache_size(const std::string &text) {
     const char *const end = text.data() + text.size() - 1;
     const auto read = std::from_chars(text.data(), end, percent);
     if (read.ec != std::errc{} || read.ptr != end || !(percent > 0 && percent <= 100)) {
-      return wrong(fmt::format("--cache-size: '{}' is no part of what is touched", text));
+      return fail(failure::usage,
+                  fmt::format("--cache-size: '{}' is no part of what is touched", text));
     }
     return replayed_size{{}, percent};
   }
   const auto size = parse_size(text, bare_number::is_refused);
   if (!size) {
-    return wrong(fmt::format("--cache-size: {}", size.error().message));
+    return fail(failure::usage, fmt::format("--cache-size: {}", size.error().message));
   }
   if (*size == bytes{}) {
-    return wrong("--cache-size: a cache without any room is none");
+    return fail(failure::usage, "--cache-size: a cache without any room is none");
   }
   return replayed_size{*size, 0};
 }
@@ -104,12 +102,13 @@ result<replay_settings> settings_of(const command_line &line) {
   replay_settings settings;
   const std::string mode = line.text_or("mode", "writeback");
   if (mode != "writeback" && mode != "writethrough") {
-    return wrong(fmt::format("'{}' is no mode: give writeback or writethrough", mode));
+    return fail(failure::usage,
+                fmt::format("'{}' is no mode: give writeback or writethrough", mode));
   }
   settings.mode = mode == "writeback" ? replay_mode::writeback : replay_mode::writethrough;
   const auto delay = whole_number<std::uint32_t>(line.text_or("delay", "0"));
   if (!delay) {
-    return wrong(fmt::format("'{}' is no number of requests", line.text("delay")));
+    return fail(failure::usage, fmt::format("'{}' is no number of requests", line.text("delay")));
   }
   settings.delay = *delay;
   return settings;
@@ -141,16 +140,18 @@ result<trace_source> source_of(const command_line &line) {
   if (line.has("format")) {
     source.format = value_in(trace_formats, line.text("format"));
     if (!source.format) {
-      return wrong(fmt::format("'{}' is no format: give csv, blkparse, fio or biosnoop",
-                               line.text("format")));
+      return fail(failure::usage,
+                  fmt::format("'{}' is no format: give csv, blkparse, fio or biosnoop",
+                              line.text("format")));
     }
   }
   if (line.has("event")) {
     const std::string event = line.text("event");
     if (event != "Q" && event != "D" && event != "C") {
-      return wrong(fmt::format("'{}' is no event that can be replayed: give Q (queued), D (issued) "
-                               "or C (completed)",
-                               event));
+      return fail(failure::usage,
+                  fmt::format("'{}' is no event that can be replayed: give Q (queued), D (issued) "
+                              "or C (completed)",
+                              event));
     }
     source.event = event.front();
   }

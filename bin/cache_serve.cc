@@ -12,10 +12,6 @@
 namespace dmcache {
 namespace {
 
-std::unexpected<error> wrong(std::string why) {
-  return fail(failure::usage, std::move(why));
-}
-
 // Who serves a cache may know the plugin's parameters, or those of other servers, to which a bare
 // number is in bytes.
 result<sectors> size_in_sectors(const command_line &line, const char *option) {
@@ -27,7 +23,7 @@ result<std::vector<policy::setting>> policy_settings(const command_line &line) {
   for (const std::string &text : line.texts("policy-setting")) {
     const std::size_t equals = text.find('=');
     if (equals == std::string::npos || equals == 0) {
-      return wrong(fmt::format("--policy-setting takes KEY=VALUE, not '{}'", text));
+      return fail(failure::usage, fmt::format("--policy-setting takes KEY=VALUE, not '{}'", text));
     }
     settings.emplace_back(text.substr(0, equals), text.substr(equals + 1));
   }
@@ -38,15 +34,16 @@ result<std::vector<policy::setting>> policy_settings(const command_line &line) {
 result<> take_format(const command_line &line, engine_options &engine) {
   engine.may_format = line.has("create");
   if (engine.may_format && engine.read_only) {
-    return wrong("--create and --read-only exclude each other");
+    return fail(failure::usage, "--create and --read-only exclude each other");
   }
   if (line.has("metadata-version")) {
     const auto version = whole_number<std::uint32_t>(line.text("metadata-version"));
     if (!version || (*version != 1 && *version != 2)) {
-      return wrong("the metadata version is 1 or 2");
+      return fail(failure::usage, "the metadata version is 1 or 2");
     }
     if (!engine.may_format) {
-      return wrong("--metadata-version is that of new metadata: it goes with --create");
+      return fail(failure::usage,
+                  "--metadata-version is that of new metadata: it goes with --create");
     }
     engine.metadata_version = *version;
   }
@@ -56,8 +53,8 @@ result<> take_format(const command_line &line, engine_options &engine) {
       return std::unexpected{size.error()};
     }
     if (!is_legal_data_block_size(size->value())) {
-      return wrong(fmt::format("--block-size is a multiple of 32k up to 1g, not {}",
-                               line.text("block-size")));
+      return fail(failure::usage, fmt::format("--block-size is a multiple of 32k up to 1g, not {}",
+                                              line.text("block-size")));
     }
     engine.block_size = *size;
   }
@@ -164,8 +161,8 @@ result<> take_connections(const command_line &line, serve_options &options) {
   if (line.has("max-connections")) {
     const auto number = whole_number<unsigned>(line.text("max-connections"));
     if (!number || *number == 0) {
-      return wrong(fmt::format("--max-connections is a number from 1 on, not '{}'",
-                               line.text("max-connections")));
+      return fail(failure::usage, fmt::format("--max-connections is a number from 1 on, not '{}'",
+                                              line.text("max-connections")));
     }
     options.max_connections = *number;
   }
@@ -176,7 +173,8 @@ result<> take_connections(const command_line &line, serve_options &options) {
 result<> check_that_they_are_devices(const command_line &line) {
   for (const char *option : {"metadata-device", "fast-device", "origin-device"}) {
     if (const std::string text = line.text(option); text.contains("://")) {
-      return wrong(
+      return fail(
+          failure::usage,
           fmt::format("--{} is a block device or a regular file, not '{}': nbd-client makes "
                       "a block device of what an NBD server serves",
                       option, text));

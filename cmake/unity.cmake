@@ -29,5 +29,4 @@ compile_alone(cache-sizing caching/sizing scaled_cache_test.cc)
 compile_alone(cache-engine caching/engine data_path.cc)
 compile_alone(cache-runtime caching/runtime threaded_runtime.cc cache_verification_test.cc
   memory_shortage_test.cc)
-compile_alone(dmcache bin cache_serve.cc)
 compile_alone(cache-control bin/control status_text_test.cc)

@@ -3,10 +3,8 @@
 #include <algorithm>
 
 namespace dmcache {
-
 namespace {
 
-constexpr std::size_t first_depth = 1;
 // A measurement ends after so many bytes, or so long.
 constexpr std::uint64_t measured_length = std::uint64_t{48} << 20;
 constexpr std::chrono::seconds measured_time{1};
@@ -15,8 +13,7 @@ constexpr unsigned rests = 40;          // what is tried in vain costs a fortiet
 
 } // namespace
 
-adaptive_depth::adaptive_depth(std::size_t most)
-    : most_{most}, best_{std::min(first_depth, most)}, tried_{best_} {}
+adaptive_depth::adaptive_depth(std::size_t most) : most_{most} {}
 
 void adaptive_depth::ended(std::uint64_t length, instant when) {
   if (nr_ignored_ != 0) {
@@ -45,32 +42,36 @@ void adaptive_depth::judge(double rate) {
     best_rate_ = rate; // of late
     if (rests_ != 0) {
       --rests_;
-      try_depth(best_);
+      measure(best_);
     } else {
-      try_next(towards_);
+      try_next();
     }
   } else if (rate > clearly_quicker * best_rate_) {
     best_ = tried_;
     best_rate_ = rate;
-    try_next(towards_);
-  } else { // another time the other way
-    towards_ = towards_ == direction::up ? direction::down : direction::up;
-    rests_ = rests;
-    try_depth(best_);
+    try_next();
+  } else {
+    turn();
+    measure(best_);
   }
 }
 
-void adaptive_depth::try_next(direction towards) {
+void adaptive_depth::try_next() {
   const std::size_t next =
-      towards == direction::up ? std::min(2 * best_, most_) : std::max<std::size_t>(best_ / 2, 1);
+      goes_up_ ? std::min(2 * best_, most_) : std::max<std::size_t>(best_ / 2, 1);
   if (next == best_) { // there is nothing farther
-    towards_ = towards == direction::up ? direction::down : direction::up;
-    rests_ = rests;
+    turn();
   }
-  try_depth(next);
+  measure(next);
 }
 
-void adaptive_depth::try_depth(std::size_t depth) {
+// Another time the other way.
+void adaptive_depth::turn() {
+  goes_up_ = !goes_up_;
+  rests_ = rests;
+}
+
+void adaptive_depth::measure(std::size_t depth) {
   resume();
   nr_ignored_ = depth == tried_ ? 0 : tried_;
   tried_ = depth;

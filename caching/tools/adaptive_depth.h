@@ -26,18 +26,17 @@ class adaptive_depth {
   void resume();
 
  private:
-  enum class direction : bool { down, up };
-
   void judge(double rate);
-  void try_next(direction towards);
-  void try_depth(std::size_t depth);
+  void try_next();
+  void turn();
+  void measure(std::size_t depth);
 
   std::size_t most_;
-  std::size_t best_; // so far
+  std::size_t best_ = 1; // so far
   double best_rate_ = 0;
-  std::size_t tried_;
-  direction towards_ = direction::up; // where the next one to be tried is
-  unsigned rests_ = 0;                // measurements of the best one before another is tried
+  std::size_t tried_ = best_;
+  bool goes_up_ = true; // where the next one to be tried is
+  unsigned rests_ = 0;  // measurements of the best one before another is tried
 
   // Of the measurement under way.
   std::size_t nr_ignored_ = 0;   // transfers still to end that began at another depth

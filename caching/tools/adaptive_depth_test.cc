@@ -1,5 +1,6 @@
 #include "caching/tools/adaptive_depth.h"
 
+#include <algorithm>
 #include <functional>
 
 #include <gtest/gtest.h>

@@ -58,14 +58,14 @@ void block_comparer::run(const std::function<bool()> &is_stopped, progress &watc
     failures_.push_back(
         {blocks_[block].cached_in, is_on_origin ? beyond_fast : beyond_origin, at, {}});
   };
-  // A ring of jobs, of which the oldest is waited for.
+  // Of the jobs that read, the oldest is waited for.
   std::deque<job *> idle;
   std::deque<job *> reading;
   for (job &each : jobs_) {
     idle.push_back(&each);
   }
   while (true) {
-    while (!idle.empty() && reading.size() < depth_.now() && !is_stopped()) {
+    while (reading.size() < depth_.now() && !is_stopped()) {
       auto pieces = pieces_.next(chunk_size, beyond);
       if (pieces.empty()) {
         break;

@@ -29,8 +29,8 @@ class block_comparer {
  public:
   using location = cache_contents::location;
 
-  // Uses `buffer_size` bytes of memory or less to compare `blocks`, which must ascend by origin block.
-  // They and the devices must outlive this.
+  // Uses `buffer_size` bytes of memory or less, but at least two chunks, to compare `blocks`, which
+  // must ascend by origin block. They and the devices must outlive this.
   block_comparer(device &origin, device &fast, const block_geometry &geometry,
                  std::span<const location> blocks, std::uint64_t buffer_size);
 

@@ -38,8 +38,8 @@ block_copier::block_copier(device &origin, device &fast, const block_geometry &g
       blocks_{blocks}, pieces_{geometry, blocks} {}
 
 void block_copier::copy_on(const std::function<bool()> &is_to_pause, progress &watcher) {
-  // A ring of jobs: the oldest is waited for, then written, and its write is waited for when its
-  // turn comes again.
+  // Of the jobs that read, the oldest is waited for, then it writes; of those that write, too, the
+  // oldest is waited for.
   const auto beyond = [&](std::size_t block, bool is_on_origin, bytes at) {
     using enum block_failure::step;
     failed_.push_back(

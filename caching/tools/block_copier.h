@@ -22,8 +22,8 @@ class block_copier {
  public:
   using location = cache_contents::location;
 
-  // Uses `buffer_size` bytes of memory or less to copy `blocks`, which must ascend by origin block.
-  // They and the devices must outlive this.
+  // Uses `buffer_size` bytes of memory or less, but at least one chunk, to copy `blocks`, which must
+  // ascend by origin block. They and the devices must outlive this.
   block_copier(device &origin, device &fast, const block_geometry &geometry,
                std::span<const location> blocks, std::uint64_t buffer_size,
                std::uint64_t nr_retries);

@@ -71,10 +71,9 @@ class Command:
         good = (usual / self.changes).read_bytes()
         if found == good:
             return None
-        if done.returncode == 0 and not self.is_as_good(folder, usual):
-            return "another output than usual is called good"
         if done.returncode == 0:
-            return None
+            return (None if self.is_as_good(folder, usual) else
+                    "another output than usual is called good")
         before = template / self.changes
         if before.exists() and found == before.read_bytes():
             return None
@@ -85,10 +84,12 @@ class Command:
     def is_as_good(self, folder, usual):
         """Metadata that say the same may stand elsewhere: where none were seen before, there was
         more room for them."""
-        dumps = [run("cache_dump", "--format", "extended", each / self.changes).stdout
-                 for each in (folder, usual)]
-        return (self.changes.endswith(".img") and dumps[0] == dumps[1] and
-                run("cache_check", "-q", folder / self.changes).returncode == 0)
+        if (not self.changes.endswith(".img") or
+                run("cache_check", "-q", folder / self.changes).returncode != 0):
+            return False
+        found, good = (run("cache_dump", "--format", "extended", each / self.changes).stdout
+                       for each in (folder, usual))
+        return found == good
 
     def problem_of_metadata(self, folder, template, usual):
         """Metadata that cache_check finds sound are the old ones or the new ones."""

@@ -5,6 +5,7 @@
 
 #include "base/memory_device.h"
 #include "base/testing/matchers.h"
+#include "caching/metadata/testing/described_cache.h"
 #include "caching/metadata/testing/stored_metadata.h"
 
 namespace dmcache {
@@ -12,16 +13,7 @@ namespace {
 
 class cache_contents_test : public testing::Test {
  protected:
-  cache_contents_test() {
-    block_.magic = superblock::magic_value;
-    block_.version = 2;
-    block_.flags = superblock::clean_shutdown;
-    block_.metadata_block_size = metadata_block_size / sector_size;
-    block_.data_block_size = min_data_block_size;
-    block_.cache_blocks = 1200; // three array blocks of mappings
-  }
-
-  superblock block_{};
+  superblock block_ = described_cache(2, 1200); // three array blocks of mappings
   memory_device on_{bytes{64 * metadata_block_size}};
   progress quiet_{true};
 };

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "caching/metadata/testing/described_cache.h"
 #include "caching/metadata/testing/state_image.h"
 
 namespace dmcache {
@@ -23,31 +24,18 @@ class mapping_search_test : public testing::Test {
       40; // where there is room for leaves that are not in use
 
   mapping_search_test() {
-    state_image::mapped origins = mapped_from(50, nr_mapped); // in the first part
+    state_image::mapped origins = state_image::mapped_from(50, nr_mapped); // in the first part
     origins[per_part] = 90;
     const state_image::blocks made =
         state_.add(state_image::entries_of(origins, nr_parts * per_part));
     first_part_ = made.mappings;
     state_.image.block(made.mapping_root)[0] ^= std::byte{1};
-    block_.magic = superblock::magic_value;
-    block_.version = 1;
-    block_.metadata_block_size = metadata_block_size / sector_size;
-    block_.cache_blocks = nr_parts * per_part;
     block_.mapping_root = made.mapping_root;
     block_.discard_root = made.discard_root;
     block_.space_map = {.nr_blocks = nr_blocks,
                         .nr_allocated = made.used.size(),
                         .bitmap_root = made.index,
                         .ref_count_root = made.ref_counts};
-  }
-
-  // So many mappings, to origin blocks from `origin` on.
-  static state_image::mapped mapped_from(std::uint64_t origin, std::uint64_t count) {
-    state_image::mapped origins;
-    for (std::uint64_t i = 0; i < count; ++i) {
-      origins[i] = origin + i;
-    }
-    return origins;
   }
 
   // An array block of a part that is not in use any more.
@@ -63,7 +51,7 @@ class mapping_search_test : public testing::Test {
   }
 
   state_image state_{nr_blocks};
-  superblock block_{};
+  superblock block_ = described_cache(1, nr_parts *per_part);
   std::uint64_t first_part_ = 0;
 };
 
@@ -93,7 +81,7 @@ TEST_F(mapping_search_test, one_that_is_much_further_off_is_not_heard) {
 }
 
 TEST_F(mapping_search_test, a_block_is_the_part_whose_earlier_version_it_resembles) {
-  state_image::mapped earlier = mapped_from(50, nr_mapped);
+  state_image::mapped earlier = state_image::mapped_from(50, nr_mapped);
   earlier[nr_mapped - 1] = 99;
   add_old_part(old_leaf + 1, earlier);
   state_.image.add_leaf(old_leaf, {{0, old_leaf + 1}});
@@ -103,7 +91,7 @@ TEST_F(mapping_search_test, a_block_is_the_part_whose_earlier_version_it_resembl
 }
 
 TEST_F(mapping_search_test, it_does_not_resemble_one_of_which_less_than_half_is_left) {
-  state_image::mapped earlier = mapped_from(50, nr_mapped);
+  state_image::mapped earlier = state_image::mapped_from(50, nr_mapped);
   for (std::uint64_t i = nr_mapped; i < 2 * nr_mapped + 1; ++i) {
     earlier[i] = 100 + i;
   }
@@ -115,8 +103,8 @@ TEST_F(mapping_search_test, it_does_not_resemble_one_of_which_less_than_half_is_
 }
 
 TEST_F(mapping_search_test, a_block_that_resembles_two_parts_is_neither) {
-  add_old_part(old_leaf + 1, mapped_from(50, nr_mapped));
-  add_old_part(old_leaf + 2, mapped_from(50, nr_mapped - 1));
+  add_old_part(old_leaf + 1, state_image::mapped_from(50, nr_mapped));
+  add_old_part(old_leaf + 2, state_image::mapped_from(50, nr_mapped - 1));
   state_.image.add_leaf(old_leaf, {{0, old_leaf + 1}, {1, old_leaf + 2}});
   EXPECT_THAT(search().in_force, IsEmpty());
 }

@@ -17,13 +17,8 @@ class state_search_test : public testing::Test {
   static constexpr std::uint64_t nr_mapped = 10;
   using blocks = state_image::blocks;
 
-  // So many mappings, to origin blocks from `origin` on.
   static state_image::mapped mapped_from(std::uint64_t origin) {
-    state_image::mapped origins;
-    for (std::uint64_t i = 0; i < nr_mapped; ++i) {
-      origins[i] = origin + i;
-    }
-    return origins;
+    return state_image::mapped_from(origin, nr_mapped);
   }
   blocks add(const state_image::mapped &origins, const std::vector<std::uint64_t> &others = {}) {
     return states_.add(state_image::entries_of(origins), {}, others);

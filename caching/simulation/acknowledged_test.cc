@@ -26,6 +26,17 @@ class acknowledged_test : public cache_test {
   void fail_once(cache_device on, device_operation op) {
     in->device(on).add_fault({.op = op, .at_most = 1});
   }
+  // A cache on new devices, whose fast device loses what it fails to flush, as the seed chooses. The
+  // block is cached, and was written to and flushed.
+  void start_in_writethrough(std::uint64_t seed) {
+    devices.fast.failed_flush_loses = true;
+    devices.seed = seed;
+    in.reset();
+    open(cache_mode::writethrough);
+    cache(block);
+    EXPECT_THAT(in->write(part(block)), succeeds());
+    EXPECT_THAT(in->flush(), succeeds());
+  }
   // As often as the cache is started, until all of it is on the origin.
   void restart_and_clean(cache_mode mode) {
     open(mode);
@@ -115,14 +126,7 @@ TEST_F(acknowledged_test,
 
 TEST_F(acknowledged_test, in_writethrough_the_fast_device_never_costs_what_the_origin_has) {
   for (std::uint64_t seed = 0; seed < 6; ++seed) {
-    devices.fast.failed_flush_loses = true;
-    devices.seed = seed;
-    in.reset();
-    make();
-    open(cache_mode::writethrough);
-    cache(block);
-    EXPECT_THAT(in->write(part(block)), succeeds());
-    EXPECT_THAT(in->flush(), succeeds());
+    start_in_writethrough(seed);
     EXPECT_THAT(in->write(part(block)), succeeds());
     const std::uint64_t acknowledged = last_change();
     fail_once(cache_device::fast, device_operation::flush);
@@ -137,15 +141,8 @@ TEST_F(acknowledged_test, in_writethrough_the_fast_device_never_costs_what_the_o
 // It may have lost what that write brought there already, and no later flush makes that good.
 TEST_F(acknowledged_test, nor_does_a_flush_that_failed_while_the_write_was_under_way) {
   constexpr std::chrono::milliseconds slow{1000};
-  devices.fast.failed_flush_loses = true;
   for (std::uint64_t seed = 0; seed < 6; ++seed) {
-    devices.seed = seed;
-    in.reset();
-    make();
-    open(cache_mode::writethrough);
-    cache(block);
-    EXPECT_THAT(in->write(part(block)), succeeds());
-    EXPECT_THAT(in->flush(), succeeds());
+    start_in_writethrough(seed);
     in->carrier().set_latency(cache_device::origin, {slow, slow, 0, {}});
     in->submit(operation::write, part(block));
     in->advance(slow / 2); // it has ended on the fast device

@@ -4,6 +4,7 @@
 
 #include "base/testing/matchers.h"
 #include "caching/metadata/cache_contents.h"
+#include "caching/metadata/testing/described_cache.h"
 #include "persistent-data/btree_walk.h"
 #include "persistent-data/testing/image_builder.h"
 
@@ -14,12 +15,6 @@ namespace {
 class mended_tree_test : public testing::Test {
  protected:
   mended_tree_test() {
-    block_.magic = superblock::magic_value;
-    block_.version = 1;
-    block_.flags = superblock::clean_shutdown;
-    block_.metadata_block_size = metadata_block_size / sector_size;
-    block_.data_block_size = min_data_block_size;
-    block_.cache_blocks = array_max_entries(sizeof(le64)) + 100;
     cache_contents contents{block_};
     EXPECT_FALSE(contents.add({cache_block{0}, origin_block{50}, false}));
     EXPECT_FALSE(contents.add({cache_block{block_.cache_blocks - 1}, origin_block{51}, false}));
@@ -31,7 +26,7 @@ class mended_tree_test : public testing::Test {
   }
 
   image_builder image_{32};
-  superblock block_{};
+  superblock block_ = described_cache(1, array_max_entries(sizeof(le64)) + 100);
   std::vector<std::pair<std::uint64_t, std::uint64_t>> parts_; // with their blocks
 };
 

@@ -15,6 +15,7 @@
 #include "base/testing/matchers.h"
 #include "base/testing/simulated_device.h"
 #include "caching/metadata/cache_contents.h"
+#include "caching/metadata/testing/described_cache.h"
 #include "caching/metadata/testing/stored_metadata.h"
 #include "caching/tools/testing/packed_file.h"
 
@@ -31,13 +32,7 @@ class metadata_unpack_test : public testing::Test {
  protected:
   // A cache of 1200 blocks, which cache origin blocks from `first_origin` on.
   static void write(device &to, std::uint64_t first_origin) {
-    superblock block{};
-    block.magic = superblock::magic_value;
-    block.version = 2;
-    block.flags = superblock::clean_shutdown;
-    block.metadata_block_size = metadata_block_size / sector_size;
-    block.data_block_size = min_data_block_size;
-    block.cache_blocks = 1200;
+    const superblock block = described_cache(2, 1200);
     cache_contents contents{block};
     for (std::uint64_t n = 0; n < block.cache_blocks; ++n) {
       EXPECT_FALSE(contents.add({cache_block{n}, origin_block{first_origin + n}, n % 3 == 0}));

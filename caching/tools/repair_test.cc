@@ -15,6 +15,7 @@
 #include "base/testing/matchers.h"
 #include "base/testing/simulated_device.h"
 #include "caching/metadata/cache_contents.h"
+#include "caching/metadata/testing/described_cache.h"
 #include "caching/metadata/testing/stored_metadata.h"
 #include "caching/tools/check.h"
 #include "persistent-data/btree_walk.h"
@@ -30,13 +31,7 @@ class repair_test : public testing::TestWithParam<std::uint32_t> {
   repair_test() { make(cache_blocks); }
 
   static superblock described(std::uint32_t nr_blocks) {
-    superblock block{};
-    block.magic = superblock::magic_value;
-    block.version = GetParam();
-    block.flags = superblock::clean_shutdown;
-    block.metadata_block_size = metadata_block_size / sector_size;
-    block.data_block_size = min_data_block_size;
-    block.cache_blocks = nr_blocks;
+    superblock block = described_cache(GetParam(), nr_blocks);
     block.policy_hint_size = sizeof(le32);
     return block;
   }

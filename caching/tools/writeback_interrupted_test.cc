@@ -13,6 +13,7 @@
 #include "base/testing/matchers.h"
 #include "base/testing/simulated_device.h"
 #include "caching/metadata/cache_contents.h"
+#include "caching/metadata/testing/described_cache.h"
 #include "caching/metadata/testing/stored_metadata.h"
 #include "caching/tools/testing/watched_device.h"
 
@@ -57,13 +58,9 @@ class interrupted_writeback_test
     : public testing::TestWithParam<std::tuple<std::uint32_t, std::uint32_t>> {
  protected:
   void make(std::uint32_t block_size) {
-    superblock block{};
-    block.magic = superblock::magic_value;
-    block.version = std::get<0>(GetParam());
+    superblock block = described_cache(std::get<0>(GetParam()), nr_cache_blocks);
     block.flags = std::get<1>(GetParam());
-    block.metadata_block_size = metadata_block_size / sector_size;
     block.data_block_size = block_size;
-    block.cache_blocks = nr_cache_blocks;
     block_bytes_ = std::uint64_t{block_size} * sector_size;
     cache_contents contents{block};
     fast_ = std::make_unique<memory_device>(bytes{nr_cache_blocks * block_bytes_});

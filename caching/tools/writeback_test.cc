@@ -16,6 +16,7 @@
 #include "base/testing/matchers.h"
 #include "base/testing/simulated_device.h"
 #include "caching/metadata/cache_contents.h"
+#include "caching/metadata/testing/described_cache.h"
 #include "caching/metadata/testing/stored_metadata.h"
 #include "caching/tools/testing/watched_device.h"
 
@@ -31,13 +32,8 @@ using block_set = std::set<std::uint64_t>;
 class writeback_test : public testing::TestWithParam<std::uint32_t> {
  protected:
   void make(std::uint32_t block_size = min_data_block_size) {
-    superblock block{};
-    block.magic = superblock::magic_value;
-    block.version = GetParam();
-    block.flags = superblock::clean_shutdown;
-    block.metadata_block_size = metadata_block_size / sector_size;
+    superblock block = described_cache(GetParam(), nr_blocks_);
     block.data_block_size = block_size;
-    block.cache_blocks = nr_blocks_;
     block_bytes_ = std::uint64_t{block_size} * sector_size;
     cache_contents contents{block};
     for (std::uint64_t n = 0; n < nr_blocks_; n += 2) {

@@ -29,6 +29,15 @@ class state_image {
   // Mappings, by cache block, to origin blocks.
   using mapped = std::map<std::uint64_t, std::uint64_t>;
 
+  // So many mappings, to origin blocks from `origin` on.
+  static mapped mapped_from(std::uint64_t origin, std::uint64_t count) {
+    mapped origins;
+    for (std::uint64_t i = 0; i < count; ++i) {
+      origins[i] = origin + i;
+    }
+    return origins;
+  }
+
   static std::vector<std::uint64_t> entries_of(const mapped &origins,
                                                std::uint64_t nr_entries = cache_blocks) {
     std::vector<std::uint64_t> entries(nr_entries);

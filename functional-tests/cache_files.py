@@ -3,6 +3,7 @@
 import pathlib
 import random
 import re
+import shutil
 import subprocess
 import tempfile
 import time
@@ -29,14 +30,18 @@ class CacheFilesTest(unittest.TestCase):
     """Its folder holds the devices of a cache not yet made, which will be served at the socket."""
 
     def setUp(self):
-        folder = tempfile.TemporaryDirectory()
-        self.addCleanup(folder.cleanup)
-        self.folder = pathlib.Path(folder.name)
+        self.folder = pathlib.Path(tempfile.mkdtemp())
+        self.addCleanup(wait_until, self.has_removed_all)
         self.metadata = self.make("meta", METADATA_SIZE)
         self.fast = self.make("fast", FAST_SIZE)
         self.origin = self.make("origin", ORIGIN_SIZE)
         self.socket = self.folder / "nbd"
         self.uri = f"nbd+unix:///?socket={self.socket}"
+
+    def has_removed_all(self):
+        """A server that was told to stop may make a lock file there until it has ended."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        return not self.folder.exists()
 
     def make(self, name, size):
         path = self.folder / name

@@ -122,7 +122,11 @@ class dump_run {
     if (auto written = write(*output); !written) {
       return written;
     }
-    return output->commit();
+    if (auto complete = output->commit(); !complete || !device_failed_) {
+      return complete;
+    }
+    return fail(failure::environment,
+                "the dump is written, but for what is lost as the device can't be read everywhere");
   }
 
  private:
@@ -142,9 +146,10 @@ class dump_run {
       return {};
     }
     nr_damaged_ = damage.nr_found() - nr_faults;
+    device_failed_ = damage.has_io_error();
     damage.explain();
     if (!options_.repair) {
-      return fail(damage.has_io_error() ? failure::environment : failure::failed,
+      return fail(device_failed_ ? failure::environment : failure::failed,
                   "nothing was dumped; --repair dumps what can be read");
     }
     return mend_superblock();
@@ -197,6 +202,7 @@ class dump_run {
   std::optional<mended_tree> mended_; // to repair
   std::optional<origin_block_set> ambiguous_;
   std::uint64_t nr_damaged_ = 0; // as the first pass found it
+  bool device_failed_ = false;   // in it, rather than its contents being wrong
 };
 
 } // namespace

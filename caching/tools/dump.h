@@ -18,7 +18,8 @@ struct dump_options {
 using open_output = std::function<result<output_file>()>;
 
 // Without `repair`, nothing is written if anything is damaged that a dump says. With it, what can
-// be read is written, and what can't be is told to `to`.
+// be read is written, and what can't be is told to `to`; failure::environment if that is so because
+// the device failed.
 result<> dump(metadata_device metadata, const dump_options &options, const open_output &open,
               report &to);
 

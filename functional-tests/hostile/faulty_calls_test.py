@@ -185,6 +185,20 @@ class FaultyCallsTest(unittest.TestCase):
             self.assertIn(b"old.img: Input/output error: nothing was written; --force", done.stderr)
             self.assertEqual((template / OLD).read_bytes(), before)
 
+    def test_a_dump_that_lacks_what_could_not_be_read_is_not_called_good(self):
+        repairing, = (each for each in COMMANDS if each.line.startswith("cache_dump --repair"))
+        with tempfile.TemporaryDirectory() as folder:
+            template = pathlib.Path(folder)
+            make_files(template)
+            usual = run_in(template, repairing, {})
+            done = run_in(template, repairing, {
+                "FAULTY_CALL": "completion", "FAULTY_AT": "4", "FAULTY_AS": str(errno.EIO),
+                "FAULTY_QUEUE": "aio", "FAULTY_FROM_THEN_ON": "1"})
+            self.assertEqual((usual.returncode, done.returncode), (0, 3))
+            self.assertLess(done.stdout.count(b"<mapping "), usual.stdout.count(b"<mapping "))
+            self.assertIn(b"</superblock>", done.stdout)
+            self.assertIn(b"the dump is written, but for what is lost", done.stderr)
+
 
 if __name__ == "__main__":
     print(f"seed {SEED}: DMCACHE_SEED={SEED} repeats this run")

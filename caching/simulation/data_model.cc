@@ -223,13 +223,13 @@ std::optional<std::string> data_model::read(std::uint64_t number, const stamp &f
   return {};
 }
 
-void data_model::killed(bool is_done_kept) {
+void data_model::killed(bool is_done_kept, bool is_seen_kept) {
   for (const std::uint32_t number : unflushed_) {
     for (std::uint32_t at = sectors_[number].first; at != 0; at = links_[at].next) {
       change &made = changes_[links_[at].id];
       made.is = is_done_kept && made.is == state::done ? state::done : state::failed;
     }
-    if (!is_done_kept) {
+    if (!is_done_kept || !is_seen_kept) {
       sectors_[number].seen = 0;
       sectors_[number].seen_at_last = 0;
     }

@@ -65,8 +65,9 @@ class data_model {
   bool can_be_lost(change_id id) const { return changes_[id].can_be_lost; }
 
   // The engine is gone, the devices are not: what was under way is old or new, as if it had failed.
-  // So is what was done and not flushed, unless that is known to be where the next engine looks.
-  void killed(bool is_done_kept);
+  // So is what was done and not flushed, unless that is known to be where the next engine looks. What
+  // was read of a change that failed stays only if all that the engine read is there as well.
+  void killed(bool is_done_kept, bool is_seen_kept);
   // The power was cut, or the engine is gone; then survived() is due for every sector.
   void interrupt();
   // This is what was left of the sector. If it may not be, says why. It stays so; unless the sector

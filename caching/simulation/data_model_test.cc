@@ -104,6 +104,19 @@ TEST_F(data_model_test, a_power_cut_takes_what_was_not_flushed_and_only_that) {
   EXPECT_FALSE(survives(0));
 }
 
+TEST_F(data_model_test, a_kill_keeps_what_was_done_and_what_was_read_of_a_failed_write_if_told_so) {
+  const change_id written = done();
+  const change_id lost = failed();
+  EXPECT_TRUE(may_read(lost));
+  data_model copy = model;
+  model.killed(true, true);
+  EXPECT_FALSE(may_read(written));
+  EXPECT_TRUE(may_read(lost));
+  copy.killed(true, false);
+  EXPECT_TRUE(copy.read(1, of(0), copy.next_change()));
+  EXPECT_FALSE(copy.read(1, of(written), copy.next_change()));
+}
+
 TEST_F(data_model_test, what_has_survived_stays) {
   const change_id first = done();
   const change_id second = done();

@@ -188,10 +188,12 @@ void world::kill() {
   }
   // All that was acknowledged is on the origin, or where the next engine finds it mapped and dirty.
   const bool is_done_kept = engine_->state().mode_of_metadata != metadata_mode::fail;
+  // Blocks that only memory maps can be read; of writes to them, all have failed.
+  const bool is_seen_kept = engine_->state().nr_not_withdrawn == 0;
   const bool is_exact = vouches_for_dirty_bits();
   forget_engine();
   if (!is_over() && look_at_metadata()) {
-    model_.killed(is_done_kept);
+    model_.killed(is_done_kept, is_seen_kept);
     expect_clean(is_exact);
   }
 }

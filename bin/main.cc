@@ -2,6 +2,7 @@
 // called, or by the first argument: `dmcache NAME`.
 
 #include <csignal>
+#include <cstdlib>
 #include <exception>
 #include <filesystem>
 #include <string>
@@ -49,10 +50,22 @@ int run(std::string_view called, std::span<const std::string> arguments) {
   return static_cast<int>(failure::usage);
 }
 
+// Where memory doesn't even suffice to throw an exception, this is called instead.
+[[noreturn]] void end_if_without_memory() {
+  constexpr std::size_t enough_to_throw = 1024;
+  if (std::malloc(enough_to_throw) ==
+      nullptr) { // NOLINT(*-no-malloc): whatever else allocates throws
+    tell("dmcache: Cannot allocate memory\n");
+    std::_Exit(static_cast<int>(failure::environment));
+  }
+  std::abort();
+}
+
 } // namespace
 } // namespace dmcache
 
 int main(int argc, char **argv) {
+  std::set_terminate(dmcache::end_if_without_memory);
   try {
     dmcache::occupy_closed_streams();
     // When the reader of a pipe has gone away, or a file would exceed what the user may write,

@@ -6,6 +6,7 @@ import pathlib
 import platform
 import pty
 import resource
+import signal
 import struct
 import subprocess
 import tempfile
@@ -170,6 +171,19 @@ class SystemLimitsTest(unittest.TestCase):
                 done = run(command, *arguments)
                 self.assertEqual((done.returncode, done.stdout), (2, ""))
                 self.assertIn(" is empty\nTry ", done.stderr)
+
+    @unittest.skipIf(MEMORY_LIMIT == 0, "a sanitizer has its own")
+    def test_without_memory_for_an_exception_it_ends_with_a_status_of_its_own(self):
+        step = 512 << 10
+
+        def status(limit):
+            return self.limited(resource.RLIMIT_AS, limit, "cache_metadata_size",
+                                "--nr-blocks", "1000").returncode
+
+        enough = next(limit for limit in range(4 << 20, 256 << 20, step) if status(limit) == 0)
+        # The kernel and the loader need some as well.
+        self.assertLessEqual({status(limit) for limit in range(enough - step, enough, 16 << 10)},
+                             {0, 3, 127, -signal.SIGKILL})
 
 
 if __name__ == "__main__":

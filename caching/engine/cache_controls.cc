@@ -316,10 +316,12 @@ flow<result<>> cache_engine::close_metadata() {
                    "as dirty");
   }
   if (state_.nr_not_withdrawn != 0) { // each commit would try once more, the last one as well
+    const std::string &why = migrations_.writeback_failure();
     co_return fail(failure::environment,
                    fmt::format("not cleanly shut down: {} blocks of which the fast device may have "
-                               "lost something can't leave the cache ({})",
-                               state_.nr_not_withdrawn, migrations_.writeback_failure()));
+                               "lost something can't leave the cache{}",
+                               state_.nr_not_withdrawn,
+                               why.empty() ? "" : fmt::format(" ({})", why)));
   }
   auto written = co_await write_shutdown();
   if (!written && !migrations_.may_change_metadata()) {

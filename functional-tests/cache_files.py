@@ -26,22 +26,26 @@ def wait_until(condition):
         time.sleep(0.01)
 
 
+def remove_after_servers(folder):
+    """One that was told to stop may make a lock file there until it has ended."""
+    def has_removed_all():
+        shutil.rmtree(folder, ignore_errors=True)
+        return not folder.exists()
+
+    wait_until(has_removed_all)
+
+
 class CacheFilesTest(unittest.TestCase):
     """Its folder holds the devices of a cache not yet made, which will be served at the socket."""
 
     def setUp(self):
         self.folder = pathlib.Path(tempfile.mkdtemp())
-        self.addCleanup(wait_until, self.has_removed_all)
+        self.addCleanup(remove_after_servers, self.folder)
         self.metadata = self.make("meta", METADATA_SIZE)
         self.fast = self.make("fast", FAST_SIZE)
         self.origin = self.make("origin", ORIGIN_SIZE)
         self.socket = self.folder / "nbd"
         self.uri = f"nbd+unix:///?socket={self.socket}"
-
-    def has_removed_all(self):
-        """A server that was told to stop may make a lock file there until it has ended."""
-        shutil.rmtree(self.folder, ignore_errors=True)
-        return not self.folder.exists()
 
     def make(self, name, size):
         path = self.folder / name

@@ -11,6 +11,7 @@ import tempfile
 import unittest
 
 import stand_ins
+from cache_files import remove_after_servers
 from documented_commands import RUN, blocks_of, run_all, runs_of
 from fixture_data import make_data, unpack_data
 from fixture_images import BIN, SOURCE, Image, run, truth_of
@@ -26,9 +27,8 @@ class DocumentedTest(unittest.TestCase):
     """A cache that the commands find as $meta, $fast and $origin."""
 
     def setUp(self):
-        folder = tempfile.TemporaryDirectory()
-        self.addCleanup(folder.cleanup)
-        self.folder = pathlib.Path(folder.name)
+        self.folder = pathlib.Path(tempfile.mkdtemp())
+        self.addCleanup(remove_after_servers, self.folder)
         programs = self.folder / "programs"
         programs.mkdir()
         stand_ins.write_stand_ins(programs)

@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "bin/control/json_number.h"
+
 namespace dmcache {
 namespace {
 
@@ -42,21 +44,21 @@ std::string to_json(const size_advice &advice) {
 result<size_advice> advice_from_json(std::string_view text) {
   try {
     const json from = json::parse(text);
-    size_advice made{.block_size = sectors{from.at("block_size_sectors").get<std::uint64_t>()},
-                     .nr_blocks = from.at("cache_blocks_total").get<std::uint64_t>(),
+    size_advice made{.block_size = sectors{json_number(from.at("block_size_sectors"))},
+                     .nr_blocks = json_number(from.at("cache_blocks_total")),
                      .seen = touches_from(from.at("seen")),
                      .missed = touches_from(from.at("missed")),
                      .progress = from.at("progress").get<double>(),
                      .sizes = {},
                      .curve = {}};
     for (const json &each : from.at("sizes")) {
-      made.sizes.push_back({each.at("cache_blocks").get<std::uint64_t>(),
+      made.sizes.push_back({json_number(each.at("cache_blocks")),
                             touches_from(each.at("lru_miss_ratios")),
                             touches_from(each.at("sift_miss_ratios"))});
     }
     for (const json &each : from.at("curve")) {
       made.curve.push_back(
-          {each.at("cache_blocks").get<std::uint64_t>(), each.at("lru_miss_ratio").get<double>()});
+          {json_number(each.at("cache_blocks")), each.at("lru_miss_ratio").get<double>()});
     }
     return made;
   } catch (const json::exception &wrong) {

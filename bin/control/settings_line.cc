@@ -5,6 +5,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include "bin/control/json_number.h"
+
 namespace dmcache {
 
 using json = nlohmann::ordered_json;
@@ -37,8 +39,7 @@ bool take_settings(std::string_view line, engine_options &into) {
     taken.max_dirty = *max_dirty;
     from.at("policy").get_to(taken.policy);
     from.at("policy_settings").get_to(taken.policy_settings);
-    taken.migration_threshold =
-        sectors{from.at("migration_threshold_sectors").get<std::uint64_t>()};
+    taken.migration_threshold = sectors{json_number(from.at("migration_threshold_sectors"))};
     from.at("discard_passdown").get_to(taken.discard_passdown);
     from.at("accept_resize").get_to(taken.accepted.resized);
   } catch (const json::exception &) {

@@ -56,6 +56,11 @@ TEST(settings_line, of_another_line_nothing_is_taken) {
   }
   EXPECT_FALSE(take_settings("[]", into));
   EXPECT_FALSE(take_settings(R"({"mode":"sideways"})", into));
+  for (const std::string number : {"2.5", "-1", "208888888888888888888888888", "1e3", "\"7\""}) {
+    std::string changed = whole;
+    changed.replace(changed.find("4096"), 4, number);
+    EXPECT_FALSE(take_settings(changed, into)) << number;
+  }
   EXPECT_EQ(settings_line(into), settings_line(engine_options{}));
 }
 

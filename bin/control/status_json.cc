@@ -5,6 +5,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include "bin/control/json_number.h"
+
 namespace dmcache {
 namespace {
 
@@ -74,8 +76,16 @@ template <typename Plain> void decode(const json &from, Plain &to) {
   from.get_to(to);
 }
 
+void decode(const json &from, std::uint32_t &to) {
+  to = json_number<std::uint32_t>(from);
+}
+
+void decode(const json &from, std::uint64_t &to) {
+  to = json_number(from);
+}
+
 void decode(const json &from, sectors &to) {
-  to = sectors{from.get<std::uint64_t>()};
+  to = sectors{json_number(from)};
 }
 
 template <typename Value, std::size_t count>

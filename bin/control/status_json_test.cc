@@ -64,7 +64,9 @@ TEST(status_json, refuses_what_is_something_else) {
   };
   for (const std::string &text :
        {std::string{}, std::string{"[]"}, std::string{"{}"}, good.substr(1),
-        with("writethrough", "sideways"), with("131072", "\"many\""),
+        with("writethrough", "sideways"), with("131072", "\"many\""), with("131072", "131072.5"),
+        with("131072", "-1"), with("131072", "1e40"),
+        with("\"metadata_version\":", "\"metadata_version\":429496730"),
         with("\"read_only\",", "\"broken\",")}) {
     EXPECT_THAT(
         status_from_json(text),

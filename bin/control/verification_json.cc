@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "bin/control/json_number.h"
+
 namespace dmcache {
 namespace {
 
@@ -35,12 +37,11 @@ result<verification_summary> summary_from_json(std::string_view text) {
   try {
     const json from = json::parse(text);
     verification_summary made;
-    made.block_size = bytes{from.at("block_size").get<std::uint64_t>()};
+    made.block_size = bytes{json_number(from.at("block_size"))};
     made.is_drop_refused = from.at("drop_refused").get<bool>();
     made.reasons = from.at("unreadable_because").get<std::set<std::string>>();
-    for_each_number(made, [&](const char *name, std::uint64_t &value) {
-      value = from.at(name).get<std::uint64_t>();
-    });
+    for_each_number(
+        made, [&](const char *name, std::uint64_t &value) { value = json_number(from.at(name)); });
     return made;
   } catch (const json::exception &wrong) {
     return fail(failure::environment,

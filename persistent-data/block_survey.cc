@@ -6,25 +6,29 @@
 namespace dmcache {
 namespace {
 
-std::uint8_t possible(std::uint32_t value_size) {
-  return value_size == sizeof(le32) || value_size == sizeof(le64)
-             ? static_cast<std::uint8_t>(value_size)
-             : std::uint8_t{0};
+// As the header says, unless that is impossible.
+surveyed_block with_entries(block_kind kind, std::uint32_t value_size, std::uint32_t nr_entries,
+                            std::uint32_t (*max_entries)(std::size_t)) {
+  if ((value_size != sizeof(le32) && value_size != sizeof(le64)) ||
+      nr_entries > max_entries(value_size)) {
+    return {.kind = kind};
+  }
+  return {kind, static_cast<std::uint8_t>(value_size), static_cast<std::uint16_t>(nr_entries)};
 }
 
 surveyed_block node(block_view block) {
   btree_node_header header;
   std::memcpy(&header, block.data(), sizeof header);
   const bool is_leaf = header.flags == btree_node_header::leaf;
-  return {is_leaf ? block_kind::leaf_node : block_kind::internal_node, possible(header.value_size),
-          static_cast<std::uint16_t>(header.nr_entries)};
+  return with_entries(is_leaf ? block_kind::leaf_node : block_kind::internal_node,
+                      header.value_size, header.nr_entries, btree_max_entries);
 }
 
 surveyed_block array_block(block_view block) {
   array_block_header header;
   std::memcpy(&header, block.data(), sizeof header);
-  return {block_kind::array_block, possible(header.value_size),
-          static_cast<std::uint16_t>(header.nr_entries)};
+  return with_entries(block_kind::array_block, header.value_size, header.nr_entries,
+                      array_max_entries);
 }
 
 std::uint64_t nr_usable_blocks(const device &on) {

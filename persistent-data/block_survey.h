@@ -23,8 +23,8 @@ enum class block_kind : std::uint8_t {
 
 struct surveyed_block {
   block_kind kind = block_kind::unknown;
-  std::uint8_t value_size = 0;  // of nodes and array blocks; 0 if it is impossible
-  std::uint16_t nr_entries = 0; // of the same
+  std::uint8_t value_size = 0;  // of nodes and array blocks; 0 if it, or nr_entries, is impossible
+  std::uint16_t nr_entries = 0; // of the same; as many fit into the block
 };
 
 // One for each block of the device; it takes four bytes of memory.

@@ -1,5 +1,7 @@
 #include "persistent-data/block_survey.h"
 
+#include <cstddef>
+
 #include <gtest/gtest.h>
 
 #include "persistent-data/testing/image_builder.h"
@@ -49,6 +51,23 @@ TEST_F(block_survey_test, leaves_out_a_long_hole_and_nothing_else) {
     EXPECT_TRUE(is_wanted[block] || (block >= hole_begin && block < hole_end)) << block;
   }
   EXPECT_FALSE(is_wanted[hole_end - 1]);
+}
+
+TEST_F(block_survey_test, believes_in_no_more_entries_than_fit) {
+  const auto survey_with = [&](std::uint32_t nr_entries) {
+    image_.add_array_block(0, {1, 2, 3});
+    image_.set(0, offsetof(array_block_header, nr_entries), le32{nr_entries});
+    image_.seal_block(array_block_type, 0);
+    return survey_blocks(on_, image_.watcher)[0];
+  };
+  constexpr std::uint32_t most = array_max_entries(sizeof(le64));
+  EXPECT_EQ(survey_with(most).nr_entries, most);
+  for (const std::uint32_t too_many : {most + 1, 65536U + 3}) {
+    const surveyed_block found = survey_with(too_many);
+    EXPECT_EQ(found.kind, block_kind::array_block);
+    EXPECT_EQ(found.value_size, 0);
+    EXPECT_EQ(found.nr_entries, 0);
+  }
 }
 
 TEST_F(block_survey_test, tells_blocks_by_what_they_hold) {

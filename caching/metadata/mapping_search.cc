@@ -91,9 +91,13 @@ class mapping_searcher {
     return part < nr_parts_ && !known_.contains(part) && !placed_.contains(part);
   }
 
+  bool is_part(std::uint64_t block) const {
+    return survey_[block].kind == block_kind::array_block &&
+           survey_[block].value_size == sizeof(le64);
+  }
+
   bool can_be(std::uint64_t part, std::uint64_t block) const {
-    return block < survey_.size() && survey_[block].kind == block_kind::array_block &&
-           survey_[block].value_size == sizeof(le64) &&
+    return block < survey_.size() && is_part(block) &&
            survey_[block].nr_entries ==
                std::min(per_block, superblock_.cache_blocks - part * per_block);
   }
@@ -179,6 +183,7 @@ class mapping_searcher {
     return {};
   }
 
+  // Requires that it is a part, of which its header says how large it is.
   std::vector<le64> entries_at(std::uint64_t block) {
     std::vector<le64> entries(survey_[block].nr_entries);
     block_stream one{from_, 1, [&](std::size_t) { return metadata_block{block}; }};
@@ -252,8 +257,7 @@ class mapping_searcher {
     }
     std::vector<std::vector<le64>> later;
     for (const std::uint64_t block : blocks) {
-      later.push_back(survey_[block].kind == block_kind::array_block ? entries_at(block)
-                                                                     : std::vector<le64>{});
+      later.push_back(is_part(block) ? entries_at(block) : std::vector<le64>{});
     }
     std::map<std::uint64_t, std::vector<std::uint64_t>> parts_of; // by block
     std::map<std::uint64_t, std::size_t> nr_blocks_of;            // by part

@@ -1,5 +1,7 @@
 #include "caching/metadata/mapping_search.h"
 
+#include <cstddef>
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -88,6 +90,15 @@ TEST_F(mapping_search_test, a_block_is_the_part_whose_earlier_version_it_resembl
   const found_mappings found = search();
   EXPECT_THAT(found.in_force, ElementsAre(Pair(0, block_of(0))));
   EXPECT_EQ(found.nr_found, 1U);
+}
+
+TEST_F(mapping_search_test, an_array_block_of_another_size_of_values_is_no_part) {
+  const std::uint64_t other = block_of(1);
+  state_.image.set(other, offsetof(array_block_header, value_size), le32{sizeof(le32)});
+  state_.image.set(other, offsetof(array_block_header, nr_entries),
+                   le32{array_max_entries(sizeof(le32))}); // more than of this size would fit
+  state_.image.seal_block(array_block_type, other);
+  EXPECT_THAT(search().in_force, IsEmpty());
 }
 
 TEST_F(mapping_search_test, it_does_not_resemble_one_of_which_less_than_half_is_left) {

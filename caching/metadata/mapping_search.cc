@@ -299,7 +299,7 @@ class mapping_searcher {
         continue;
       }
       if (const auto unproven = unproven_.find(part); unproven != unproven_.end()) {
-        older.push_back(*unproven);
+        older.emplace_back(*unproven);
       } else if (const auto block = older_version_of(part); block && maps_something(*block)) {
         older.emplace_back(part, *block);
       }

@@ -50,11 +50,11 @@ int run(std::string_view called, std::span<const std::string> arguments) {
   return static_cast<int>(failure::usage);
 }
 
-// Where memory doesn't even suffice to throw an exception, this is called instead.
+// Where memory doesn't even suffice to throw an exception, this is called instead. Whatever else
+// allocates than malloc() would throw once more.
 [[noreturn]] void end_if_without_memory() {
   constexpr std::size_t enough_to_throw = 1024;
-  if (std::malloc(enough_to_throw) ==
-      nullptr) { // NOLINT(*-no-malloc): whatever else allocates throws
+  if (std::malloc(enough_to_throw) == nullptr) {
     tell("dmcache: Cannot allocate memory\n");
     std::_Exit(static_cast<int>(failure::environment));
   }

@@ -2,6 +2,7 @@
 // nothing leads to any more.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <vector>
 
@@ -25,6 +26,10 @@ struct surveyed_block {
   block_kind kind = block_kind::unknown;
   std::uint8_t value_size = 0;  // of nodes and array blocks; 0 if it, or nr_entries, is impossible
   std::uint16_t nr_entries = 0; // of the same; as many fit into the block
+
+  bool is_array_block_of(std::size_t size_of_value) const {
+    return kind == block_kind::array_block && value_size == size_of_value;
+  }
 };
 
 // One for each block of the device; it takes four bytes of memory.

@@ -91,10 +91,7 @@ class mapping_searcher {
     return part < nr_parts_ && !known_.contains(part) && !placed_.contains(part);
   }
 
-  bool is_part(std::uint64_t block) const {
-    return survey_[block].kind == block_kind::array_block &&
-           survey_[block].value_size == sizeof(le64);
-  }
+  bool is_part(std::uint64_t block) const { return survey_[block].is_array_block_of(sizeof(le64)); }
 
   bool can_be(std::uint64_t part, std::uint64_t block) const {
     return block < survey_.size() && is_part(block) &&

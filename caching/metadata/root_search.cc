@@ -154,8 +154,7 @@ std::optional<root_candidate> root_search::evaluate(metadata_block root) {
       candidate.is_overwritten =
           candidate.is_overwritten ||
           (block.kind != block_kind::unknown &&
-           (block.kind != block_kind::array_block || block.value_size != sizeof(le64) ||
-            block.nr_entries != expected));
+           (!block.is_array_block_of(sizeof(le64)) || block.nr_entries != expected));
     }
   }
   block_usage usage{from_.size()};

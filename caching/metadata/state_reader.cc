@@ -70,7 +70,7 @@ void state_reader::read_nodes() {
 
 void state_reader::summarize_array_blocks() {
   const auto wanted = [](const surveyed_block &block) {
-    return block.kind == block_kind::array_block && block.value_size == sizeof(le64);
+    return block.is_array_block_of(sizeof(le64));
   };
   read_each(wanted, [&](const block_stream::item &block) {
     array_block_summary &summary = summaries_[block.where.value()];

@@ -127,6 +127,12 @@ void world::look_at_mode() {
   }
 }
 
+void world::look_at_withdrawal() {
+  if (engine_->state().nr_not_withdrawn != 0) {
+    not_withdrawn_at_ = now_;
+  }
+}
+
 // No more is dirty than may be, or was. But for each write that a device failed, a block can differ
 // that was written to on both, and be dirty from then on; and so can one whose mapping could not be
 // removed.

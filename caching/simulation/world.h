@@ -256,6 +256,7 @@ class world {
   bool is_invalidation_denied(const client_request &asked) const;
   bool has_failed_since(const client_request &asked, engine_io::operation op) const;
   void look_at_mode();
+  void look_at_withdrawal();
   void look_at_dirty();
   bool is_cleaning_held_off() const;
   void look_at_background(const engine_io &begun);
@@ -266,6 +267,7 @@ class world {
   void send_message(std::vector<std::string> words, client_control &call);
   // An event comes to the engine, unless its process is no more.
   template <typename Event> void enter(Event event) {
+    look_at_withdrawal();
     if (!nr_allocations_ && !is_process_over_) [[likely]] {
       event();
     } else if (!is_process_over_) {
@@ -309,6 +311,7 @@ class world {
   std::size_t nr_keeping_clean_ = 0; // of these, and of those that have succeeded
   bool is_background_over_ = false;  // nothing migrates that was begun before cleaning was held off
   std::uint64_t passthrough_at_ = 0; // when that was the mode last, in the model's time
+  std::optional<instant> not_withdrawn_at_; // when last there were blocks that could not be
   bool is_shutting_down_ = false;
   bool has_failed_flush_ = false;            // since the cache was opened
   bool has_untold_failure_ = false;          // and no client has heard of it

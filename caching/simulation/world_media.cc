@@ -278,6 +278,7 @@ void world::forget_engine() {
   nr_keeping_clean_ = 0;
   is_background_over_ = false;
   passthrough_at_ = 0;
+  not_withdrawn_at_.reset();
   untold_loss_.reset();
   events_to_cut_.reset();
 }

@@ -120,12 +120,14 @@ bool world::has_failed_since(const client_request &asked, engine_io::operation o
 }
 
 // A flush fails if the metadata are given up meanwhile, or if what only memory maps can't be brought
-// to the origin; or once, with those that end together with it, after a device failed to flush,
-// whoever had asked for that. A FUA write fails if that happened while it was under way.
+// to the origin, or couldn't before the event that ended the flush; or once, with those that end
+// together with it, after a device failed to flush, whoever had asked for that. A FUA write fails if
+// that happened while it was under way.
 bool world::is_durability_denied(const client_request &asked) const {
   const cache_state &state = engine_->state();
   const bool is_wanted = asked.inner.op == operation::flush || asked.inner.fua;
-  if (is_wanted && (state.nr_not_withdrawn != 0 || asked.mode != state.mode_of_metadata)) {
+  if (is_wanted && (state.nr_not_withdrawn != 0 || not_withdrawn_at_ == now_ ||
+                    asked.mode != state.mode_of_metadata)) {
     return true;
   }
   if (asked.inner.op == operation::flush) {

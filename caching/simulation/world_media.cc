@@ -211,7 +211,8 @@ void world::expect_clean(bool is_exact) {
 }
 
 void world::stop() {
-  const bool is_given_up = engine_ &&
+  // A process that ended for want of memory may have done so while it gave them up.
+  const bool is_given_up = engine_ && !is_process_over_ &&
                            engine_->state().mode_of_metadata == metadata_mode::read_only &&
                            !carrier_.is_any_on(cache_device::metadata);
   const bool is_exact = vouches_for_dirty_bits();

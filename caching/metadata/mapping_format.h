@@ -36,6 +36,8 @@ class mapping_entry {
   constexpr bool has_dirty_flag() const { return (bits_ & dirty) != 0; }
   constexpr origin_block origin() const { return origin_block{bits_ >> flag_bits}; }
 
+  friend constexpr bool operator==(mapping_entry, mapping_entry) = default;
+
  private:
   std::uint64_t bits_ = 0;
 };

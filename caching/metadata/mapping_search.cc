@@ -1,10 +1,10 @@
 #include "caching/metadata/mapping_search.h"
 
 #include <algorithm>
-#include <cstring>
 #include <map>
 #include <optional>
 
+#include "caching/metadata/mapping_block.h"
 #include "caching/metadata/metadata_reader.h"
 #include "persistent-data/block_survey.h"
 #include "persistent-data/space_map_check.h"
@@ -180,31 +180,25 @@ class mapping_searcher {
     return {};
   }
 
-  // Requires that it is a part, of which its header says how large it is.
-  std::vector<le64> entries_at(std::uint64_t block) {
-    std::vector<le64> entries(survey_[block].nr_entries);
-    block_stream one{from_, 1, [&](std::size_t) { return metadata_block{block}; }};
-    const auto read = one.next();
-    if (read->error) {
-      return {};
-    }
-    std::memcpy(entries.data(), read->data.data() + sizeof(array_block_header),
-                entries.size() * sizeof(le64));
-    return entries;
+  std::vector<mapping_entry> entries_at(std::uint64_t block) {
+    return read_mapping_block(from_, metadata_block{block});
   }
 
   bool maps_something(std::uint64_t block) {
-    return std::ranges::any_of(entries_at(block), [](le64 entry) { return entry != 0; });
+    return std::ranges::any_of(entries_at(block), is_something);
   }
 
+  static bool is_something(mapping_entry entry) { return entry.encode() != 0; }
+
   // At least half of what is mapped in the earlier version is so in the later one.
-  static bool resemble(const std::vector<le64> &earlier, const std::vector<le64> &later) {
+  static bool resemble(const std::vector<mapping_entry> &earlier,
+                       const std::vector<mapping_entry> &later) {
     constexpr std::size_t few = 8;
     std::size_t mapped = 0;
     std::size_t same = 0;
     for (std::size_t i = 0; i < std::min(earlier.size(), later.size()); ++i) {
-      mapped += earlier[i] != 0 ? 1U : 0U;
-      same += earlier[i] != 0 && earlier[i] == later[i] ? 1U : 0U;
+      mapped += is_something(earlier[i]) ? 1U : 0U;
+      same += is_something(earlier[i]) && earlier[i] == later[i] ? 1U : 0U;
     }
     return same >= few && same * 2 >= mapped;
   }
@@ -252,15 +246,15 @@ class mapping_searcher {
     if (parts.size() > max_compared || blocks.size() > max_compared) {
       return;
     }
-    std::vector<std::vector<le64>> later;
+    std::vector<std::vector<mapping_entry>> later;
     for (const std::uint64_t block : blocks) {
-      later.push_back(is_part(block) ? entries_at(block) : std::vector<le64>{});
+      later.push_back(is_part(block) ? entries_at(block) : std::vector<mapping_entry>{});
     }
     std::map<std::uint64_t, std::vector<std::uint64_t>> parts_of; // by block
     std::map<std::uint64_t, std::size_t> nr_blocks_of;            // by part
     for (const std::uint64_t part : parts) {
       const auto older = older_version_of(part);
-      const std::vector<le64> earlier = older ? entries_at(*older) : std::vector<le64>{};
+      const auto earlier = older ? entries_at(*older) : std::vector<mapping_entry>{};
       for (std::size_t i = 0; i < blocks.size(); ++i) {
         if (can_be(part, blocks[i]) && resemble(earlier, later[i])) {
           parts_of[blocks[i]].push_back(part);

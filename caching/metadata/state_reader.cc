@@ -74,7 +74,7 @@ void state_reader::summarize_array_blocks() {
   };
   read_each(wanted, [&](const block_stream::item &block) {
     array_block_summary &summary = summaries_[block.where.value()];
-    for (std::uint64_t i = 0; i < survey_[block.where.value()].nr_entries && i < per_block; ++i) {
+    for (std::uint64_t i = 0; i < survey_[block.where.value()].nr_entries; ++i) {
       le64 stored;
       std::memcpy(&stored, block.data.data() + sizeof(array_block_header) + i * sizeof stored,
                   sizeof stored);

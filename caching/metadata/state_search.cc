@@ -1,14 +1,12 @@
 #include "caching/metadata/state_search.h"
 
 #include <algorithm>
-#include <cstring>
 #include <ranges>
 #include <utility>
 
 #include <fmt/format.h>
 
-#include "caching/metadata/mapping_format.h"
-#include "persistent-data/block_stream.h"
+#include "caching/metadata/mapping_block.h"
 
 namespace dmcache {
 namespace {
@@ -83,13 +81,7 @@ std::uint64_t state_search::discard_words_beside(metadata_block mapping_root) co
 // The origin block of each cache block, plus one; 0 where nothing is mapped.
 std::vector<std::uint64_t> state_search::origins_at(std::uint64_t block) {
   std::vector<std::uint64_t> origins;
-  block_stream one{from_, 1, [&](std::size_t) { return metadata_block{block}; }};
-  const auto read = one.next();
-  for (std::uint64_t i = 0; !read->error && i < survey_[block].nr_entries; ++i) {
-    le64 stored;
-    std::memcpy(&stored, read->data.data() + sizeof(array_block_header) + i * sizeof stored,
-                sizeof stored);
-    const mapping_entry entry = mapping_entry::decode(stored);
+  for (const mapping_entry entry : read_mapping_block(from_, metadata_block{block})) {
     origins.push_back(entry.is_mapped() ? entry.origin().value() + 1 : 0);
   }
   return origins;

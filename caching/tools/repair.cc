@@ -6,13 +6,12 @@
 #include <fmt/format.h>
 
 #include "caching/metadata/cache_contents.h"
-#include "caching/metadata/mapping_format.h"
+#include "caching/metadata/mapping_block.h"
 #include "caching/metadata/mapping_writer.h"
 #include "caching/metadata/root_search.h"
 #include "caching/tools/damage_report.h"
 #include "caching/tools/lost_superblock.h"
 #include "caching/tools/mended_tree.h"
-#include "persistent-data/block_stream.h"
 
 namespace dmcache {
 namespace {
@@ -240,21 +239,13 @@ class repair_work {
 
   // Adds the mappings of an earlier version that don't contradict `contents`; returns how many.
   std::uint64_t add_older(cache_contents &contents, std::uint64_t part, std::uint64_t block) {
-    block_stream one{from_, 1, [&](std::size_t) { return metadata_block{block}; }};
-    const auto read = one.next();
-    if (read->error) {
-      return 0;
-    }
-    array_block_header header;
-    std::memcpy(&header, read->data.data(), sizeof header);
     std::uint64_t added = 0;
-    for (std::uint64_t i = 0; i < std::min<std::uint64_t>(header.nr_entries, per_part); ++i) {
-      le64 stored;
-      std::memcpy(&stored, read->data.data() + sizeof header + i * sizeof stored, sizeof stored);
-      if (const auto entry = mapping_entry::decode(stored); entry.is_mapped()) {
-        const auto refused = contents.add({cache_block{part * per_part + i}, entry.origin(), true});
-        added += refused ? 0U : 1U;
+    cache_block at{part * per_part};
+    for (const mapping_entry entry : read_mapping_block(from_, metadata_block{block})) {
+      if (entry.is_mapped() && !contents.add({at, entry.origin(), true})) {
+        ++added;
       }
+      ++at;
     }
     return added;
   }

@@ -1,0 +1,30 @@
+#include "caching/metadata/mapping_block.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "persistent-data/block_stream.h"
+#include "persistent-data/format.h"
+
+namespace dmcache {
+
+std::vector<mapping_entry> read_mapping_block(device &from, metadata_block where) {
+  block_stream one{from, 1, [&](std::size_t) { return where; }};
+  const auto read = one.next();
+  if (read->error) {
+    return {};
+  }
+  array_block_header header;
+  std::memcpy(&header, read->data.data(), sizeof header);
+  std::vector<mapping_entry> entries;
+  const std::uint32_t size =
+      std::min<std::uint32_t>(header.nr_entries, array_max_entries(sizeof(le64)));
+  for (std::size_t i = 0; i < size; ++i) {
+    le64 stored;
+    std::memcpy(&stored, read->data.data() + sizeof header + i * sizeof stored, sizeof stored);
+    entries.push_back(mapping_entry::decode(stored));
+  }
+  return entries;
+}
+
+} // namespace dmcache

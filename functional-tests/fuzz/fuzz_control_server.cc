@@ -49,7 +49,11 @@ class still_runtime final : public threaded_runtime {
   result<> compare(std::span<compared_block> /*blocks*/, comparison_changes /*wanted*/) override {
     return {};
   }
-  engine_status status() override { return {}; }
+  engine_status status() override {
+    engine_status now;
+    now.block_size = sectors{128}; // no cache has blocks of no size
+    return now;
+  }
   engine_options options() override {
     const std::lock_guard lock{mutex_};
     return options_;

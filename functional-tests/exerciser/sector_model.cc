@@ -72,8 +72,9 @@ sector_model::sector_model(const std::string &path, std::uint64_t nr_sectors)
     throw failed(path);
   }
   memory_ = {static_cast<std::byte *>(mapped), size};
-  header_ = reinterpret_cast<header *>(memory_.data());
-  states_ = reinterpret_cast<sector_state *>(memory_.data() + states_offset);
+  header_ = static_cast<header *>(mapped);
+  void *states = memory_.data() + states_offset;
+  states_ = static_cast<sector_state *>(states);
   if (header_->magic != magic) {
     *header_ = {magic, 0};
     std::fill_n(states_, nr_sectors, sector_state{zeroes, zeroes});

@@ -183,7 +183,9 @@ TEST(file_requests, is_woken_from_another_thread_and_again) {
     elsewhere.join();
   }
   const auto begin = std::chrono::steady_clock::now();
-  requests->wait(20ms);
+  for (int i = 0; i < 5; ++i) {
+    requests->wait(20ms);
+  }
   EXPECT_GE(std::chrono::steady_clock::now() - begin, 10ms); // libaio wakes early
 }
 

@@ -1,25 +1,22 @@
 #include "base/progress.h"
 
-#include <fcntl.h>
+#include <poll.h>
 #include <pty.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <array>
 #include <chrono>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 #include <thread>
 
-#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "base/file_descriptor.h"
 
 namespace dmcache {
 namespace {
-
-using testing::HasSubstr;
 
 // In place of standard error for as long as it lives.
 class terminal {
@@ -31,7 +28,6 @@ class terminal {
       throw std::runtime_error{"there is no terminal"};
     }
     user_ = file_descriptor{user};
-    ::fcntl(user, F_SETFL, O_RDWR | O_NONBLOCK);
     ::dup2(its_end, STDERR_FILENO);
     ::close(its_end);
   }
@@ -39,16 +35,23 @@ class terminal {
   terminal &operator=(const terminal &) = delete;
   ~terminal() { ::dup2(before_.get(), STDERR_FILENO); }
 
-  // What has been written since it was asked last.
-  std::string shown() const {
-    std::array<char, 1000> text{};
-    const ssize_t size = ::read(user_.get(), text.data(), text.size());
-    return {text.data(), static_cast<std::size_t>(std::max<ssize_t>(size, 0))};
+  // Waits for it: a terminal passes on what is written when it gets to it.
+  void expect_shown(std::string_view text) {
+    pollfd readable{user_.get(), POLLIN, 0};
+    while (!shown_.contains(text)) {
+      ASSERT_EQ(::poll(&readable, 1, 60'000), 1) << "shown is only: " << shown_;
+      std::array<char, 1000> more{};
+      const ssize_t size = ::read(user_.get(), more.data(), more.size());
+      ASSERT_GT(size, 0);
+      shown_.append(more.data(), static_cast<std::size_t>(size));
+    }
+    shown_.clear();
   }
 
  private:
   file_descriptor before_{::dup(STDERR_FILENO)};
   file_descriptor user_;
+  std::string shown_; // since it was asked last
 };
 
 // Longer than work that isn't shown, and than the time between two updates.
@@ -57,27 +60,27 @@ void pass_time() {
 }
 
 TEST(progress, tells_how_much_is_done) {
-  const terminal shows;
+  terminal shows;
   progress watcher{false};
   watcher.begin("working", 8);
   watcher.advance(1);
   pass_time();
   watcher.advance(1);
-  EXPECT_THAT(shows.shown(), HasSubstr("working: 25%"));
+  shows.expect_shown("working: 25%");
   pass_time();
   watcher.advance(4);
-  EXPECT_THAT(shows.shown(), HasSubstr("working: 75%"));
+  shows.expect_shown("working: 75%");
 }
 
 TEST(progress, begins_anew_with_other_work) {
-  const terminal shows;
+  terminal shows;
   progress watcher{false};
   watcher.begin("working", 2);
   watcher.advance(1);
   watcher.begin("other work", 4);
   pass_time();
   watcher.advance(1);
-  EXPECT_THAT(shows.shown(), HasSubstr("other work: 25%"));
+  shows.expect_shown("other work: 25%");
 }
 
 } // namespace

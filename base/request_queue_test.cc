@@ -131,7 +131,9 @@ TEST_P(request_queue_test, gives_up_waiting_in_time) {
   std::array<request_queue::completion, 1> into{};
   EXPECT_EQ((*queue_)->reap(into, 0ns), 0U);
   const auto begin = std::chrono::steady_clock::now();
-  EXPECT_EQ((*queue_)->reap(into, 20ms), 0U);
+  for (int i = 0; i < 5; ++i) {
+    EXPECT_EQ((*queue_)->reap(into, 20ms), 0U);
+  }
   EXPECT_GE(std::chrono::steady_clock::now() - begin, 10ms); // libaio wakes early
 }
 

@@ -28,18 +28,20 @@ TEST(worker_threads_test, carry_out_all_tasks) {
 }
 
 TEST(worker_threads_test, work_at_a_time) {
-  auto workers = worker_threads::start(2);
-  ASSERT_THAT(workers, succeeds());
   std::promise<void> first;
   std::promise<void> second;
+  const std::shared_future<void> both{second.get_future()};
+  auto workers = worker_threads::start(2);
+  ASSERT_THAT(workers, succeeds());
   (*workers)->add([&] {
     first.set_value();
-    second.get_future().wait();
+    both.wait();
   });
   (*workers)->add([&] {
     first.get_future().wait();
     second.set_value();
   });
+  both.wait();
 }
 
 // In a process of its own, whose limit it is: without room for stacks there are no more threads.

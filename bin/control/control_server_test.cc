@@ -164,7 +164,7 @@ TEST_F(control_server_test, hangs_up_on_requests_without_an_end) {
     const file_descriptor client = connect_raw();
     EXPECT_EQ(say(client, std::string(size, 'x')),
               "error usage a request has at most 4096 bytes\n");
-    EXPECT_TRUE(is_hung_up(client, 5s));
+    EXPECT_TRUE(is_hung_up(client));
   }
   EXPECT_THAT(say(connect_raw(), std::string(max_request_size - 1, 'x') + '\n'),
               StartsWith("error usage requests are"));
@@ -207,8 +207,8 @@ TEST_F(control_server_test, hangs_up_on_clients_that_keep_it_waiting) {
   const file_descriptor silent = connect_raw();
   const file_descriptor halting = connect_raw();
   (void)::send(halting.get(), "sta", 3, 0);
-  EXPECT_TRUE(is_hung_up(silent, 5s));
-  EXPECT_TRUE(is_hung_up(halting, 5s));
+  EXPECT_TRUE(is_hung_up(silent));
+  EXPECT_TRUE(is_hung_up(halting));
   expect_alive();
 }
 
@@ -222,7 +222,7 @@ TEST_F(control_server_test, hangs_up_on_clients_that_take_no_answer) {
   for (int i = 0; i < 20; ++i) {
     (void)::send(client.get(), many.data(), many.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
   }
-  EXPECT_TRUE(is_hung_up(client, 10s));
+  EXPECT_TRUE(is_hung_up(client));
   expect_alive();
 }
 
@@ -246,18 +246,18 @@ TEST_F(control_server_test, is_missed_by_its_clients_only_when_its_process_has_e
 
 TEST_F(control_server_test, ends_what_is_under_way_before_it_ends) {
   start();
-  std::jthread client{[&] {
+  const std::jthread client{[&] {
     EXPECT_THAT(connect().ask("clean"),
                 fails_with(failure::failed, "the cache is being shut down"));
   }};
   runtime_.wait_for_cleaning(1);
   const file_descriptor idle = connect_raw();
   server_->finish(runtime_.close());
-  EXPECT_TRUE(is_hung_up(idle, 1s));
+  EXPECT_TRUE(is_hung_up(idle));
 }
 
 TEST_F(control_server_test, ends_although_a_client_takes_no_answer) {
-  start();
+  start({.answer = 1h}); // in which it would hang
   const file_descriptor client = connect_raw();
   std::string many;
   for (int i = 0; i < 1000; ++i) {
@@ -266,9 +266,7 @@ TEST_F(control_server_test, ends_although_a_client_takes_no_answer) {
   for (int i = 0; i < 20; ++i) {
     (void)::send(client.get(), many.data(), many.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
   }
-  const auto begun = std::chrono::steady_clock::now();
   server_.reset();
-  EXPECT_LT(std::chrono::steady_clock::now() - begun, 5s);
 }
 
 TEST_F(control_server_test, tells_the_status_and_nothing_else_at_the_status_socket) {

@@ -224,13 +224,13 @@ TEST_F(file_runtime_test, refuses_what_the_devices_cannot_do) {
 TEST_F(file_runtime_test, is_woken_from_another_thread) {
   open();
   bool is_woken = false;
-  std::thread elsewhere{[&] { runtime_->wake(); }};
   while (!is_woken) {
+    std::thread elsewhere{[&] { runtime_->wake(); }};
     const auto begin = std::chrono::steady_clock::now();
     runtime_->run_once();
     is_woken = std::chrono::steady_clock::now() - begin < 900ms; // and not by the tick
+    elsewhere.join();
   }
-  elsewhere.join();
 }
 
 TEST_F(file_runtime_test, a_cache_in_use_is_refused) {

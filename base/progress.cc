@@ -34,6 +34,14 @@ void progress::begin_transfer(std::string work, std::uint64_t total) {
   is_transfer_ = true;
 }
 
+void progress::expect(std::string work, std::uint64_t more) {
+  if (work == work_ && done_ < total_) {
+    total_ += more;
+  } else {
+    begin(std::move(work), more);
+  }
+}
+
 void progress::advance(std::uint64_t steps) {
   done_ += steps;
   if (enabled_ && clock::now() >= next_) {

@@ -21,6 +21,8 @@ class progress {
   void begin(std::string work, std::uint64_t total);
   // The same, where a step is a byte: the rate and the remaining time are shown, too.
   void begin_transfer(std::string work, std::uint64_t total);
+  // Adds `more` steps to that work if it is under way, and begins it otherwise.
+  void expect(std::string work, std::uint64_t more);
   void advance(std::uint64_t steps);
   // Says at once what is waited for, until the next piece of work begins.
   void wait_for(std::string_view awaited);

@@ -83,5 +83,20 @@ TEST(progress, begins_anew_with_other_work) {
   shows.expect_shown("other work: 25%");
 }
 
+TEST(progress, adds_what_is_expected_to_the_work_that_is_under_way) {
+  terminal shows;
+  progress watcher{false};
+  watcher.expect("working", 1);
+  watcher.expect("working", 7);
+  pass_time();
+  watcher.advance(2);
+  shows.expect_shown("working: 25%");
+  watcher.advance(6);
+  watcher.expect("working", 2);
+  pass_time();
+  watcher.advance(1);
+  shows.expect_shown("working: 50%");
+}
+
 } // namespace
 } // namespace dmcache

@@ -20,9 +20,7 @@ array_reader::array_reader(const walk_context &context, const array_description 
                                .lost_limit = array.lost_limit});
   report_gaps();
   claim_blocks();
-  context.watcher.begin(fmt::format("reading {}", name_of(array.kind.part)), tree_.entries.size());
-  blocks_.emplace(context.from, tree_.entries.size(),
-                  [this](std::size_t i) { return metadata_block{tree_.entries[i].value}; });
+  context.watcher.expect("reading metadata", tree_.entries.size());
 }
 
 // Tells of array blocks that the tree has no entry for, unless the damage that took them was told.
@@ -70,6 +68,10 @@ std::uint64_t array_reader::expected_in(std::uint64_t index) const {
 }
 
 std::optional<array_reader::leaf> array_reader::next() {
+  if (!blocks_) {
+    blocks_.emplace(context_.from, tree_.entries.size(),
+                    [this](std::size_t i) { return metadata_block{tree_.entries[i].value}; });
+  }
   while (const auto block = blocks_->next()) {
     current_ = block->position;
     context_.watcher.advance(1);

@@ -24,8 +24,8 @@ struct array_description {
 
 class array_reader {
  public:
-  // Reads the tree; the array blocks follow as they are asked for. Damage goes to the context's
-  // sink; the context must outlive this.
+  // Reads the tree; the array blocks are read ahead once the first is asked for. Damage goes to the
+  // context's sink; the context must outlive this.
   array_reader(const walk_context &context, const array_description &array);
   array_reader(const walk_context &&context, const array_description &array) = delete;
 

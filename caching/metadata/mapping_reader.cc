@@ -103,6 +103,7 @@ void mapping_reader::read_entries(std::span<const le64> entries, std::uint64_t f
   for (std::size_t i = 0; i < entries.size(); ++i) {
     const mapping_entry entry = mapping_entry::decode(entries[i]);
     const std::uint64_t origin = entry.origin().value();
+    seen_.prefetch(entry.origin());
     const std::uint64_t valid = entry.flags() & mapping_entry::valid; // a number spares a branch
     const bool dirty = is_dirty(first + i, entry);
     *next = {cache_block{first + i}, origin_block{origin}, dirty || all_dirty};
@@ -115,15 +116,7 @@ void mapping_reader::read_entries(std::span<const le64> entries, std::uint64_t f
   if (wrong != 0) [[unlikely]] {
     check_entries(entries, first, is_dirty, found);
   }
-  constexpr std::size_t ahead = 32;
-  for (std::size_t i = 0; i < std::min(ahead, found.size()); ++i) {
-    seen_.prefetch(found[i].origin);
-  }
-  for (std::size_t i = 0; i < found.size(); ++i) {
-    const mapping &each = found[i];
-    if (i + ahead < found.size()) {
-      seen_.prefetch(found[i + ahead].origin);
-    }
+  for (const mapping &each : found) {
     if (!seen_.insert(each.origin)) [[unlikely]] {
       ambiguous_ = ambiguous_ ? std::move(ambiguous_) : origin_block_set{};
       ambiguous_->insert(each.origin);

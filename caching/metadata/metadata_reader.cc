@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <optional>
+#include <utility>
 
 #include "persistent-data/space_map_check.h"
 
@@ -66,7 +67,7 @@ std::optional<origin_block_set> read_metadata(const walk_context &context, const
 
 std::optional<origin_block_set> read_trees(const walk_context &context, const superblock &trees,
                                            const reading &wanted, metadata_visitor &visitor) {
-  // All are made before the first is read: each reads ahead from then on.
+  // All trees are walked before anything is read ahead, behind which each node would have to wait.
   std::optional<mapping_reader> mappings;
   std::optional<array_reader> hints;
   std::optional<bitset_reader> discards;
@@ -81,13 +82,24 @@ std::optional<origin_block_set> read_trees(const walk_context &context, const su
                      structure_kind{structure::discards, false});
   }
 
+  const auto visit_hints = [&] {
+    const auto leaf = hints ? hints->next() : std::nullopt;
+    if (leaf) {
+      visitor.hints(cache_block{leaf->first},
+                    {reinterpret_cast<const le32 *>(leaf->values.data()), leaf->count}); // NOLINT
+    }
+    return leaf.has_value();
+  };
+  // Mappings take the processor longer than the disk, hints the disk longer than the processor.
+  bool are_hints_due = false; // an array block has twice as many of them
   while (const auto some = mappings ? mappings->next() : std::nullopt) {
     visitor.mappings(*some);
+    if (wanted.together && std::exchange(are_hints_due, !are_hints_due)) {
+      visit_hints();
+    }
   }
   visitor.end_of_mappings();
-  while (const auto leaf = hints ? hints->next() : std::nullopt) {
-    visitor.hints(cache_block{leaf->first},
-                  {reinterpret_cast<const le32 *>(leaf->values.data()), leaf->count}); // NOLINT
+  while (visit_hints()) {
   }
   visitor.end_of_hints();
   if (discards) {

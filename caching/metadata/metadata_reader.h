@@ -8,8 +8,8 @@
 
 namespace dmcache {
 
-// Is told what read_metadata() finds: mappings, hints, discards, in this order, each ascending. The
-// end of each is told even if it was not asked for.
+// Is told what read_metadata() finds: mappings, hints, discards, in this order unless it is said
+// otherwise, each ascending. The end of each is told even if it was not asked for.
 class metadata_visitor {
  public:
   metadata_visitor() = default;
@@ -32,6 +32,7 @@ struct reading {
   bool mappings = true; // with their dirty bits
   bool hints = true;
   bool discards = true;
+  bool together = false;  // hints come between mappings, which is quicker to read
   bool space_map = false; // is compared with what was found in use
 };
 

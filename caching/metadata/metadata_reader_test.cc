@@ -114,19 +114,21 @@ TEST_P(metadata_reader_test, discards_are_told_as_runs) {
   EXPECT_EQ(read(), "0:50 1:51 2:52 3:53 [1,3) [63,65) [129,130) ");
 }
 
-TEST_P(metadata_reader_test, each_end_is_told_before_what_comes_next) {
-  class order_taker final : public metadata_visitor {
-   public:
-    void mappings(std::span<const mapping> /*some*/) override { order += "mappings, "; }
-    void end_of_mappings() override { order += "their end, "; }
-    void hints(cache_block /*first*/, std::span<const le32> /*some*/) override {
-      order += "hints, ";
-    }
-    void end_of_hints() override { order += "their end, "; }
-    void discards(std::uint64_t /*begin*/, std::uint64_t /*end*/) override { order += "discards"; }
+// Notes the order of what it visits.
+class order_taker final : public metadata_visitor {
+ public:
+  void mappings(std::span<const mapping> /*some*/) override { order += "mappings, "; }
+  void end_of_mappings() override { order += "their end, "; }
+  void hints(cache_block first, std::span<const le32> some) override {
+    order += fmt::format("hints {}+{}, ", first, some.size());
+  }
+  void end_of_hints() override { order += "their end, "; }
+  void discards(std::uint64_t /*begin*/, std::uint64_t /*end*/) override { order += "discards"; }
 
-    std::string order;
-  };
+  std::string order;
+};
+
+TEST_P(metadata_reader_test, each_end_is_told_before_what_comes_next) {
   cache_.block.discard_block_size = 128;
   cache_.block.discard_nr_blocks = 64;
   cache_.discard_words = {1};
@@ -134,6 +136,20 @@ TEST_P(metadata_reader_test, each_end_is_told_before_what_comes_next) {
   order_taker visitor;
   read_metadata(cache_.image.context(), cache_.block, {}, visitor);
   EXPECT_EQ(visitor.order, "mappings, their end, their end, discards");
+}
+
+TEST_P(metadata_reader_test, hints_can_come_between_mappings) {
+  cache_.block.cache_blocks = 1200;
+  cache_.mappings.resize(1200);
+  cache_.dirty_words.resize(19);
+  cache_.write();
+  cache_.block.hint_root = 35;
+  cache_.image.add_array(35, std::vector<std::uint32_t>(1200, 7));
+  order_taker together;
+  read_metadata(cache_.image.context(), cache_.block, {.together = true}, together);
+  EXPECT_EQ(together.order, "mappings, mappings, hints 0+1018, mappings, their end, "
+                            "hints 1018+182, their end, ");
+  EXPECT_EQ(told(), "");
 }
 
 INSTANTIATE_TEST_SUITE_P(versions, metadata_reader_test, testing::Values(1, 2));

@@ -32,6 +32,7 @@ void check_structures(const check_options &options, const metadata_device &metad
                 {.mappings = !options.skip_mappings,
                  .hints = !options.skip_hints,
                  .discards = !options.skip_discards,
+                 .together = true,
                  .space_map = true},
                 totals);
 }

@@ -64,25 +64,30 @@ class image_builder {
     add_node(where, btree_node_header::internal, content);
   }
 
-  // An array block with these values of 8 bytes.
-  void add_array_block(std::uint64_t where, const std::vector<std::uint64_t> &values) {
-    write(where, array_block_header{
-                     {}, array_max_entries(8), static_cast<std::uint32_t>(values.size()), 8, {}});
+  // An array block with these values, of 8 or 4 bytes each.
+  template <typename Value = std::uint64_t>
+  void add_array_block(std::uint64_t where, const std::vector<Value> &values) {
+    write(where, array_block_header{{},
+                                    array_max_entries(sizeof(Value)),
+                                    static_cast<std::uint32_t>(values.size()),
+                                    sizeof(Value),
+                                    {}});
     for (std::size_t i = 0; i < values.size(); ++i) {
-      set<le64>(where, sizeof(array_block_header) + 8 * i, values[i]);
+      set<little_endian<Value>>(where, sizeof(array_block_header) + sizeof(Value) * i, values[i]);
     }
     seal_block(array_block_type, where);
   }
 
   // Array blocks from `where` + 1 on, and above them a tree of one node at `where`.
-  void add_array(std::uint64_t where, const std::vector<std::uint64_t> &values) {
-    const std::size_t per_block = array_max_entries(8);
+  template <typename Value = std::uint64_t>
+  void add_array(std::uint64_t where, const std::vector<Value> &values) {
+    const std::size_t per_block = array_max_entries(sizeof(Value));
     entries blocks;
     for (std::size_t first = 0; first < values.size(); first += per_block) {
       const std::uint64_t block = where + 1 + blocks.size();
       const std::size_t count = std::min(per_block, values.size() - first);
       const auto begin = values.begin() + static_cast<std::ptrdiff_t>(first);
-      add_array_block(block, {begin, begin + static_cast<std::ptrdiff_t>(count)});
+      add_array_block<Value>(block, {begin, begin + static_cast<std::ptrdiff_t>(count)});
       blocks.emplace_back(blocks.size(), block);
     }
     add_leaf(where, blocks);

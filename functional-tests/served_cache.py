@@ -32,6 +32,12 @@ def end(process, number=signal.SIGKILL):
         os.close(handle)
 
 
+def state_of(process):
+    """A letter, as proc(5) has it; None if it is gone."""
+    with contextlib.suppress(OSError):
+        return pathlib.Path(f"/proc/{process}/stat").read_text().rsplit(")")[1].split()[0]
+
+
 def parent_of(process):
     return int(pathlib.Path(f"/proc/{process}/stat").read_text().rsplit(")")[1].split()[1])
 

@@ -32,6 +32,18 @@ class BlockDevicesTest(ServedCacheTest):
         self.addCleanup(subprocess.run, ["losetup", "--detach", device], check=True)
         return device
 
+    def partitioned_origin(self):
+        """A loop device of the origin, and two partitions of that."""
+        with open(self.origin, "r+b") as image:  # a partition table as DOS has it
+            image.seek(446)
+            for start in (2048, 4096):  # sectors
+                image.write(struct.pack("<4xB3xII", 0x83, start, 2048))
+            image.seek(510)
+            image.write(b"\x55\xaa")
+        disk = self.loop(self.origin, "--partscan")
+        subprocess.run(["partx", "--update", disk], check=True)  # not every kernel reads the table
+        return disk, [self.node_of(disk, number) for number in (1, 2)]
+
     def outcomes(self):
         """Of the commands that use all three devices."""
         return run("cache_writeback", *self.devices()), self.serve()
@@ -116,9 +128,7 @@ class BlockDevicesTest(ServedCacheTest):
 
     def test_a_partition_of_a_loop_device_is_in_use_with_its_file(self):
         self.make_cache()
-        disk = self.loop(self.origin, "--partscan")
-        subprocess.run(["addpart", disk, "1", "2048", "2048"], check=True)
-        partition = self.node_of(disk, 1)
+        partition = self.partitioned_origin()[1][0]
         self.must_serve()
         done = run("cache_check", partition)
         self.assertEqual(done.returncode, 3, done)
@@ -151,15 +161,7 @@ class BlockDevicesTest(ServedCacheTest):
         self.expect_refusal(f"{self.fast} lies on {file}")
 
     def test_a_partition_and_its_disk_are_refused_and_two_partitions_are_not(self):
-        with open(self.origin, "r+b") as image:  # a partition table as DOS has it
-            image.seek(446)
-            for start in (2048, 4096):  # sectors
-                image.write(struct.pack("<4xB3xII", 0x83, start, 2048))
-            image.seek(510)
-            image.write(b"\x55\xaa")
-        disk = self.loop(self.origin, "--partscan")
-        subprocess.run(["partx", "--update", disk], check=True)  # not every kernel reads the table
-        partitions = [self.node_of(disk, number) for number in (1, 2)]
+        disk, partitions = self.partitioned_origin()
         self.fast, self.origin = partitions
         self.expect_no_refusal()
         self.origin = disk

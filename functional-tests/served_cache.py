@@ -32,14 +32,18 @@ def end(process, number=signal.SIGKILL):
         os.close(handle)
 
 
+def state_and_parent(process):
+    return pathlib.Path(f"/proc/{process}/stat").read_text().rsplit(")")[1].split()[:2]
+
+
 def state_of(process):
     """A letter, as proc(5) has it; None if it is gone."""
     with contextlib.suppress(OSError):
-        return pathlib.Path(f"/proc/{process}/stat").read_text().rsplit(")")[1].split()[0]
+        return state_and_parent(process)[0]
 
 
 def parent_of(process):
-    return int(pathlib.Path(f"/proc/{process}/stat").read_text().rsplit(")")[1].split()[1])
+    return int(state_and_parent(process)[1])
 
 
 class ServedCacheTest(CacheFilesTest):

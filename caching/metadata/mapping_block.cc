@@ -8,23 +8,24 @@
 
 namespace dmcache {
 
-std::vector<mapping_entry> read_mapping_block(device &from, metadata_block where) {
-  block_stream one{from, 1, [&](std::size_t) { return where; }};
-  const auto read = one.next();
-  if (read->error) {
-    return {};
-  }
+std::vector<mapping_entry> mapping_entries_in(block_view block) {
   array_block_header header;
-  std::memcpy(&header, read->data.data(), sizeof header);
+  std::memcpy(&header, block.data(), sizeof header);
   std::vector<mapping_entry> entries;
   const std::uint32_t size =
       std::min<std::uint32_t>(header.nr_entries, array_max_entries(sizeof(le64)));
   for (std::size_t i = 0; i < size; ++i) {
     le64 stored;
-    std::memcpy(&stored, read->data.data() + sizeof header + i * sizeof stored, sizeof stored);
+    std::memcpy(&stored, block.data() + sizeof header + i * sizeof stored, sizeof stored);
     entries.push_back(mapping_entry::decode(stored));
   }
   return entries;
+}
+
+std::vector<mapping_entry> read_mapping_block(device &from, metadata_block where) {
+  block_stream one{from, 1, [&](std::size_t) { return where; }};
+  const auto read = one.next();
+  return read->error ? std::vector<mapping_entry>{} : mapping_entries_in(read->data);
 }
 
 } // namespace dmcache

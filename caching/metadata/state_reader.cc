@@ -7,7 +7,7 @@
 #include <span>
 #include <utility>
 
-#include "caching/metadata/mapping_format.h"
+#include "caching/metadata/mapping_block.h"
 #include "caching/metadata/mapping_writer.h"
 #include "persistent-data/btree_node.h"
 #include "persistent-data/space_map_reader.h"
@@ -74,11 +74,7 @@ void state_reader::summarize_array_blocks() {
   };
   read_each(wanted, [&](const block_stream::item &block) {
     array_block_summary &summary = summaries_[block.where.value()];
-    for (std::uint64_t i = 0; i < survey_[block.where.value()].nr_entries; ++i) {
-      le64 stored;
-      std::memcpy(&stored, block.data.data() + sizeof(array_block_header) + i * sizeof stored,
-                  sizeof stored);
-      const mapping_entry entry = mapping_entry::decode(stored);
+    for (const mapping_entry entry : mapping_entries_in(block.data)) {
       const std::uint64_t known = mapping_entry::valid | mapping_entry::dirty;
       summary.nr_mapped += entry.is_mapped() ? 1U : 0U;
       summary.is_plausible =

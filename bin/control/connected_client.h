@@ -2,6 +2,8 @@
 // for. All of it belongs to the server's thread.
 #pragma once
 
+#include <poll.h>
+
 #include <chrono>
 #include <functional>
 #include <memory>
@@ -32,6 +34,11 @@ struct client {
   void hang_up() {
     error_code ignored;
     (void)socket.close(ignored);
+  }
+  // It has sent another request, or at least begun to, or will send none any more.
+  bool wants_more_or_leaves() {
+    pollfd readable{socket.native_handle(), POLLIN, 0};
+    return !received.empty() || ::poll(&readable, 1, 0) != 0;
   }
 
   stream_protocol::socket socket;

@@ -122,10 +122,10 @@ void control_client::send(std::string_view line) {
 result<control_client::recording>
 control_client::record(const std::function<result<>(std::string_view line)> &take,
                        const std::function<bool()> &is_enough) {
-  constexpr unsigned rounds_to_the_end = 3; // the second one may have begun before it was enough
   recording so_far;
+  bool is_at_end = false;
   send("record\n");
-  for (unsigned nr_rounds = 0; nr_rounds < rounds_to_the_end;) {
+  while (true) {
     const auto answer = read_line();
     if (!answer) {
       return std::unexpected{answer.error()};
@@ -143,11 +143,11 @@ control_client::record(const std::function<result<>(std::string_view line)> &tak
       return std::unexpected{parse_error(*why)};
     } else if (!after("progress", *answer)) {
       return lost("what answers there is no cache");
-    } else if (nr_rounds != 0 || is_enough()) {
-      ++nr_rounds;
+    } else if (!is_at_end && is_enough()) {
+      is_at_end = true;
+      (void)::shutdown(socket_.get(), SHUT_WR); // what the server has is still told, up to "ok"
     }
   }
-  return so_far;
 }
 
 result<> control_client::wait_for_its_end(std::chrono::seconds at_most) {

@@ -6,7 +6,7 @@
 //   status                              tells what the cache is doing
 //   advise                              tells how large it should be
 //   explain BYTE                        tells what is known of the block of the origin with that byte
-//   record                              tells what clients ask for, until the cache's end
+//   record                              tells what clients ask for
 //   message WORD...                     as dmsetup sends them to the kernel's target
 //   set mode MODE                       writeback, writethrough, passthrough
 //   set policy NAME [KEY VALUE]...
@@ -42,8 +42,8 @@
 //   request TIME,OP,LBA,SIZE            seconds since the recording began, R or W, sector, bytes
 //   lost COUNT                          as many requests came too fast to be told
 //
-// A progress line follows whatever was asked for since the one before. A client that has recorded enough
-// hangs up; when it has heard two more of them, it knows all up to its decision. One at a time can record.
+// It goes on until the cache ends, or the client sends anything more, or shuts its side of the connection
+// down; then it is told all up to that, and "ok". One at a time can record.
 //
 // A client may send its next request when it has the answer. The server hangs up on a client that
 // sends more than max_request_size bytes without a line's end, takes longer than a minute to send a

@@ -268,8 +268,8 @@ task<std::string> control_server::implementation::answer(client_pointer with,
   co_return error_line({failure::usage, std::string{all_requests}});
 }
 
-// Until the client hangs up, or the cache ends. A client that is too slow loses requests, and nobody
-// waits for it.
+// Until the client sends more, or will not, or the cache ends. A client that is too slow loses requests,
+// and nobody waits for it.
 task<std::string> control_server::implementation::record(client_pointer with) {
   error_code ignored;
   asio::steady_timer pause{io_};
@@ -283,7 +283,7 @@ task<std::string> control_server::implementation::record(client_pointer with) {
     co_return error_line(
         {failure::failed, "somebody is recording already: wait until that is over"});
   }
-  while (!is_ending_) {
+  while (!is_ending_ && !with->wants_more_or_leaves()) {
     std::string lines = stream->take() + progress_line(0, 0);
     const bool is_told = co_await send(with, std::move(lines));
     if (!is_told) {

@@ -52,9 +52,9 @@ TEST_F(control_server_record_test, tells_each_request_with_whole_sectors) {
 }
 
 // While the client doesn't listen, the server can take away what fits into the socket's buffer, and once
-// more what is kept.
+// more what is kept. That can be many rounds of a few requests each, all of which it still hears of.
 TEST_F(control_server_record_test, tells_a_slow_client_how_many_it_could_not_keep) {
-  start();
+  start({.answer = 600s});
   constexpr std::uint64_t nr_reads = 4 * request_recorder::capacity;
   bool is_asked = false;
   control_client client = connect();
@@ -70,6 +70,22 @@ TEST_F(control_server_record_test, tells_a_slow_client_how_many_it_could_not_kee
   ASSERT_THAT(recorded, succeeds());
   EXPECT_GT(recorded->nr_lost, 0);
   EXPECT_EQ(recorded->nr_requests + recorded->nr_lost, nr_reads);
+}
+
+TEST_F(control_server_record_test, tells_all_that_was_asked_for_before_it_was_enough) {
+  start({.answer = 600s});
+  control_client client = connect();
+  std::uint64_t nr_reads = 0;
+  const auto recorded = client.record([](std::string_view) { return result<>{}; },
+                                      [&] {
+                                        for (; nr_reads < 8; ++nr_reads) { // each told by itself
+                                          ask_for(request::operation::read, 0, 512);
+                                          std::this_thread::sleep_for(100ms);
+                                        }
+                                        return true;
+                                      });
+  ASSERT_THAT(recorded, succeeds());
+  EXPECT_EQ(recorded->nr_requests, nr_reads);
 }
 
 TEST_F(control_server_record_test, one_at_a_time_and_it_ends_with_its_client) {

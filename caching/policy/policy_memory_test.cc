@@ -12,17 +12,31 @@
 namespace {
 std::size_t held = 0; // bytes
 std::size_t nr_allocations = 0;
-} // namespace
 
-// Not inlined, for the compiler would see that new and delete are of different kinds.
-[[gnu::noinline]] void *operator new(std::size_t size) {
-  void *memory = std::malloc(size); // NOLINT(*-no-malloc)
+void *counted(void *memory) {
+  if (memory != nullptr) {
+    held += ::malloc_usable_size(memory);
+    ++nr_allocations;
+  }
+  return memory;
+}
+
+void *counted_or_thrown(void *memory) {
   if (memory == nullptr) {
     throw std::bad_alloc{};
   }
-  held += ::malloc_usable_size(memory);
-  ++nr_allocations;
-  return memory;
+  return counted(memory);
+}
+} // namespace
+
+// All kinds that a library of the release may use. Not inlined, for the compiler would see that new and
+// delete are of different kinds.
+[[gnu::noinline]] void *operator new(std::size_t size) {
+  return counted_or_thrown(std::malloc(size)); // NOLINT(*-no-malloc)
+}
+
+[[gnu::noinline]] void *operator new(std::size_t size, const std::nothrow_t & /*tag*/) noexcept {
+  return counted(std::malloc(size)); // NOLINT(*-no-malloc)
 }
 
 [[gnu::noinline]] void operator delete(void *memory) noexcept {
@@ -35,13 +49,7 @@ std::size_t nr_allocations = 0;
 }
 
 [[gnu::noinline]] void *operator new(std::size_t size, std::align_val_t alignment) {
-  void *memory = std::aligned_alloc(static_cast<std::size_t>(alignment), size);
-  if (memory == nullptr) {
-    throw std::bad_alloc{};
-  }
-  held += ::malloc_usable_size(memory);
-  ++nr_allocations;
-  return memory;
+  return counted_or_thrown(std::aligned_alloc(static_cast<std::size_t>(alignment), size));
 }
 
 [[gnu::noinline]] void operator delete(void *memory, std::align_val_t /*alignment*/) noexcept {

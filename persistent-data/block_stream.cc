@@ -6,8 +6,12 @@ namespace dmcache {
 
 block_stream::block_stream(device &from, std::size_t count,
                            std::function<metadata_block(std::size_t)> block_at)
-    : from_{from}, count_{count}, block_at_{std::move(block_at)} {
+    : from_{from}, count_{count}, block_at_{std::move(block_at)},
+      buffer_{std::min(count, nr_windows * window_blocks) * metadata_block_size} {
+  std::span<std::byte> room = buffer_.span();
   for (window &each : windows_) {
+    each.take_room(room.first(std::min(room.size(), window_blocks * metadata_block_size)));
+    room = room.subspan(std::min(room.size(), window_blocks * metadata_block_size));
     start(each);
   }
   windows_.front().finish(from_);
@@ -39,14 +43,11 @@ std::optional<block_stream::item> block_stream::next() {
 }
 
 std::span<std::byte> block_stream::window::slot(std::size_t index, std::size_t count) {
-  return buffer_.span().subspan(index * metadata_block_size, count * metadata_block_size);
+  return room_.subspan(index * metadata_block_size, count * metadata_block_size);
 }
 
 void block_stream::window::start(device &from, std::size_t first, std::size_t size,
                                  const std::function<metadata_block(std::size_t)> &block_at) {
-  if (buffer_.span().size() < size * metadata_block_size) {
-    buffer_ = aligned_buffer{size * metadata_block_size};
-  }
   first_ = first;
   sorted_.clear();
   for (std::size_t i = 0; i < size; ++i) {
@@ -100,7 +101,7 @@ void block_stream::window::finish(device &from) {
 block_stream::item block_stream::window::at(std::size_t index) const {
   const std::size_t place = slot_of_[index];
   return {first_ + index, sorted_[place].where,
-          block_view{buffer_.span().subspan(place * metadata_block_size, metadata_block_size)},
+          block_view{room_.subspan(place * metadata_block_size, metadata_block_size)},
           sorted_[place].error};
 }
 

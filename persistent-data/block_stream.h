@@ -55,6 +55,8 @@ class block_stream {
   // The blocks [first, first + size) of the order asked for.
   class window final : public io_listener {
    public:
+    // Requires room for a whole window, or for all there is.
+    void take_room(std::span<std::byte> room) { room_ = room; }
     void start(device &from, std::size_t first, std::size_t size,
                const std::function<metadata_block(std::size_t)> &block_at);
     // After this nothing is in flight, and blocks of a failed read have been tried one by one.
@@ -72,7 +74,7 @@ class block_stream {
 
     std::span<std::byte> slot(std::size_t index, std::size_t count = 1);
 
-    aligned_buffer buffer_{0}; // in the order of sorted_
+    std::span<std::byte> room_; // in the order of sorted_
     std::vector<wanted> sorted_;
     std::vector<std::size_t> slot_of_; // by order asked for
     std::vector<run> failed_;
@@ -86,6 +88,7 @@ class block_stream {
   device &from_;
   std::size_t count_;
   std::function<metadata_block(std::size_t)> block_at_;
+  aligned_buffer buffer_;   // of all windows
   std::size_t started_ = 0; // blocks of all windows started so far
   std::array<window, nr_windows> windows_;
   std::size_t current_ = 0;  // the window handed out

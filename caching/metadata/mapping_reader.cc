@@ -13,6 +13,15 @@ structure_kind kind_of_dirty_bits() {
   return {structure::dirty_bits, true};
 }
 
+// Which of at most as many entries as a word has bits have a flag; the lowest bit is the first one's.
+std::uint64_t bits_of(std::span<const le64> entries, std::uint64_t flag) {
+  std::uint64_t bits = 0;
+  for (std::size_t i = 0; i < entries.size(); ++i) {
+    bits |= static_cast<std::uint64_t>((entries[i] & flag) != 0) << i;
+  }
+  return bits;
+}
+
 } // namespace
 
 void read_dirty_bitset(const walk_context &context, const superblock &block) {
@@ -32,6 +41,7 @@ mapping_reader::mapping_reader(const walk_context &context, const superblock &bl
                                             : mapping_entry::valid | mapping_entry::dirty},
       origin_limit_{block.knows_origin_size() ? block.max_origin_blocks()
                                               : std::numeric_limits<std::uint64_t>::max()},
+      quick_limit_{std::min(origin_block{origin_limit_}, origin_block_set::quick_limit)},
       entries_{context,
                {.root = metadata_block{block.mapping_root},
                 .value_size = sizeof(le64),
@@ -55,22 +65,21 @@ std::optional<std::span<const mapping>> mapping_reader::next() {
   }
   const std::span entries{reinterpret_cast<const le64 *>(leaf_->values.data()), // NOLINT: on disk
                           leaf_->count};
-  for (std::uint64_t first = leaf_->first; first < leaf_->first + leaf_->count;) {
-    first = read_stretch(entries.subspan(first - leaf_->first), first);
+  for (std::size_t at = 0; at < entries.size();) {
+    at += read_some(entries.subspan(at), leaf_->first + at);
   }
   tell(structure::mappings, std::exchange(mapping_fault_, std::nullopt));
   tell(structure::dirty_bits, std::exchange(dirty_fault_, std::nullopt));
   return std::span{batch_}.first(batch_size_);
 }
 
-// Reads as many entries from `first` on as have their dirty bits together, and returns the number
-// of the one that follows them.
-std::uint64_t mapping_reader::read_stretch(std::span<const le64> entries, std::uint64_t first) {
+// Reads as many of `entries`, whose first one has the number `first`, as have their dirty bits in one
+// word, and returns how many these are.
+std::size_t mapping_reader::read_some(std::span<const le64> entries, std::uint64_t first) {
   if (!dirty_bits_) {
-    read_entries(entries, first, [](std::uint64_t /*index*/, mapping_entry entry) {
-      return entry.has_dirty_flag();
-    });
-    return first + entries.size();
+    const auto some = entries.first(std::min(entries.size(), bits_per_word));
+    read_entries(some, first, bits_of(some, mapping_entry::dirty));
+    return some.size();
   }
   while (!dirty_run_ || dirty_run_->first + dirty_run_->count <= first) {
     dirty_run_ = dirty_bits_->next();
@@ -78,67 +87,84 @@ std::uint64_t mapping_reader::read_stretch(std::span<const le64> entries, std::u
       dirty_run_ = bitset_reader::run{first, superblock_.cache_blocks - first, false, nullptr};
     }
   }
-  const bitset_reader::run run = *dirty_run_;
-  const auto together = std::min(run.first + run.count - first, entries.size());
-  if (run.readable) {
-    read_entries(entries.first(together), first,
-                 [&](std::uint64_t index, mapping_entry /*entry*/) { return run.test(index); });
-  } else {
-    read_entries(entries.first(together), first,
-                 [](std::uint64_t /*index*/, mapping_entry entry) { return entry.is_mapped(); });
-  }
-  return first + together;
+  const std::uint64_t at = first - dirty_run_->first;
+  const auto some = entries.first(
+      std::min({entries.size(), dirty_run_->count - at, bits_per_word - at % bits_per_word}));
+  read_entries(some, first,
+               dirty_run_->readable ? dirty_run_->words[at / bits_per_word] >> at % bits_per_word
+                                    : bits_of(some, mapping_entry::valid));
+  return some.size();
 }
 
-// Almost all entries are sound, so the first loop only finds out whether one isn't.
-template <typename DirtyBit>
+// Of at most as many entries as a word has bits; the lowest of `dirty` is the first one's.
 void mapping_reader::read_entries(std::span<const le64> entries, std::uint64_t first,
-                                  DirtyBit is_dirty) {
-  const std::uint64_t unusual = mapping_entry::flag_mask & ~known_flags_;
-  const std::uint64_t limit = origin_limit_;
-  const bool all_dirty = all_dirty_;
-  mapping *const begin = batch_.data() + batch_size_;
-  mapping *next = begin;
-  std::uint64_t wrong = 0;
+                                  std::uint64_t dirty) {
+  std::uint64_t some = 0;
+  std::uint64_t all = ~std::uint64_t{0};
+  std::uint64_t highest = 0;
+#pragma GCC unroll 4
+  for (const std::uint64_t stored : entries) {
+    seen_.prefetch(mapping_entry::decode(stored).origin());
+    some |= stored;
+    all &= stored;
+    highest = std::max(highest, stored);
+  }
+  if (some == 0 && dirty == 0) {
+    return;
+  }
+  const bool is_usual = mapping_entry::decode(all).is_mapped() &&
+                        (mapping_entry::decode(some).flags() & ~known_flags_) == 0 &&
+                        mapping_entry::decode(highest).origin() < quick_limit_;
+  if (is_usual) [[likely]] {
+    read_usual(entries, first, dirty);
+  } else {
+    read_any(entries, first, dirty);
+  }
+}
+
+// Sound ones that all map something, as nearly all are.
+void mapping_reader::read_usual(std::span<const le64> entries, std::uint64_t first,
+                                std::uint64_t dirty) {
+  mapping *next = batch_.data() + batch_size_;
+  batch_size_ += entries.size();
+  std::uint64_t bits = all_dirty_ ? ~std::uint64_t{0} : dirty;
+  for (const std::uint64_t stored : entries) {
+    const origin_block origin = mapping_entry::decode(stored).origin();
+    next->cached_in = cache_block{first};
+    next->origin = origin;
+    next->dirty = (bits & 1) != 0;
+    ++next;
+    if (!seen_.insert_quick(origin)) [[unlikely]] {
+      found_again(origin, first);
+    }
+    bits >>= 1;
+    ++first;
+  }
+}
+
+void mapping_reader::read_any(std::span<const le64> entries, std::uint64_t first,
+                              std::uint64_t dirty) {
   for (std::size_t i = 0; i < entries.size(); ++i) {
     const mapping_entry entry = mapping_entry::decode(entries[i]);
-    const std::uint64_t origin = entry.origin().value();
-    seen_.prefetch(entry.origin());
-    const std::uint64_t valid = entry.flags() & mapping_entry::valid; // a number spares a branch
-    const bool dirty = is_dirty(first + i, entry);
-    *next = {cache_block{first + i}, origin_block{origin}, dirty || all_dirty};
-    next += valid;
-    wrong |= valid != 0 ? (entry.flags() & unusual) | static_cast<std::uint64_t>(origin >= limit)
-                        : entry.encode() | static_cast<std::uint64_t>(dirty);
-  }
-  const std::span found{begin, next};
-  batch_size_ += found.size();
-  if (wrong != 0) [[unlikely]] {
-    check_entries(entries, first, is_dirty, found);
-  }
-  for (const mapping &each : found) {
-    if (!seen_.insert(each.origin)) [[unlikely]] {
-      ambiguous_ = ambiguous_ ? std::move(ambiguous_) : origin_block_set{};
-      ambiguous_->insert(each.origin);
-      fault(structure::mappings, each.cached_in.value(),
-            fmt::format("origin block {} is mapped by another cache block, too", each.origin));
+    const bool is_dirty = (dirty >> i & 1) != 0;
+    if (!entry.is_mapped()) {
+      check_unmapped(first + i, entry, is_dirty);
+      continue;
+    }
+    mapping &found = batch_[batch_size_++];
+    found = {cache_block{first + i}, entry.origin(), is_dirty || all_dirty_};
+    check_mapped(entry, found);
+    if (!seen_.insert(found.origin)) {
+      found_again(found.origin, first + i);
     }
   }
 }
 
-// Reports the bad ones of `entries`; `found` are the valid ones.
-template <typename DirtyBit>
-void mapping_reader::check_entries(std::span<const le64> entries, std::uint64_t first,
-                                   DirtyBit is_dirty, std::span<mapping> found) {
-  auto next = found.begin();
-  for (std::size_t i = 0; i < entries.size(); ++i) {
-    const mapping_entry entry = mapping_entry::decode(entries[i]);
-    if (entry.is_mapped()) {
-      check_mapped(entry, *next++);
-    } else {
-      check_unmapped(first + i, entry, is_dirty(first + i, entry));
-    }
-  }
+void mapping_reader::found_again(origin_block origin, std::uint64_t index) {
+  ambiguous_ = ambiguous_ ? std::move(ambiguous_) : origin_block_set{};
+  ambiguous_->insert(origin);
+  fault(structure::mappings, index,
+        fmt::format("origin block {} is mapped by another cache block, too", origin));
 }
 
 void mapping_reader::check_mapped(mapping_entry entry, mapping &found) {

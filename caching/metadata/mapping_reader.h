@@ -56,12 +56,11 @@ class mapping_reader {
     std::uint64_t end;
   };
 
-  std::uint64_t read_stretch(std::span<const le64> entries, std::uint64_t first);
-  template <typename DirtyBit>
-  void read_entries(std::span<const le64> entries, std::uint64_t first, DirtyBit is_dirty);
-  template <typename DirtyBit>
-  void check_entries(std::span<const le64> entries, std::uint64_t first, DirtyBit is_dirty,
-                     std::span<mapping> found);
+  std::size_t read_some(std::span<const le64> entries, std::uint64_t first);
+  void read_entries(std::span<const le64> entries, std::uint64_t first, std::uint64_t dirty);
+  void read_usual(std::span<const le64> entries, std::uint64_t first, std::uint64_t dirty);
+  void read_any(std::span<const le64> entries, std::uint64_t first, std::uint64_t dirty);
+  [[gnu::cold]] void found_again(origin_block origin, std::uint64_t index);
   void check_mapped(mapping_entry entry, mapping &found);
   void check_unmapped(std::uint64_t index, mapping_entry entry, bool dirty_bit);
   void fault(structure in, std::uint64_t entry, std::string text);
@@ -72,6 +71,7 @@ class mapping_reader {
   bool all_dirty_;
   std::uint64_t known_flags_;
   std::uint64_t origin_limit_;
+  origin_block quick_limit_; // below it no origin block needs to be looked at by itself
   array_reader entries_;
   std::optional<bitset_reader> dirty_bits_; // version 2
   std::optional<bitset_reader::run> dirty_run_;

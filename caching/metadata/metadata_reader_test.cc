@@ -1,5 +1,10 @@
 #include "caching/metadata/metadata_reader.h"
 
+#include <algorithm>
+#include <map>
+#include <set>
+#include <string>
+
 #include <gtest/gtest.h>
 
 #include "caching/metadata/testing/metadata_image.h"
@@ -153,6 +158,108 @@ TEST_P(metadata_reader_test, hints_can_come_between_mappings) {
 }
 
 INSTANTIATE_TEST_SUITE_P(versions, metadata_reader_test, testing::Values(1, 2));
+
+// Entries that all map something are read together; 64 of them, then 36.
+class full_cache_test : public metadata_reader_test {
+ protected:
+  full_cache_test() {
+    for (std::uint64_t i = 0; i < metadata_image::cache_blocks; ++i) {
+      cache_.map(i, first_origin + i);
+    }
+  }
+
+  void make_dirty(std::uint64_t block) {
+    if (GetParam() == 1) {
+      cache_.map(block, first_origin + block, mapping_entry::valid | mapping_entry::dirty);
+    } else {
+      cache_.dirty_words[block / bits_per_word] |= std::uint64_t{1} << block % bits_per_word;
+    }
+  }
+
+  // What read() notes of a cache of these origin blocks, of which these blocks are dirty.
+  std::string noted(const std::set<std::uint64_t> &dirty,
+                    const std::map<std::uint64_t, std::uint64_t> &others = {}) const {
+    std::string notes;
+    for (std::uint64_t i = 0; i < metadata_image::cache_blocks; ++i) {
+      const auto other = others.find(i);
+      notes += fmt::format("{}:{}{} ", i, other == others.end() ? first_origin + i : other->second,
+                           dirty.contains(i) ? "d" : "");
+    }
+    return notes;
+  }
+
+  static constexpr std::uint64_t first_origin = 200;
+};
+
+TEST_P(full_cache_test, each_block_has_its_own_dirty_state) {
+  const std::set<std::uint64_t> dirty = {0, 1, 31, 32, 62, 63, 64, 65, 98, 99};
+  std::ranges::for_each(dirty, [this](std::uint64_t block) { make_dirty(block); });
+  EXPECT_EQ(read(), noted(dirty));
+  EXPECT_EQ(told(), "");
+  EXPECT_FALSE(ambiguous_.has_value());
+}
+
+TEST_P(full_cache_test, all_is_dirty_without_a_clean_shutdown) {
+  make_dirty(7);
+  cache_.block.flags = 0;
+  std::set<std::uint64_t> all;
+  for (std::uint64_t i = 0; i < metadata_image::cache_blocks; ++i) {
+    all.insert(i);
+  }
+  EXPECT_EQ(read(), noted(all));
+}
+
+TEST_P(full_cache_test, one_entry_of_another_kind_changes_no_other) {
+  make_dirty(5);
+  make_dirty(70);
+  cache_.map(63, first_origin + 63, mapping_entry::valid | 8);
+  cache_.map(64, first_origin + 64, mapping_entry::valid | 8);
+  EXPECT_EQ(read(), noted({5, 63, 64, 70}));
+  EXPECT_EQ(told(), "block 11: cache blocks 63-64: mapping with unknown flags (10 -> 11)\n");
+}
+
+TEST_P(full_cache_test, claims_of_one_origin_block_are_ambiguous) {
+  cache_.map(40, first_origin + 2);
+  cache_.map(80, first_origin + 3);
+  EXPECT_EQ(read(), noted({}, {{40, first_origin + 2}, {80, first_origin + 3}}));
+  EXPECT_EQ(told(),
+            "block 11: cache block 40: origin block 202 is mapped by another cache block, too "
+            "(10 -> 11)\n"
+            "block 11: cache block 80: origin block 203 is mapped by another cache block, too "
+            "(10 -> 11)\n");
+  ASSERT_TRUE(ambiguous_.has_value());
+  EXPECT_TRUE(ambiguous_->contains(origin_block{first_origin + 2}));
+  EXPECT_TRUE(ambiguous_->contains(origin_block{first_origin + 3}));
+  EXPECT_FALSE(ambiguous_->contains(origin_block{first_origin + 40}));
+}
+
+TEST_P(full_cache_test, the_origin_may_be_as_large_as_it_likes) {
+  const std::uint64_t limit = origin_block_set::quick_limit.value();
+  const std::map<std::uint64_t, std::uint64_t> others = {{10, limit - 1},
+                                                         {20, limit},
+                                                         {30, mapping_entry::max_origin_block},
+                                                         {70, limit - 1},
+                                                         {99, limit}};
+  for (const auto &[block, origin] : others) {
+    cache_.map(block, origin);
+  }
+  EXPECT_EQ(read(), noted({}, others));
+  ASSERT_TRUE(ambiguous_.has_value());
+  EXPECT_TRUE(ambiguous_->contains(origin_block{limit - 1}));
+  EXPECT_TRUE(ambiguous_->contains(origin_block{limit}));
+  EXPECT_FALSE(ambiguous_->contains(origin_block{mapping_entry::max_origin_block}));
+}
+
+TEST_P(full_cache_test, the_origin_ends_where_the_discard_fields_say) {
+  cache_.block.discard_block_size = 256;
+  cache_.block.discard_nr_blocks = 131; // 262 blocks of 128 sectors
+  cache_.discard_words = {0, 0, 0};
+  read();
+  EXPECT_EQ(told(), "block 11: cache blocks 62-99: mapping to beyond the end of the origin "
+                    "(10 -> 11)\n");
+}
+
+INSTANTIATE_TEST_SUITE_P(versions, full_cache_test, testing::Values(1, 2));
 
 class version_2_test : public metadata_reader_test {};
 

@@ -37,7 +37,7 @@ bool origin_block_set::insert_sparse(origin_block block) {
 }
 
 bool origin_block_set::contains(origin_block block) const {
-  if (block.value() >= dense_bits) {
+  if (block >= quick_limit) {
     return sparse_->blocks.contains(block.value());
   }
   return (dense_.get()[block.value() / word_bits] >> block.value() % word_bits & 1) != 0;

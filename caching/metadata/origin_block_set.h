@@ -9,12 +9,14 @@
 
 namespace dmcache {
 
-// Blocks below 2^27 (8 TiB in blocks of 64 KiB) are quick to look up: each has a bit, in memory
-// that is touched only where bits are set. Those above are kept in a compressed set. In either case
-// memory grows with what is inserted, not with the numbers: at most 16 MiB, and some bytes for each
+// Blocks below the quick limit (8 TiB in blocks of 64 KiB) are quick to look up: each has a bit, in
+// memory that is touched only where bits are set. Those above are kept in a compressed set. In either
+// case memory grows with what is inserted, not with the numbers: at most 16 MiB, and some bytes for each
 // block above.
 class origin_block_set {
  public:
+  static constexpr origin_block quick_limit{std::uint64_t{1} << 27};
+
   origin_block_set();
   origin_block_set(origin_block_set &&) noexcept;
   origin_block_set &operator=(origin_block_set &&) noexcept;
@@ -23,14 +25,16 @@ class origin_block_set {
   // Begins to fetch what insert() will need. Origin blocks come in any order, so that each of them
   // would be waited for. With those above something is fetched that isn't needed: to ask takes longer.
   void prefetch(origin_block block) const {
-    __builtin_prefetch(dense_.get() + block.value() % dense_bits / word_bits, 1);
+    __builtin_prefetch(dense_.get() + block.value() % quick_limit.value() / word_bits, 1);
   }
 
   // False if it was there already.
   bool insert(origin_block block) {
-    if (block.value() >= dense_bits) [[unlikely]] {
-      return insert_sparse(block);
-    }
+    return block < quick_limit ? insert_quick(block) : insert_sparse(block);
+  }
+
+  // The same; requires that `block` is below the quick limit.
+  bool insert_quick(origin_block block) {
     std::uint64_t &word = dense_.get()[block.value() / word_bits];
     const std::uint64_t bit = std::uint64_t{1} << block.value() % word_bits;
     const bool is_new = (word & bit) == 0;
@@ -41,9 +45,8 @@ class origin_block_set {
   bool contains(origin_block block) const;
 
  private:
-  static constexpr std::uint64_t dense_bits = std::uint64_t{1} << 27;
   static constexpr std::uint64_t word_bits = 64;
-  static constexpr std::size_t dense_size = dense_bits / 8; // bytes
+  static constexpr std::size_t dense_size = quick_limit.value() / 8; // bytes
 
   struct sparse; // the rest
 

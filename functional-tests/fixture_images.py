@@ -3,6 +3,7 @@
 The reader here is independent of the program under test: it follows persistent-data/format.md.
 """
 
+import functools
 import gzip
 import json
 import os
@@ -44,7 +45,9 @@ def checksum(block, xor):
     return crc ^ xor
 
 
+@functools.cache
 def truth_of(name):
+    """Not to be changed: it is made once."""
     return json.loads(gzip.decompress((FIXTURES / name / "truth.json.gz").read_bytes()))
 
 
@@ -54,11 +57,21 @@ def run(command, *arguments, **keywords):
                           timeout=600, **keywords)
 
 
+@functools.cache
+def stored_metadata(name):
+    return gzip.decompress((FIXTURES / name / "metadata.img.gz").read_bytes())
+
+
+def is_zero(path):
+    data = path.read_bytes()
+    return data == bytes(len(data))
+
+
 class Image:
     """The metadata of a fixture, in memory, to be changed and written to a file."""
 
     def __init__(self, name):
-        self.data = bytearray(gzip.decompress((FIXTURES / name / "metadata.img.gz").read_bytes()))
+        self.data = bytearray(stored_metadata(name))
 
     def write(self, folder, name="metadata.img"):
         path = pathlib.Path(folder) / name

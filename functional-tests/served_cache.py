@@ -1,7 +1,6 @@
 """A cache of small files that the tests serve and speak to."""
 
 import contextlib
-import hashlib
 import os
 import pathlib
 import re
@@ -9,7 +8,7 @@ import select
 import signal
 import subprocess
 
-from cache_files import INCOMPLETE, PATIENCE, CacheFilesTest, wait_until
+from cache_files import INCOMPLETE, PATIENCE, CacheFilesTest, hash_of, wait_until
 from fixture_images import BIN, run
 from nbd_client import NbdClient
 
@@ -139,8 +138,7 @@ class ServedCacheTest(CacheFilesTest):
         wait_until(lambda: not self.socket.exists())
 
     def contents(self):
-        return [hashlib.sha256(each.read_bytes()).hexdigest()
-                for each in (self.metadata, self.fast, self.origin)]
+        return [hash_of(each) for each in (self.metadata, self.fast, self.origin)]
 
     def check(self):
         return run("cache_check", self.metadata).stdout

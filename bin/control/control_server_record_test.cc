@@ -38,7 +38,7 @@ class control_server_record_test : public control_server_test {
 
 TEST_F(control_server_record_test, tells_each_request_with_whole_sectors) {
   start();
-  std::jthread client{[this] {
+  const std::jthread client{[this] {
     wait_until_it_records();
     ask_for(request::operation::read, 4096, 65536);
     ask_for(request::operation::write, 1000, 100); // from the second sector into the third
@@ -105,7 +105,7 @@ TEST_F(control_server_record_test, one_at_a_time_and_it_ends_with_its_client) {
 
 TEST_F(control_server_record_test, the_end_of_the_cache_is_the_end_of_the_recording) {
   start();
-  std::jthread other{[this] {
+  const std::jthread other{[this] {
     wait_until_it_records();
     ask_for(request::operation::read, 0, 512);
     server_->finish({});

@@ -27,6 +27,11 @@ void *counted_or_thrown(void *memory) {
   }
   return counted(memory);
 }
+
+void give_back(void *memory) {
+  held -= ::malloc_usable_size(memory);
+  std::free(memory); // NOLINT(*-no-malloc)
+}
 } // namespace
 
 // All kinds that a library of the release may use. Not inlined, for the compiler would see that new and
@@ -40,12 +45,11 @@ void *counted_or_thrown(void *memory) {
 }
 
 [[gnu::noinline]] void operator delete(void *memory) noexcept {
-  held -= ::malloc_usable_size(memory);
-  std::free(memory); // NOLINT(*-no-malloc)
+  give_back(memory);
 }
 
 [[gnu::noinline]] void operator delete(void *memory, std::size_t /*size*/) noexcept {
-  operator delete(memory);
+  give_back(memory); // NOLINT(*NewDelete): it is what frees
 }
 
 [[gnu::noinline]] void *operator new(std::size_t size, std::align_val_t alignment) {
@@ -53,12 +57,12 @@ void *counted_or_thrown(void *memory) {
 }
 
 [[gnu::noinline]] void operator delete(void *memory, std::align_val_t /*alignment*/) noexcept {
-  operator delete(memory);
+  give_back(memory);
 }
 
 [[gnu::noinline]] void operator delete(void *memory, std::size_t /*size*/,
                                        std::align_val_t /*alignment*/) noexcept {
-  operator delete(memory);
+  give_back(memory);
 }
 
 namespace dmcache {

@@ -10,8 +10,9 @@ block_stream::block_stream(device &from, std::size_t count,
       buffer_{std::min(count, nr_windows * window_blocks) * metadata_block_size} {
   std::span<std::byte> room = buffer_.span();
   for (window &each : windows_) {
-    each.take_room(room.first(std::min(room.size(), window_blocks * metadata_block_size)));
-    room = room.subspan(std::min(room.size(), window_blocks * metadata_block_size));
+    const std::size_t size = std::min(room.size(), window_blocks * metadata_block_size);
+    each.take_room(room.first(size));
+    room = room.subspan(size);
     start(each);
   }
   windows_.front().finish(from_);

@@ -13,11 +13,11 @@ structure_kind kind_of_dirty_bits() {
   return {structure::dirty_bits, true};
 }
 
-// Which of at most as many entries as a word has bits have a flag; the lowest bit is the first one's.
-std::uint64_t bits_of(std::span<const le64> entries, std::uint64_t flag) {
+// Of which of at most as many entries as a word has bits that is true; the lowest bit is the first one's.
+std::uint64_t bits_of(std::span<const le64> entries, bool (mapping_entry::*is_true)() const) {
   std::uint64_t bits = 0;
   for (std::size_t i = 0; i < entries.size(); ++i) {
-    bits |= static_cast<std::uint64_t>((entries[i] & flag) != 0) << i;
+    bits |= static_cast<std::uint64_t>((mapping_entry::decode(entries[i]).*is_true)()) << i;
   }
   return bits;
 }
@@ -78,7 +78,7 @@ std::optional<std::span<const mapping>> mapping_reader::next() {
 std::size_t mapping_reader::read_some(std::span<const le64> entries, std::uint64_t first) {
   if (!dirty_bits_) {
     const auto some = entries.first(std::min(entries.size(), bits_per_word));
-    read_entries(some, first, bits_of(some, mapping_entry::dirty));
+    read_entries(some, first, bits_of(some, &mapping_entry::has_dirty_flag));
     return some.size();
   }
   while (!dirty_run_ || dirty_run_->first + dirty_run_->count <= first) {
@@ -92,7 +92,7 @@ std::size_t mapping_reader::read_some(std::span<const le64> entries, std::uint64
       std::min({entries.size(), dirty_run_->count - at, bits_per_word - at % bits_per_word}));
   read_entries(some, first,
                dirty_run_->readable ? dirty_run_->words[at / bits_per_word] >> at % bits_per_word
-                                    : bits_of(some, mapping_entry::valid));
+                                    : bits_of(some, &mapping_entry::is_mapped));
   return some.size();
 }
 
@@ -130,6 +130,7 @@ void mapping_reader::read_usual(std::span<const le64> entries, std::uint64_t fir
   std::uint64_t bits = all_dirty_ ? ~std::uint64_t{0} : dirty;
   for (const std::uint64_t stored : entries) {
     const origin_block origin = mapping_entry::decode(stored).origin();
+    // Member by member, as gcc puts a whole one together on the stack first.
     next->cached_in = cache_block{first};
     next->origin = origin;
     next->dirty = (bits & 1) != 0;
@@ -161,7 +162,9 @@ void mapping_reader::read_any(std::span<const le64> entries, std::uint64_t first
 }
 
 void mapping_reader::found_again(origin_block origin, std::uint64_t index) {
-  ambiguous_ = ambiguous_ ? std::move(ambiguous_) : origin_block_set{};
+  if (!ambiguous_) {
+    ambiguous_.emplace();
+  }
   ambiguous_->insert(origin);
   fault(structure::mappings, index,
         fmt::format("origin block {} is mapped by another cache block, too", origin));

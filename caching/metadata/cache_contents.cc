@@ -71,7 +71,7 @@ std::uint64_t usable_blocks(bytes size) {
 cache_contents::cache_contents(const superblock &block)
     : superblock_{block}, entries_{block.cache_blocks}, dirty_{words_for(block.cache_blocks)},
       hints_{block.policy_hint_size == 0 ? 0 : std::uint32_t{block.cache_blocks}},
-      has_hint_{words_for(hints_.size())} {
+      has_hint_{words_for(hints_.size())}, origins_{block.cache_blocks} {
   prefer_large_pages(entries_);
   prefer_large_pages(hints_);
 }

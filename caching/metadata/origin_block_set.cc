@@ -8,6 +8,13 @@
 #include <roaring/roaring64map.hh>
 
 namespace dmcache {
+namespace {
+
+// From so many on, what a large page saves is more than it takes to fill one with zeroes.
+constexpr std::uint64_t many_blocks = 1 << 14;
+
+} // namespace
+
 struct origin_block_set::sparse {
   Roaring64Map blocks;
 };
@@ -17,15 +24,18 @@ void origin_block_set::release::operator()(std::uint64_t *words) const {
 }
 
 // Anonymous memory, not a vector: pages of zeroes that nobody touches take no memory. Origin blocks
-// come in any order, so that with small pages most insertions would miss the TLB.
-origin_block_set::origin_block_set() : sparse_{std::make_unique<sparse>()} {
+// come in any order, so that with small pages most of many insertions would miss the TLB.
+origin_block_set::origin_block_set(std::uint64_t nr_expected)
+    : sparse_{std::make_unique<sparse>()} {
   void *memory =
       ::mmap(nullptr, dense_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (memory == MAP_FAILED) { // NOLINT(*-cstyle-cast): the macro's own
     throw std::bad_alloc{};
   }
   dense_.reset(static_cast<std::uint64_t *>(memory));
-  ::madvise(memory, dense_size, MADV_HUGEPAGE); // a hint: without it we are only slower
+  if (nr_expected >= many_blocks) {
+    ::madvise(memory, dense_size, MADV_HUGEPAGE); // a hint: without it we are only slower
+  }
 }
 
 origin_block_set::origin_block_set(origin_block_set &&) noexcept = default;

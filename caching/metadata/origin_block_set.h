@@ -17,7 +17,8 @@ class origin_block_set {
  public:
   static constexpr origin_block quick_limit{std::uint64_t{1} << 27};
 
-  origin_block_set();
+  // How many blocks will be inserted is for speed only.
+  explicit origin_block_set(std::uint64_t nr_expected = 0);
   origin_block_set(origin_block_set &&) noexcept;
   origin_block_set &operator=(origin_block_set &&) noexcept;
   ~origin_block_set();

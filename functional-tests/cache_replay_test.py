@@ -265,7 +265,7 @@ class HostileTraces(TraceTest):
                          "smaller\n$")
 
     def test_times_far_apart(self):
-        trace = self.write("".join(f"{i * 10 ** 12},W,{i},512\n" for i in range(100)))
+        trace = self.write("".join(f"{i * 10 ** 12},W,{i},512\n" for i in range(10)))
         self.assertEqual(self.bounded(trace).returncode, 0)
 
     def test_whatever_is_cut_off_or_changed(self):

@@ -118,6 +118,7 @@ TEST_F(runtime_end_test, what_is_asked_meanwhile_is_answered) {
         while (!is_closed) {
           (void)set_mode(mode);
           ++nr_answers;
+          std::this_thread::yield(); // to who shuts down
         }
       });
     }

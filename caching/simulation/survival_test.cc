@@ -173,7 +173,8 @@ TEST_P(survival_test, when_the_origin_dies_what_is_cached_is_there) {
   EXPECT_THAT(in->read(part(2)), succeeds());
   EXPECT_EQ(on_fast(1), written);
   if (mode == cache_mode::writeback) {
-    EXPECT_EQ(on_fast(1), change(1));
+    const std::uint64_t changed = change(1);
+    EXPECT_EQ(on_fast(1), changed);
   } else {
     EXPECT_THAT(in->write(part(1)), fails_with(std::errc::io_error));
     EXPECT_EQ(nr_dirty(), 1U);

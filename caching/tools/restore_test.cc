@@ -34,8 +34,7 @@ std::string document_of(std::uint64_t first_origin) {
 read_text text_of(std::string text) {
   return [text = std::move(text),
           at = std::size_t{0}](std::span<char> into) mutable -> result<std::size_t> {
-    const std::size_t count = std::min(text.size() - at, into.size());
-    std::ranges::copy(std::string_view{text}.substr(at, count), into.begin());
+    const std::size_t count = text.copy(into.data(), into.size(), at);
     at += count;
     return count;
   };

@@ -13,7 +13,7 @@
 namespace dmcache {
 namespace {
 
-constexpr std::size_t zeroes_at_once = std::size_t{1} << 18;
+constexpr std::size_t zeroes_buffer_size = std::size_t{1} << 18;
 
 bool has_data(const io_request &request) {
   return request.op == io_request::operation::read || request.op == io_request::operation::write;
@@ -113,12 +113,12 @@ void file_requests::prepare_rest(std::size_t slot) {
   rest.offset = rest.offset + its.done;
   if (its.by_writing) {
     if (!zeroes_) {
-      zeroes_.emplace(zeroes_at_once);
+      zeroes_.emplace(zeroes_buffer_size);
       std::ranges::fill(zeroes_->span(), std::byte{0});
     }
     rest.op = io_request::operation::write;
     rest.data = zeroes_->span().first(
-        std::min<std::uint64_t>(its.request.length.value() - its.done, zeroes_at_once));
+        std::min<std::uint64_t>(its.request.length.value() - its.done, zeroes_buffer_size));
   } else {
     rest.data = rest.data.subspan(its.done);
   }

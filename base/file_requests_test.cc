@@ -58,7 +58,7 @@ class scripted_queue final : public request_queue {
   std::deque<completion> staged_;
 };
 
-class recorder final : public io_listener {
+class outcome_recorder final : public io_listener {
  public:
   void io_done(std::uint64_t /*tag*/, std::error_code error) override { outcomes.push_back(error); }
   std::vector<std::error_code> outcomes;
@@ -81,7 +81,7 @@ class file_requests_test : public testing::Test {
   // One request whose parts end as `script` says.
   std::error_code outcome(io_request request, std::deque<long> script) {
     file_requests requests{std::make_unique<scripted_queue>(seen_, std::move(script)), 4};
-    recorder its;
+    outcome_recorder its;
     request.listener = &its;
     requests.add(0, request);
     while (its.outcomes.empty()) {
@@ -122,7 +122,7 @@ TEST_F(file_requests_test, nobody_waits_at_the_end_for_what_has_ended) {
 
 TEST_F(file_requests_test, what_there_is_no_memory_for_is_not_in_flight) {
   file_requests requests{std::make_unique<scripted_queue>(seen_, std::deque<long>{no_memory}), 1};
-  recorder its;
+  outcome_recorder its;
   io_request request = of_data(operation::read);
   request.listener = &its;
   EXPECT_THROW(requests.add(0, request), std::bad_alloc);

@@ -46,7 +46,7 @@ TEST(worker_threads_test, work_at_a_time) {
 
 // In a process of its own, whose limit it is: without room for stacks there are no more threads.
 TEST(worker_threads_test, that_cannot_all_be_made_are_an_error_and_nobody_hangs) {
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#ifdef DMCACHE_SANITIZED
   GTEST_SKIP() << "the sanitizers need more room for themselves than the limit leaves";
 #endif
   const pid_t child = ::fork();

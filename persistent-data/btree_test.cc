@@ -10,8 +10,6 @@
 namespace dmcache {
 namespace {
 
-constexpr std::uint64_t device_blocks = 2000;
-
 using model = std::map<std::uint64_t, std::uint64_t>;
 
 // Every node but the root is a third full at least, as older checkers demand.
@@ -36,7 +34,7 @@ class btree_test : public testing::TestWithParam<std::size_t> {
  protected:
   btree_test() { memory_store::format(device_, GetParam()); }
 
-  memory_device device_{bytes{device_blocks * metadata_block_size}};
+  memory_device device_{bytes{2000 * metadata_block_size}};
 };
 
 INSTANTIATE_TEST_SUITE_P(value_sizes, btree_test, testing::Values(4, 8));

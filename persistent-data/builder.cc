@@ -87,30 +87,29 @@ std::uint64_t blocks_of_array(std::size_t value_size, std::uint64_t nr_entries) 
 
 space_map_root build_space_map(block_writer &out, std::uint64_t nr_blocks,
                                const std::function<bool(std::uint64_t block)> &is_used) {
-  constexpr std::uint64_t per_bitmap = space_map_bitmap::entries_per_block;
   require(nr_blocks <= max_metadata_blocks, "the index has no room for more");
   const std::uint64_t own_begin = out.next().value();
   const std::uint64_t own_end = own_begin + blocks_of_space_map(nr_blocks);
   std::uint64_t nr_allocated = 0;
   space_map_index index{};
-  for (std::uint64_t first = 0; first < nr_blocks; first += per_bitmap) {
+  for (std::uint64_t first = 0; first < nr_blocks; first += blocks_per_bitmap) {
     const auto [where, data] = out.add();
     space_map_bitmap bitmap{};
-    std::uint32_t nr_free = per_bitmap; // as the kernel does, beyond the device's end too
-    std::uint32_t none_free_before = per_bitmap;
-    for (std::uint64_t block = first; block < first + per_bitmap; ++block) {
+    std::uint32_t nr_free = blocks_per_bitmap; // as the kernel does, beyond the device's end too
+    std::uint32_t none_free_before = blocks_per_bitmap;
+    for (std::uint64_t block = first; block < first + blocks_per_bitmap; ++block) {
       const bool is_own = block >= own_begin && block < own_end;
       if (block < nr_blocks && (is_own || is_used(block))) {
         bitmap.count_first(block - first);
         --nr_free;
-      } else if (none_free_before == per_bitmap) {
+      } else if (none_free_before == blocks_per_bitmap) {
         none_free_before = static_cast<std::uint32_t>(block - first);
       }
     }
     std::memcpy(data.data(), &bitmap, sizeof bitmap);
     seal(space_map_bitmap_type, where, data);
-    index.entries.at(first / per_bitmap) = {where.value(), nr_free, none_free_before};
-    nr_allocated += per_bitmap - nr_free;
+    index.entries.at(first / blocks_per_bitmap) = {where.value(), nr_free, none_free_before};
+    nr_allocated += blocks_per_bitmap - nr_free;
   }
   const metadata_block ref_counts = build_btree(out, sizeof(le32), {});
   const auto [where, data] = out.add();

@@ -12,25 +12,23 @@
 namespace dmcache {
 namespace {
 
-constexpr std::uint64_t per_bitmap = space_map_bitmap::entries_per_block;
-
 // Two bitmaps, of which the second is used in its first entry and the first one up to its last.
 TEST(builder, a_space_map_goes_on_in_the_next_bitmap_where_one_ends) {
   memory_device on{bytes{16 * metadata_block_size}}; // as much of it as is written
   block_writer out{on, metadata_block{1}};
   const auto is_used = [](std::uint64_t block) {
-    return block == 0 || block == per_bitmap - 1 || block == per_bitmap;
+    return block == 0 || block == blocks_per_bitmap - 1 || block == blocks_per_bitmap;
   };
-  const space_map_root made = build_space_map(out, per_bitmap + 2, is_used);
+  const space_map_root made = build_space_map(out, blocks_per_bitmap + 2, is_used);
   ASSERT_THAT(out.finish(), succeeds());
-  EXPECT_EQ(made.nr_blocks, per_bitmap + 2);
+  EXPECT_EQ(made.nr_blocks, blocks_per_bitmap + 2);
   EXPECT_EQ(made.nr_allocated, 7U); // with two bitmaps, an index and a tree of its own, from 1 on
 
   space_map_index index;
   std::memcpy(&index, on.contents().data() + made.bitmap_root * metadata_block_size, sizeof index);
-  EXPECT_EQ(index.entries[0].nr_free, per_bitmap - 6);
+  EXPECT_EQ(index.entries[0].nr_free, blocks_per_bitmap - 6);
   EXPECT_EQ(index.entries[0].none_free_before, 5U);
-  EXPECT_EQ(index.entries[1].nr_free, per_bitmap - 1);
+  EXPECT_EQ(index.entries[1].nr_free, blocks_per_bitmap - 1);
   EXPECT_EQ(index.entries[1].none_free_before, 1U);
 
   const auto used = read_used_blocks(on, metadata_block{made.bitmap_root});

@@ -127,6 +127,7 @@ struct space_map_bitmap {
 };
 static_assert(sizeof(space_map_bitmap) == metadata_block_size);
 static_assert(offsetof(space_map_bitmap, block_number) == space_map_bitmap_type.number_offset);
+inline constexpr std::uint64_t blocks_per_bitmap = space_map_bitmap::entries_per_block;
 
 inline constexpr std::uint32_t in_ref_count_tree = 3;
 

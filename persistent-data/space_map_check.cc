@@ -15,7 +15,6 @@ namespace dmcache {
 namespace {
 
 constexpr structure_kind kind{structure::space_map, true};
-constexpr std::uint64_t per_bitmap = space_map_bitmap::entries_per_block;
 
 class space_map_checker {
  public:
@@ -77,7 +76,7 @@ class space_map_checker {
       return false;
     }
     std::memcpy(&index_, block->data.data(), sizeof index_);
-    bitmaps_.resize(divided_up(nr_blocks_, per_bitmap));
+    bitmaps_.resize(divided_up(nr_blocks_, blocks_per_bitmap));
     return true;
   }
 
@@ -121,8 +120,8 @@ class space_map_checker {
                                                       .kind = kind,
                                                       .lost_limit = nr_blocks_});
     for (const btree_contents::entry &entry : tree.entries) {
-      const auto &bitmap = bitmaps_[entry.key / per_bitmap];
-      if (bitmap && bitmap->count(entry.key % per_bitmap) != in_ref_count_tree) {
+      const auto &bitmap = bitmaps_[entry.key / blocks_per_bitmap];
+      if (bitmap && bitmap->count(entry.key % blocks_per_bitmap) != in_ref_count_tree) {
         report(tree.node_of(entry), false,
                fmt::format("the reference count tree has an entry for block {}, which its bitmap "
                            "doesn't send there",
@@ -133,8 +132,8 @@ class space_map_checker {
   }
 
   void check_bitmap(std::size_t i) {
-    const std::uint64_t first = i * per_bitmap;
-    const std::uint64_t end = std::min(first + per_bitmap, nr_blocks_);
+    const std::uint64_t first = i * blocks_per_bitmap;
+    const std::uint64_t end = std::min(first + blocks_per_bitmap, nr_blocks_);
     std::uint64_t nr_free = 0;
     std::optional<std::uint64_t> first_free;
     std::optional<mismatch> wrong;
@@ -156,7 +155,8 @@ class space_map_checker {
     }
     report_mismatch(i, wrong);
     nr_allocated_ += end - first - nr_free;
-    check_derived(i, nr_free, per_bitmap - (end - first), first_free.value_or(per_bitmap));
+    check_derived(i, nr_free, blocks_per_bitmap - (end - first),
+                  first_free.value_or(blocks_per_bitmap));
   }
 
   std::uint32_t count_of(const space_map_bitmap &bitmap, std::uint64_t block,

@@ -7,7 +7,6 @@
 namespace dmcache {
 namespace {
 
-constexpr std::uint64_t nr_blocks = 16;
 constexpr std::uint64_t index_block = 1;
 constexpr std::uint64_t bitmap_block = 2;
 constexpr std::uint64_t ref_count_root = 3;
@@ -15,6 +14,8 @@ constexpr std::uint64_t superblock = 0; // the only other block in use
 
 class space_map_check_test : public testing::Test {
  protected:
+  static constexpr std::uint64_t nr_blocks = 16;
+
   space_map_check_test() : image_{nr_blocks} {
     for (const std::uint64_t used : {superblock, index_block, bitmap_block, ref_count_root}) {
       set_count(used, 1);

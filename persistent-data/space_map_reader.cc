@@ -6,8 +6,6 @@
 namespace dmcache {
 namespace {
 
-constexpr std::uint64_t per_bitmap = space_map_bitmap::entries_per_block;
-
 template <typename Block>
 bool believe(const block_type &type, const block_stream::item &block, Block &into,
              const read_failure_handler &failed) {
@@ -36,7 +34,7 @@ std::optional<std::vector<bool>> read_used_blocks(device &from, metadata_block i
     return {};
   }
   const auto bitmaps = std::span{found.entries}.first(
-      std::min<std::size_t>(found.entries.size(), divided_up(nr_blocks, per_bitmap)));
+      std::min<std::size_t>(found.entries.size(), divided_up(nr_blocks, blocks_per_bitmap)));
   const auto end = std::ranges::find_if(bitmaps, [&](const space_map_index_entry &each) {
     return each.bitmap_block == 0 || each.bitmap_block >= nr_blocks;
   });
@@ -44,7 +42,7 @@ std::optional<std::vector<bool>> read_used_blocks(device &from, metadata_block i
   if (nr_bitmaps == 0) {
     return {};
   }
-  std::vector<bool> used(nr_bitmaps * per_bitmap);
+  std::vector<bool> used(nr_bitmaps * blocks_per_bitmap);
   block_stream blocks{from, nr_bitmaps,
                       [&](std::size_t i) { return metadata_block{bitmaps[i].bitmap_block}; }};
   space_map_bitmap bitmap;
@@ -52,8 +50,8 @@ std::optional<std::vector<bool>> read_used_blocks(device &from, metadata_block i
     if (!believe(space_map_bitmap_type, *block, bitmap, failed)) {
       return {};
     }
-    for (std::uint64_t i = 0; i < per_bitmap; ++i) {
-      used[block->position * per_bitmap + i] = bitmap.count(i) != 0;
+    for (std::uint64_t i = 0; i < blocks_per_bitmap; ++i) {
+      used[block->position * blocks_per_bitmap + i] = bitmap.count(i) != 0;
     }
   }
   return used;

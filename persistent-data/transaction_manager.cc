@@ -14,8 +14,6 @@
 namespace dmcache {
 namespace {
 
-constexpr std::uint64_t per_bitmap = space_map_bitmap::entries_per_block;
-
 std::uint64_t usable_blocks(device &on) {
   return std::min(on.size().value() / metadata_block_size, max_metadata_blocks);
 }
@@ -23,7 +21,7 @@ std::uint64_t usable_blocks(device &on) {
 } // namespace
 
 transaction_manager::transaction_manager(device &on, std::uint64_t nr_blocks)
-    : on_{on}, space_{nr_blocks}, bitmap_changed_(divided_up(nr_blocks, per_bitmap)) {}
+    : on_{on}, space_{nr_blocks}, bitmap_changed_(divided_up(nr_blocks, blocks_per_bitmap)) {}
 
 result<std::unique_ptr<transaction_manager>> transaction_manager::open(device &on,
                                                                        const space_map_root &root) {
@@ -90,8 +88,8 @@ result<> transaction_manager::load_bitmap(std::size_t number, metadata_block whe
   }
   space_map_bitmap bitmap;
   std::memcpy(&bitmap, block->data().data(), sizeof bitmap);
-  const std::uint64_t first = number * per_bitmap;
-  for (std::uint64_t i = 0; i < std::min(per_bitmap, space_.nr_blocks() - first); ++i) {
+  const std::uint64_t first = number * blocks_per_bitmap;
+  for (std::uint64_t i = 0; i < std::min(blocks_per_bitmap, space_.nr_blocks() - first); ++i) {
     const std::uint32_t count = bitmap.count(i);
     if (count > 1) {
       return fail(failure::failed,
@@ -190,7 +188,7 @@ bool transaction_manager::is_new(metadata_block where) const {
 }
 
 void transaction_manager::changed(metadata_block block) {
-  bitmap_changed_[block.value() / per_bitmap] = true;
+  bitmap_changed_[block.value() / blocks_per_bitmap] = true;
 }
 
 void transaction_manager::keep(std::uint64_t where, std::shared_ptr<buffer> block) {
@@ -258,8 +256,8 @@ result<> transaction_manager::write_bitmap(std::size_t number) {
   if (!block) {
     return std::unexpected{block.error()};
   }
-  const std::uint64_t first = number * per_bitmap;
-  const std::uint64_t end = std::min(first + per_bitmap, space_.nr_blocks());
+  const std::uint64_t first = number * blocks_per_bitmap;
+  const std::uint64_t end = std::min(first + blocks_per_bitmap, space_.nr_blocks());
   space_map_bitmap bitmap{};
   std::uint32_t nr_used = 0;
   std::optional<std::uint64_t> first_free;
@@ -272,7 +270,7 @@ result<> transaction_manager::write_bitmap(std::size_t number) {
     }
   }
   std::ranges::copy(std::as_bytes(std::span{&bitmap, 1}), block->data().begin());
-  counts.nr_free = static_cast<std::uint32_t>(per_bitmap - nr_used);
+  counts.nr_free = static_cast<std::uint32_t>(blocks_per_bitmap - nr_used);
   counts.none_free_before = static_cast<std::uint32_t>(first_free.value_or(end - first));
   return {};
 }
@@ -290,7 +288,7 @@ result<transaction_manager::frozen> transaction_manager::freeze() {
   made.root.ref_count_root = at_.ref_counts.value();
   std::uint64_t nr_allocated = 0;
   for (const space_map_index_entry &each : at_.bitmaps) {
-    nr_allocated += per_bitmap - each.nr_free;
+    nr_allocated += blocks_per_bitmap - each.nr_free;
   }
   made.root.nr_allocated = nr_allocated;
   for (auto &[where, known] : cache_) {

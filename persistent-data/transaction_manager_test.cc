@@ -13,12 +13,10 @@
 namespace dmcache {
 namespace {
 
-constexpr std::uint64_t device_blocks = 500;
-
 using model = std::map<std::uint64_t, std::uint64_t>;
 
 std::vector<std::byte> formatted() {
-  memory_device on{bytes{device_blocks * metadata_block_size}};
+  memory_device on{bytes{500 * metadata_block_size}};
   memory_store::format(on, sizeof(le64));
   const auto contents = on.contents();
   return {contents.begin(), contents.end()};

@@ -7,7 +7,7 @@
 namespace dmcache {
 namespace {
 
-engine_status some_status() {
+engine_status full_status() {
   engine_status made;
   made.origin_size = sectors{131072};
   made.metadata_used = 9;
@@ -35,21 +35,21 @@ engine_status some_status() {
 }
 
 TEST(status_json, keeps_all_that_it_is_told) {
-  const std::string text = to_json(some_status());
+  const std::string text = to_json(full_status());
   const auto back = status_from_json(text);
   ASSERT_THAT(back, succeeds());
   EXPECT_EQ(to_json(*back), text);
-  EXPECT_EQ(status_line(*back), status_line(some_status()));
+  EXPECT_EQ(status_line(*back), status_line(full_status()));
   EXPECT_EQ(back->counts.commits, 1ULL << 40);
   EXPECT_EQ(back->migrating, 5U);
 }
 
 TEST(status_json, is_one_line) {
-  EXPECT_EQ(to_json(some_status()).find('\n'), std::string::npos);
+  EXPECT_EQ(to_json(full_status()).find('\n'), std::string::npos);
 }
 
 TEST(status_json, survives_a_policy_that_says_no_utf8) {
-  engine_status odd = some_status();
+  engine_status odd = full_status();
   odd.policy_settings = {{"key", "\xff\n"}};
   const auto back = status_from_json(to_json(odd));
   ASSERT_THAT(back, succeeds());
@@ -57,7 +57,7 @@ TEST(status_json, survives_a_policy_that_says_no_utf8) {
 }
 
 TEST(status_json, refuses_what_is_something_else) {
-  const std::string good = to_json(some_status());
+  const std::string good = to_json(full_status());
   const auto with = [&](const std::string &old, const std::string &other) {
     std::string changed = good;
     return changed.replace(changed.find(old), old.size(), other);
@@ -76,7 +76,7 @@ TEST(status_json, refuses_what_is_something_else) {
 }
 
 TEST(status_json, ignores_what_it_does_not_know) {
-  EXPECT_THAT(status_from_json("{\"news\":1," + to_json(some_status()).substr(1)), succeeds());
+  EXPECT_THAT(status_from_json("{\"news\":1," + to_json(full_status()).substr(1)), succeeds());
 }
 
 } // namespace

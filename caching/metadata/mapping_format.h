@@ -6,6 +6,7 @@
 
 #include "base/little_endian.h"
 #include "base/units.h"
+#include "persistent-data/format.h"
 
 namespace dmcache {
 
@@ -41,5 +42,8 @@ class mapping_entry {
  private:
   std::uint64_t bits_ = 0;
 };
+
+// That an array block has room for.
+inline constexpr std::uint64_t mappings_per_block = array_max_entries(sizeof(le64));
 
 } // namespace dmcache

@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "caching/metadata/mapping_block.h"
+#include "caching/metadata/mapping_format.h"
 #include "caching/metadata/metadata_reader.h"
 #include "persistent-data/block_survey.h"
 #include "persistent-data/space_map_check.h"
@@ -12,8 +13,6 @@
 
 namespace dmcache {
 namespace {
-
-constexpr std::uint64_t per_block = array_max_entries(sizeof(le64));
 
 // Bounds of memory and time: a cache leaves less than that behind.
 constexpr std::size_t max_old_leaves = 1024;
@@ -23,7 +22,7 @@ class mapping_searcher {
  public:
   mapping_searcher(device &from, const superblock &block, progress &watcher)
       : from_{from}, superblock_{block}, watcher_{watcher}, survey_{survey_blocks(from, watcher)},
-        usage_{from.size()}, nr_parts_{divided_up(block.cache_blocks, per_block)} {}
+        usage_{from.size()}, nr_parts_{divided_up(block.cache_blocks, mappings_per_block)} {}
 
   found_mappings search() {
     read_what_is_sound();
@@ -96,7 +95,7 @@ class mapping_searcher {
   bool can_be(std::uint64_t part, std::uint64_t block) const {
     return block < survey_.size() && is_part(block) &&
            survey_[block].nr_entries ==
-               std::min(per_block, superblock_.cache_blocks - part * per_block);
+               std::min(mappings_per_block, superblock_.cache_blocks - part * mappings_per_block);
   }
 
   void place(std::uint64_t part, std::uint64_t block) {
@@ -234,7 +233,7 @@ class mapping_searcher {
         place(of_one_size.front(), *std::ranges::find_if(blocks, fits));
       }
     };
-    const bool differ = superblock_.cache_blocks % per_block != 0;
+    const bool differ = superblock_.cache_blocks % mappings_per_block != 0;
     const bool ends_with_last = differ && !parts.empty() && parts.back() == nr_parts_ - 1;
     place_only(std::span{parts}.first(parts.size() - (ends_with_last ? 1 : 0)));
     place_only(std::span{parts}.last(ends_with_last ? 1 : 0));

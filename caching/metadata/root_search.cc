@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include "base/lazy_array.h"
+#include "caching/metadata/mapping_format.h"
 #include "caching/metadata/metadata_reader.h"
 #include "persistent-data/btree_walk.h"
 #include "persistent-data/space_map_reader.h"
@@ -17,10 +18,8 @@ namespace {
 // Bounds memory and time: no cache leaves so many old trees behind.
 constexpr std::size_t max_candidates = 1024;
 
-constexpr std::uint64_t per_block = array_max_entries(sizeof(le64));
-
 constexpr std::uint64_t array_blocks_for(std::uint64_t entries) {
-  return divided_up(entries, per_block);
+  return divided_up(entries, mappings_per_block);
 }
 
 class quiet_sink final : public damage_sink {
@@ -150,7 +149,8 @@ std::optional<root_candidate> root_search::evaluate(metadata_block root) {
         return {};
       }
       const surveyed_block &block = survey_[entry.value];
-      const std::uint64_t expected = std::min(per_block, cache_blocks_ - entry.key * per_block);
+      const std::uint64_t expected =
+          std::min(mappings_per_block, cache_blocks_ - entry.key * mappings_per_block);
       candidate.is_overwritten =
           candidate.is_overwritten ||
           (block.kind != block_kind::unknown &&

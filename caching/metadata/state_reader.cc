@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "caching/metadata/mapping_block.h"
+#include "caching/metadata/mapping_format.h"
 #include "caching/metadata/mapping_writer.h"
 #include "persistent-data/btree_node.h"
 #include "persistent-data/space_map_reader.h"
@@ -17,8 +18,6 @@ namespace {
 
 // Bounds memory.
 constexpr std::size_t max_nodes = 65536;
-
-constexpr std::uint64_t per_block = array_max_entries(sizeof(le64));
 
 bool is_node(const surveyed_block &block) {
   return block.kind == block_kind::leaf_node || block.kind == block_kind::internal_node;
@@ -272,7 +271,7 @@ void state_reader::measure_by_hints(std::vector<tree> &trees) {
   });
   for (tree &each : trees) {
     if (hints != trees.end() && each.value_size == sizeof(le64) && each.has_unknown_end &&
-        divided_up(hints->nr_entries, per_block) == each.parts.size()) {
+        divided_up(hints->nr_entries, mappings_per_block) == each.parts.size()) {
       each.nr_entries = hints->nr_entries;
       each.has_unknown_end = false;
     }

@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include "caching/metadata/mapping_block.h"
+#include "caching/metadata/mapping_format.h"
 
 namespace dmcache {
 namespace {
@@ -16,8 +17,6 @@ constexpr std::size_t max_states = 1024;
 
 // So many states in order are enough to tell where the order begins.
 constexpr std::size_t many_states = 8;
-
-constexpr std::uint64_t per_block = array_max_entries(sizeof(le64));
 
 const std::vector<std::uint64_t> no_origins;
 
@@ -96,7 +95,7 @@ state_search::comparison state_search::compare(const metadata_state &one,
       return part < each.parts.size() ? std::optional{each.parts[part]} : std::nullopt;
     };
     if (part_of(one) == part_of(other)) {
-      made.same += per_block; // no more than that
+      made.same += mappings_per_block; // no more than that
       continue;
     }
     std::vector<std::uint64_t> mine = part_of(one) ? origins_at(*part_of(one)) : no_origins;

@@ -4,20 +4,12 @@
 
 #include <gtest/gtest.h>
 
+#include "caching/online-metadata/testing/metadata_session.h"
+
 namespace dmcache {
 namespace {
 
 constexpr std::uint64_t most = std::uint64_t{1} << 14;
-
-std::vector<std::uint64_t> set_in(const discard_set &discards) {
-  std::vector<std::uint64_t> found;
-  for (std::uint64_t block = 0; block < discards.nr_blocks(); ++block) {
-    if (discards.test(block)) {
-      found.push_back(block);
-    }
-  }
-  return found;
-}
 
 TEST(discard_set_test, a_discard_block_is_a_cache_block_if_there_are_few) {
   const discard_set discards{sectors{192}, sectors{most * 192}};

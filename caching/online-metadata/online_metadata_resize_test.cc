@@ -142,16 +142,6 @@ TEST_P(resize_test, origin_blocks_beyond_4_tib_are_as_good_as_others) {
 
 // Discards.
 
-std::vector<std::uint64_t> set_in(const discard_set &discards) {
-  std::vector<std::uint64_t> found;
-  for (std::uint64_t block = 0; block < discards.nr_blocks(); ++block) {
-    if (discards.test(block)) {
-      found.push_back(block);
-    }
-  }
-  return found;
-}
-
 std::vector<std::uint64_t> numbers(std::uint64_t begin, std::uint64_t end) {
   std::vector<std::uint64_t> all;
   for (; begin < end; ++begin) {

@@ -15,7 +15,7 @@ constexpr std::array<std::uint32_t, 3> rise_by_quality{4, 2, 1};
 constexpr std::uint32_t no_entry = ~std::uint32_t{0};
 // The levels are evened every second, which takes few moves as a rule; after a burst, the moves are
 // spread over some seconds.
-constexpr std::uint32_t max_moves = 65536;
+constexpr std::uint32_t max_moves_a_second = 65536;
 
 std::uint32_t entries_for(const policy_geometry &geometry) {
   return std::max(static_cast<std::uint32_t>(geometry.nr_cache_blocks / 4), min_entries);
@@ -111,7 +111,7 @@ void hotspot_queue::end_period() {
   quality_ = share < 16 ? quality::poor : share < 32 ? quality::fair : quality::well;
   nr_high_ = nr_low_ = 0;
   hit_.clear();
-  levels_.redistribute(max_moves);
+  levels_.redistribute(max_moves_a_second);
 }
 
 } // namespace dmcache

@@ -68,9 +68,8 @@ void give_back(void *memory) {
 namespace dmcache {
 namespace {
 
-constexpr std::uint64_t nr_cache_blocks = 1'000'000;
-
 double bytes_a_cache_block(std::string_view name, std::uint64_t nr_origin_blocks) {
+  constexpr std::uint64_t nr_cache_blocks = 1'000'000;
   const std::size_t before = held;
   const auto made = make_policy(name, {nr_cache_blocks, nr_origin_blocks, sectors{64}}).value();
   return static_cast<double>(held - before) / nr_cache_blocks;

@@ -17,11 +17,11 @@ namespace {
 
 using kind = background_work::kind;
 
-constexpr std::uint64_t nr_cache_blocks = 128;
-constexpr std::uint64_t nr_origin_blocks = 1'000'000;
-
 class smq_test : public testing::Test {
  protected:
+  static constexpr std::uint64_t nr_cache_blocks = 128;
+  static constexpr std::uint64_t nr_origin_blocks = 1'000'000;
+
   void load(std::uint64_t block, bool is_dirty, std::uint32_t level) {
     policy_->load(cache_block{block}, origin_block{block}, is_dirty, level);
   }

@@ -22,7 +22,7 @@ namespace {
 
 using operation = request::operation;
 
-constexpr std::uint64_t block = 128 * sector_size;
+constexpr std::uint64_t block_length = 128 * sector_size;
 
 struct asked_range {
   operation op;
@@ -64,8 +64,8 @@ class memory_shortage_test : public testing::Test {
 
   // In a process of its own: the allocation number `failing` of the request fails.
   outcome run(const asked_range &range, std::uint64_t failing) const {
-    const cache_paths paths{make_file("metadata", 1 << 20), make_file("fast", 32 * block),
-                            make_file("origin", 128 * block)};
+    const cache_paths paths{make_file("metadata", 1 << 20), make_file("fast", 32 * block_length),
+                            make_file("origin", 128 * block_length)};
     engine_options options;
     options.block_size = sectors{128};
     auto opened = threaded_runtime::open(paths, options);
@@ -73,7 +73,7 @@ class memory_shortage_test : public testing::Test {
       return wrong;
     }
     threaded_runtime &running = **opened;
-    std::vector<std::byte> data(16 * block, std::byte{1});
+    std::vector<std::byte> data(16 * block_length, std::byte{1});
     std::error_code error;
     bool has_failed = false;
     std::thread asking{[&] { // as a thread of a server, which has asked for nothing yet
@@ -135,24 +135,24 @@ class memory_shortage_test : public testing::Test {
 };
 
 TEST_F(memory_shortage_test, a_write_of_a_block) {
-  EXPECT_GE(fail_each({operation::write, 5 * block, block}).refused, 1);
+  EXPECT_GE(fail_each({operation::write, 5 * block_length, block_length}).refused, 1);
 }
 
 TEST_F(memory_shortage_test, a_write_of_several_blocks) {
-  EXPECT_GE(fail_each({operation::write, 10 * block, 8 * block}).refused, 2);
+  EXPECT_GE(fail_each({operation::write, 10 * block_length, 8 * block_length}).refused, 2);
 }
 
 TEST_F(memory_shortage_test, a_read) {
-  EXPECT_GE(fail_each({operation::read, 10 * block, 4096}).refused, 1);
+  EXPECT_GE(fail_each({operation::read, 10 * block_length, 4096}).refused, 1);
 }
 
 TEST_F(memory_shortage_test, a_discard) {
-  EXPECT_GE(fail_each({operation::discard, 20 * block, 2 * block}).refused, 2);
+  EXPECT_GE(fail_each({operation::discard, 20 * block_length, 2 * block_length}).refused, 2);
 }
 
 TEST_F(memory_shortage_test, bytes_that_are_no_sectors) {
-  EXPECT_GE(fail_each({operation::write, 30 * block + 100, 300}).refused, 2);
-  EXPECT_GE(fail_each({operation::read, 30 * block + 100, 300}).refused, 2);
+  EXPECT_GE(fail_each({operation::write, 30 * block_length + 100, 300}).refused, 2);
+  EXPECT_GE(fail_each({operation::read, 30 * block_length + 100, 300}).refused, 2);
 }
 
 } // namespace

@@ -7,14 +7,13 @@
 namespace dmcache {
 namespace {
 
-constexpr sectors block_size{128};
 constexpr std::uint64_t seconds_of_a_day = 86400;
 
 class size_advisor_test : public testing::Test {
  protected:
   // As the engine does, in a cache that has `nr_blocks` and misses everything.
   void make(std::uint64_t nr_blocks) {
-    advisor_.emplace(policy_geometry{nr_blocks, 1000000, block_size}, totals_);
+    advisor_.emplace(policy_geometry{nr_blocks, 1000000, sectors{128}}, totals_);
   }
   void touch(std::uint64_t block, promotion possible = promotion::by_copy) {
     ++(possible == promotion::by_copy ? totals_.read_misses : totals_.write_misses);

@@ -23,14 +23,14 @@
 namespace dmcache {
 namespace {
 
-constexpr std::uint32_t cache_blocks = 600; // more than an array block of mappings
-constexpr std::uint64_t metadata_blocks = 64;
-
 using block_set = std::set<std::uint64_t>;
 
 // A cache block n that is even is at origin block n / 2, and dirty unless n is a multiple of four.
 class writeback_test : public testing::TestWithParam<std::uint32_t> {
  protected:
+  static constexpr std::uint32_t cache_blocks = 600; // more than an array block of mappings
+  static constexpr std::uint64_t metadata_blocks = 64;
+
   void make(std::uint32_t block_size = min_data_block_size) {
     superblock block = described_cache(GetParam(), nr_blocks_);
     block.data_block_size = block_size;

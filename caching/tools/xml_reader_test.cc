@@ -50,12 +50,11 @@ constexpr std::string_view commented =
     "  -->\n"
     "</superblock>\n";
 
-constexpr std::size_t output_size = std::size_t{1} << 20;
+constexpr std::size_t document_output_size = std::size_t{1} << 20;
 
 read_text text_of(std::string_view text) {
   return [text](std::span<char> into) mutable -> result<std::size_t> {
-    const std::size_t count = std::min(text.size(), into.size());
-    std::ranges::copy(text.substr(0, count), into.begin());
+    const std::size_t count = text.copy(into.data(), into.size());
     text.remove_prefix(count);
     return count;
   };
@@ -64,14 +63,14 @@ read_text text_of(std::string_view text) {
 // What reading `text` leads to: the metadata it makes, or the error's text.
 std::string outcome_of(std::string_view text, bool only_expat) {
   const auto accept = [](const superblock &block) {
-    const auto room = cache_contents::check_room(block, bytes{output_size});
+    const auto room = cache_contents::check_room(block, bytes{document_output_size});
     return room ? xml_elements::fault{} : room.error().message;
   };
   const auto contents = read_xml(text_of(text), {.accept = accept, .only_expat = only_expat});
   if (!contents) {
     return contents.error().message;
   }
-  memory_device device{bytes{output_size}};
+  memory_device device{bytes{document_output_size}};
   progress quiet{true};
   if (const auto written = (*contents)->write(device, quiet); !written) {
     return written.error().message;
@@ -87,7 +86,7 @@ std::string replaced(std::string_view old, std::string_view with, std::string_vi
 
 TEST(xml_reader, reads_the_same_with_and_without_the_fast_path) {
   EXPECT_EQ(outcome_of(document, false), outcome_of(document, true));
-  EXPECT_EQ(outcome_of(document, false).size(), output_size);
+  EXPECT_EQ(outcome_of(document, false).size(), document_output_size);
 }
 
 TEST(xml_reader, agrees_with_expat_on_mutated_documents) {
@@ -291,8 +290,7 @@ INSTANTIATE_TEST_SUITE_P(
 // A document that begins so, and goes on with the same character for ever.
 read_text endless(std::string_view beginning, char more, std::uint64_t &nr_read) {
   return [=, &nr_read](std::span<char> into) mutable -> result<std::size_t> {
-    const std::size_t count = std::min(beginning.size(), into.size());
-    std::ranges::copy(beginning.substr(0, count), into.begin());
+    const std::size_t count = beginning.copy(into.data(), into.size());
     std::ranges::fill(into.subspan(count), more);
     beginning.remove_prefix(count);
     nr_read += into.size();
@@ -372,7 +370,7 @@ TEST(xml_reader, agrees_with_expat_where_its_buffer_ends) {
   constexpr std::size_t buffer = std::size_t{1} << 20;
   const std::string whole = long_document();
   ASSERT_GT(whole.size(), 4 * buffer);
-  EXPECT_EQ(outcome_of(whole, true).size(), output_size);
+  EXPECT_EQ(outcome_of(whole, true).size(), document_output_size);
   EXPECT_EQ(outcome_of(whole, false), outcome_of(whole, true));
   const std::uint32_t seed = std::random_device{}();
   SCOPED_TRACE(seed);

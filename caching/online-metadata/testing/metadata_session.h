@@ -3,6 +3,7 @@
 
 #include <stdexcept>
 #include <utility>
+#include <vector>
 
 #include <gtest/gtest.h>
 
@@ -121,5 +122,15 @@ class metadata_session {
  public:
   online_metadata::contents opened;
 };
+
+inline std::vector<std::uint64_t> set_in(const discard_set &discards) {
+  std::vector<std::uint64_t> found;
+  for (std::uint64_t block = 0; block < discards.nr_blocks(); ++block) {
+    if (discards.test(block)) {
+      found.push_back(block);
+    }
+  }
+  return found;
+}
 
 } // namespace dmcache

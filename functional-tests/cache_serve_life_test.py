@@ -10,6 +10,7 @@ import resource
 import signal
 import socket
 import subprocess
+import sys
 import unittest
 
 from cache_files import PATIENCE, wait_until
@@ -343,6 +344,28 @@ class Background(LivingServerTest):
         self.kill_server(signal.SIGABRT)
         self.assertRegex(server.stderr.readline(), NEW_CACHE)
         self.assertRegex(server.stderr.readline(), "^cache_serve: " + AGAIN.format(6, "Aborted"))
+
+    def test_what_nbdkit_says_before_it_answers_is_passed_on(self):
+        lines = [f"{number} " + "x" * 1000 for number in range(40)]
+        nbdkit = self.folder / "nbdkit"
+        nbdkit.write_text(f"""#!{sys.executable}
+import os, signal, socket, sys
+signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+listening = socket.socket(socket.AF_UNIX)
+listening.bind(sys.argv[sys.argv.index("--unix") + 1])
+listening.listen()
+client, _ = listening.accept()
+os.write(2, {chr(10).join([*lines, ""])!r}.encode())
+client.send(b"NBDMAGICIHAVEOPT")
+with open("{self.folder}/process", "w") as file:
+    file.write(str(os.getpid()))
+signal.pause()
+""")
+        nbdkit.chmod(0o755)
+        done = self.serve("--create", env=os.environ | {"PATH": f"{self.folder}:{os.environ['PATH']}"})
+        wait_until(lambda: (self.folder / "process").is_file())
+        end(int((self.folder / "process").read_text()), signal.SIGTERM)
+        self.assertEqual((done.returncode, NEW_CACHE.sub("", done.stderr).splitlines()), (0, lines))
 
     def test_has_as_many_clients_as_it_may(self):
         self.must_serve("--create", "--max-connections", "2")

@@ -31,6 +31,17 @@ def end(process, number=signal.SIGKILL):
         os.close(handle)
 
 
+def processes(program, argument):
+    """That run it with this argument."""
+    for folder in pathlib.Path("/proc").glob("[0-9]*"):
+        try:
+            words = (folder / "cmdline").read_text(errors="replace").split("\0")
+        except OSError:
+            continue
+        if words[0].endswith(program) and argument in words:
+            yield int(folder.name)
+
+
 def state_and_parent(process):
     return pathlib.Path(f"/proc/{process}/stat").read_text().rsplit(")")[1].split()[:2]
 
@@ -105,20 +116,16 @@ class ServedCacheTest(CacheFilesTest):
         return made[0]
 
     def stop_if_served(self):
+        """And its supervisor, which may be about to start nbdkit again."""
         if self.control.exists():
             self.ctl("stop")
+        for supervisor in processes("cache_serve", str(self.metadata)):
+            with contextlib.suppress(ProcessLookupError):
+                end(supervisor, signal.SIGTERM)
 
     def server_pid(self):
         """Of the nbdkit that serves the cache."""
-        wanted = f"metadata={self.metadata}".encode()
-        for folder in pathlib.Path("/proc").glob("[0-9]*"):
-            try:
-                words = (folder / "cmdline").read_bytes().split(b"\0")
-            except OSError:
-                continue
-            if words[0].endswith(b"nbdkit") and wanted in words:
-                return int(folder.name)
-        return None
+        return next(processes("nbdkit", f"metadata={self.metadata}"), None)
 
     def kill_server(self, number=signal.SIGKILL):
         """Kills nbdkit; its supervisor lives on."""

@@ -236,9 +236,16 @@ void supervisor::greet() {
   }
   is_answering_ = true;
   served_at_ = options_.tcp ? socket_file{} : socket_file{options_.socket};
+  hear_what_came_before();
   let_clients_in();
   if (began_ && !std::exchange(was_answering_, true)) {
     begin_to_serve();
+  }
+}
+
+// What nbdkit said before it answered is for whoever waits for that. It is no more than a pipe holds.
+void supervisor::hear_what_came_before() {
+  for (int chunks = 16; chunks > 0 && hear_it(); --chunks) {
   }
 }
 

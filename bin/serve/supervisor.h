@@ -49,6 +49,7 @@ class supervisor {
   bool take_notes();
   void take_signals();
   void greet();
+  void hear_what_came_before();
   void let_clients_in();
   void begin_to_serve();
   void look_after_client();

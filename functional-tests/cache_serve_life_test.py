@@ -363,8 +363,9 @@ signal.pause()
 """)
         nbdkit.chmod(0o755)
         done = self.serve("--create", env=os.environ | {"PATH": f"{self.folder}:{os.environ['PATH']}"})
-        wait_until(lambda: (self.folder / "process").is_file())
-        end(int((self.folder / "process").read_text()), signal.SIGTERM)
+        process = self.folder / "process"
+        wait_until(lambda: process.is_file() and process.read_text())
+        end(int(process.read_text()), signal.SIGTERM)
         self.assertEqual((done.returncode, NEW_CACHE.sub("", done.stderr).splitlines()), (0, lines))
 
     def test_has_as_many_clients_as_it_may(self):

@@ -29,7 +29,7 @@ simulated_device::simulated_device(bytes size, const options &how, std::uint64_t
 
 simulated_device::simulated_device(std::span<const std::byte> contents, std::uint64_t seed)
     : simulated_device{bytes{contents.size()}, {}, seed} {
-  std::copy(contents.begin(), contents.end(), present_.begin()); // ranges' copies byte by byte
+  present_.assign(contents.begin(), contents.end());
   durable_ = present_;
 }
 

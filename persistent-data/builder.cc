@@ -123,7 +123,7 @@ space_map_root build_space_map(block_writer &out, std::uint64_t nr_blocks,
 }
 
 std::uint64_t blocks_of_space_map(std::uint64_t nr_blocks) {
-  return divided_up(nr_blocks, space_map_bitmap::entries_per_block) + 2; // index, count tree
+  return divided_up(nr_blocks, blocks_per_bitmap) + 2; // index, count tree
 }
 
 } // namespace dmcache

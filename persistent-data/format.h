@@ -133,7 +133,7 @@ inline constexpr std::uint32_t in_ref_count_tree = 3;
 
 // A larger device is used up to here.
 inline constexpr std::uint64_t max_metadata_blocks =
-    space_map_index::max_bitmaps * space_map_bitmap::entries_per_block;
+    space_map_index::max_bitmaps * blocks_per_bitmap;
 static_assert(max_metadata_blocks == 4161600);
 
 } // namespace dmcache

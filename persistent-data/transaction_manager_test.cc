@@ -386,7 +386,7 @@ class two_bitmaps_test : public testing::Test {
  protected:
   two_bitmaps_test() { memory_store::format(on_, sizeof(le64)); }
 
-  memory_device on_{bytes{(space_map_bitmap::entries_per_block + 10) * metadata_block_size}};
+  memory_device on_{bytes{(blocks_per_bitmap + 10) * metadata_block_size}};
 };
 
 TEST_F(two_bitmaps_test, both_are_written_from_the_beginning) {
@@ -406,7 +406,7 @@ TEST_F(two_bitmaps_test, each_counts_its_own_blocks) {
     const auto added = value_of(store.transactions->add(array_block_type));
     EXPECT_FALSE(usage.claim(added.where(), structure::mappings));
   }
-  ASSERT_TRUE(usage.is_used(space_map_bitmap::entries_per_block)); // the second one's first
+  ASSERT_TRUE(usage.is_used(blocks_per_bitmap)); // the second one's first
   ASSERT_THAT(store.commit(store.root(), 0), succeeds());
   check_space_map({on_, usage, sink, watcher}, store.space_map());
   EXPECT_EQ(sink.text(), "");

@@ -12,8 +12,7 @@ std::vector<mapping_entry> mapping_entries_in(block_view block) {
   array_block_header header;
   std::memcpy(&header, block.data(), sizeof header);
   std::vector<mapping_entry> entries;
-  const std::uint32_t size =
-      std::min<std::uint32_t>(header.nr_entries, array_max_entries(sizeof(le64)));
+  const std::uint64_t size = std::min<std::uint64_t>(header.nr_entries, mappings_per_block);
   for (std::size_t i = 0; i < size; ++i) {
     le64 stored;
     std::memcpy(&stored, block.data() + sizeof header + i * sizeof stored, sizeof stored);

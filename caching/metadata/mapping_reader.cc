@@ -48,7 +48,7 @@ mapping_reader::mapping_reader(const walk_context &context, const superblock &bl
                 .nr_entries = block.cache_blocks,
                 .kind = {structure::mappings, true},
                 .lost_limit = block.cache_blocks}},
-      batch_(array_max_entries(sizeof(le64))), seen_{block.cache_blocks} {
+      batch_(mappings_per_block), seen_{block.cache_blocks} {
   if (block.has_dirty_bitset()) {
     dirty_bits_.emplace(context, metadata_block{block.dirty_root}, block.cache_blocks,
                         kind_of_dirty_bits());

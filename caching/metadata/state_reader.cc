@@ -98,7 +98,7 @@ state_reader::finding state_reader::read(metadata_block index, metadata_state &i
       into.used.push_back(block);
     }
   }
-  const std::uint64_t nr_bitmaps = used->size() / space_map_bitmap::entries_per_block;
+  const std::uint64_t nr_bitmaps = used->size() / blocks_per_bitmap;
   return explain(nr_bitmaps, into) ? finding::whole : finding::unclear;
 }
 
@@ -117,7 +117,7 @@ bool state_reader::has_unknown_bitmap(metadata_block index) {
   const auto block = one.next();
   space_map_index content;
   std::memcpy(&content, block->data.data(), sizeof content);
-  const std::uint64_t nr_bitmaps = divided_up(survey_.size(), space_map_bitmap::entries_per_block);
+  const std::uint64_t nr_bitmaps = divided_up(survey_.size(), blocks_per_bitmap);
   return block->error ||
          std::ranges::any_of(std::span{content.entries}.first(
                                  std::min<std::size_t>(nr_bitmaps, content.entries.size())),

@@ -152,7 +152,7 @@ bool online_metadata::has_room_for_exact(std::uint64_t nr_dirty_parts, std::uint
 
 // What freeze() adds: the space map's index, and all of its bitmaps at worst.
 std::uint64_t online_metadata::reserve() const {
-  return 1 + divided_up(nr_blocks(), space_map_bitmap::entries_per_block);
+  return 1 + divided_up(nr_blocks(), blocks_per_bitmap);
 }
 
 // All that changes will need to be read.

@@ -48,7 +48,7 @@ class told_later final : public damage_sink {
 } // namespace
 
 std::uint64_t nr_mapping_parts(const superblock &block) {
-  return divided_up(block.cache_blocks, array_max_entries(sizeof(le64)));
+  return divided_up(block.cache_blocks, mappings_per_block);
 }
 
 mended_tree::mended_tree(device &from, superblock &block, report &to)

@@ -16,8 +16,6 @@
 namespace dmcache {
 namespace {
 
-constexpr std::uint64_t per_part = array_max_entries(sizeof(le64));
-
 constexpr std::size_t max_told = 100; // ranges of blocks
 
 // Reads damaged metadata, and writes what can be read.
@@ -219,9 +217,9 @@ class repair_work {
       return;
     }
     for (const auto &[part, block] : mended.search().older) {
-      const std::string blocks =
-          fmt::format("cache blocks {}-{}", part * per_part,
-                      std::min<std::uint64_t>((part + 1) * per_part, input_.cache_blocks) - 1);
+      const std::string blocks = fmt::format(
+          "cache blocks {}-{}", part * mappings_per_block,
+          std::min<std::uint64_t>((part + 1) * mappings_per_block, input_.cache_blocks) - 1);
       if (use_stale_) {
         to_.problem(fmt::format("{}: took {} mappings from an earlier version, at block {}; they "
                                 "are dirty, and may be wrong",
@@ -240,7 +238,7 @@ class repair_work {
   // Adds the mappings of an earlier version that don't contradict `contents`; returns how many.
   std::uint64_t add_older(cache_contents &contents, std::uint64_t part, std::uint64_t block) {
     std::uint64_t added = 0;
-    cache_block at{part * per_part};
+    cache_block at{part * mappings_per_block};
     for (const mapping_entry entry : read_mapping_block(from_, metadata_block{block})) {
       if (entry.is_mapped() && !contents.add({at, entry.origin(), true})) {
         ++added;

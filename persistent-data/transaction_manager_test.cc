@@ -53,7 +53,7 @@ struct changes {
   }
 
   // Changes the store's tree, which holds what is `expected`.
-  result<metadata_block> apply_to(memory_store &store, model expected) const {
+  result<metadata_block> apply_to(memory_store &store, const model &expected) const {
     btree tree{*store.transactions, sizeof(le64)};
     model after = expected;
     apply_to(after);
@@ -84,7 +84,7 @@ class transaction_manager_test : public testing::Test {
     memory_store store{on};
     changes{1}.apply_to(before_);
     EXPECT_THAT(change_and_commit(store, {1}, {}), succeeds());
-    model middle = before_;
+    const model middle = before_;
     changes{2}.apply_to(before_);
     EXPECT_THAT(change_and_commit(store, {2}, middle), succeeds());
     image_.assign(on.contents().begin(), on.contents().end());
@@ -211,6 +211,7 @@ TEST_F(transaction_manager_test, a_transaction_on_its_way_is_not_changed_by_the_
   const metadata_block root = value_of(changes_.apply_to(store, before_));
   const auto on_its_way = value_of(store.transactions->freeze());
   std::vector<std::vector<std::byte>> frozen;
+  frozen.reserve(on_its_way.writes.size());
   for (const auto &each : on_its_way.writes) {
     frozen.emplace_back(each.data.begin(), each.data.end());
   }

@@ -39,7 +39,7 @@ TEST(discard_set_test, a_huge_origin_has_few_blocks_too) {
 }
 
 TEST(discard_set_test, keeps_what_is_set) {
-  discard_set discards{sectors{64}, sectors{64 * 100}};
+  discard_set discards{sectors{64}, sectors{64UL * 100}};
   discards.set(3);
   discards.set(3);
   discards.set(99);
@@ -55,7 +55,7 @@ TEST(discard_set_test, keeps_what_is_set) {
 }
 
 TEST(discard_set_test, only_blocks_that_are_wholly_covered_are_set) {
-  discard_set discards{sectors{64}, sectors{64 * 100}};
+  discard_set discards{sectors{64}, sectors{64UL * 100}};
   discards.set_within(sectors{65}, sectors{255});
   EXPECT_EQ(set_in(discards), (std::vector<std::uint64_t>{2}));
   discards.set_within(sectors{10}, sectors{63});

@@ -106,8 +106,8 @@ TEST(xml_reader, agrees_with_expat_on_mutated_documents) {
                                          "<hints>\n",
                                          "<![CDATA[",
                                          "]]>",
-                                         "    <mapping cache_block=\"1\" origin_block=\"9\" "
-                                         "dirty=\"true\"/>\n"};
+                                         ("    <mapping cache_block=\"1\" origin_block=\"9\" "
+                                          "dirty=\"true\"/>\n")};
   const std::uint32_t seed = std::random_device{}();
   SCOPED_TRACE(seed);
   std::mt19937 random{seed};

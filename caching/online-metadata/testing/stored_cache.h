@@ -29,7 +29,7 @@ class stored_cache_test : public testing::TestWithParam<std::uint32_t> {
     }
     session.mark_dirty(500);
     session.mark_dirty(990);
-    session.opened.discards->set_within(sectors{100 * 128}, sectors{200 * 128});
+    session.opened.discards->set_within(sectors{100UL * 128}, sectors{200UL * 128});
     session.opened.discards->set(9999);
     before_ = session.mappings();
     EXPECT_EQ(session.shut_down(), 1U);

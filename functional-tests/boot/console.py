@@ -6,7 +6,7 @@ import select
 import subprocess
 import time
 
-from guest import disk_arguments, machine_arguments
+from qemu import disk_arguments, machine_arguments
 
 PATIENCE = 1800  # seconds, for a machine that does nothing any more
 NO_HURRY = ("no_timer_check init_on_alloc=0 systemd.default_device_timeout_sec=3600 "

@@ -10,7 +10,7 @@ import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
 
-from guest import HERE, Guest
+from guest import HERE, Guest, cut_power_at
 from lvm_metadata import MIB, Metadata, places_of
 
 CACHE_BLOCK = 32 * 1024
@@ -153,8 +153,7 @@ class LvmTest(unittest.TestCase):
             case.exercise("used", "use=1000000", "&")
             case.take("in-use", "wait_for_writes", name + "-data", 200)
         machine.add("wait_for_answer in use")
-        return machine.boot(end="in use", listen=lambda line, process:
-                            process.kill() if line == "in use\n" else None)
+        return machine.boot(end="in use", listen=cut_power_at("in use"))
 
     @classmethod
     def boot_again(cls):

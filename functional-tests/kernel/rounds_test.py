@@ -11,7 +11,7 @@ import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
 
-from guest import Guest
+from guest import Guest, cut_power_at
 from travelling_cache import TravellingCache, fields
 
 FORGOTTEN = {"demotions", "promotions"}  # from one activation to the next
@@ -121,8 +121,8 @@ class RoundsTest(unittest.TestCase):
             each.plug_into(machine)
         steps()
         if end == CUT:
-            machine.add("cut_power")
-        cls.said |= machine.boot(end=end)
+            machine.add("wait_for_answer", CUT)
+        cls.said |= machine.boot(end=end, listen=cut_power_at(CUT))
         for each in caches:
             each.unplug()
 

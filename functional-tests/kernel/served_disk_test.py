@@ -15,7 +15,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
 
 from cache_files import PATIENCE
 from fixture_images import run
-from guest import HERE, Guest, answer
+from guest import HERE, Guest, answer, cut_power
 from served_cache import ServedCacheTest
 
 DURABLE = re.compile(r"durable (\w+)/(\d+) ([0-9a-f]{64})\n")
@@ -83,7 +83,7 @@ class ServedDiskTest(ServedCacheTest):
                 self.at_the_cut = self.status()
                 self.kill_all_servers()  # then the writers fail
         elif line == "the writers have ended\n":
-            machine.kill()
+            cut_power(machine)
 
     def status(self):
         return json.loads(self.must_ctl("status", "--json"))

@@ -17,7 +17,7 @@ END
 #!/bin/sh
 /sbin/$command "\$@"
 status=\$?
-echo "called $command \$*: \$status" > /dev/ttyS0
+echo "called $command \$*: \$status" > /dev/console
 exit \$status
 END
     chmod +x "/usr/sbin/$command"

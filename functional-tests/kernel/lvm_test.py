@@ -14,10 +14,10 @@ from guest import HERE, Guest, cut_power_at
 from lvm_metadata import MIB, Metadata, places_of
 
 CACHE_BLOCK = 32 * 1024
-ORIGIN_BLOCKS = 1280
+ORIGIN_BLOCKS = 768
 METADATA_SIZE = 5 * MIB
 NEEDS_CHECK = 2  # a flag of the superblock
-DISK_SIZES = {"slow": 48 * MIB, "fast": 56 * MIB, "model": 2 * MIB}
+DISK_SIZES = {"slow": 32 * MIB, "fast": 44 * MIB, "model": 2 * MIB}
 ENDS = {  # of each case: what becomes of it after all
     "sound": "uncache", "flagged": "splitcache", "repaired": "uncache", "mapping": "splitcache",
     "hint": "uncache", "dirty": "splitcache", "cut": "splitcache", "volume": "uncache"}

@@ -3,6 +3,7 @@ because the power failed: all data are there, what counts as dirty is what has t
 same of the same state."""
 
 import base64
+import concurrent.futures
 import itertools
 import pathlib
 import sys
@@ -98,6 +99,25 @@ class RoundsTest(unittest.TestCase):
         cls.cut = [cache("v1-cut", version=1), cache("v2-cut"),
                    cache("v1-through-cut", version=1, mode="writethrough")]
         cls.said = {}
+        with concurrent.futures.ThreadPoolExecutor() as guests:
+            for done in [guests.submit(cls.hand_over), guests.submit(cls.cut_off)]:
+                done.result()
+        for each in [*cls.clean, cls.other, *cls.cut]:
+            cls.said |= each.heard
+
+    @classmethod
+    def hand_over(cls):
+        def steps():
+            for each in cls.clean:
+                if each.mode == "writethrough":
+                    fill_in_writeback(each)
+                hand_over_cleanly(each)
+            pass_through(cls.clean[-1])
+            hand_over_with_a_policy_that_the_kernel_lacks(cls.other)
+        cls.boot([*cls.clean, cls.other], steps)
+
+    @classmethod
+    def cut_off(cls):
         cls.first_boot()
         cls.copies = [each.copy(each.name + "-copy") for each in cls.cut]
         for each in cls.cut:
@@ -111,8 +131,6 @@ class RoundsTest(unittest.TestCase):
             each.check("engine-3")
             each.engine("engine-4", "status", read_only=1)
         cls.third_boot()
-        for each in [*cls.clean, cls.other, *cls.cut]:
-            cls.said |= each.heard
 
     @classmethod
     def boot(cls, caches, steps, end="all done"):
@@ -129,16 +147,12 @@ class RoundsTest(unittest.TestCase):
     @classmethod
     def first_boot(cls):
         def steps():
-            for each in cls.clean + cls.cut:
+            for each in cls.cut:
                 if each.mode == "writethrough":
                     fill_in_writeback(each)
-            for each in cls.clean:
-                hand_over_cleanly(each)
-            pass_through(cls.clean[-1])
-            hand_over_with_a_policy_that_the_kernel_lacks(cls.other)
             for each in cls.cut:
                 each.kernel_is_cut_off("kernel-1")
-        cls.boot([*cls.clean, cls.other, *cls.cut], steps, CUT)
+        cls.boot(cls.cut, steps, CUT)
 
     @classmethod
     def second_boot(cls):

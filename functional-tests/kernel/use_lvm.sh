@@ -29,12 +29,12 @@ END
 make_cache() { # make_cache CASE SLOW FAST MODEL pool|vol USE
   use="exerciser device=/dev/$1/data model=/dev/$4"
   lvm vgcreate -q -s 1m "$1" "/dev/$2" "/dev/$3" || return 1
-  lvm lvcreate -q -y -n data -L 40m "$1" "/dev/$2" || return 1
+  lvm lvcreate -q -y -n data -L 24m "$1" "/dev/$2" || return 1
   if [ "$5" = pool ]; then
-    lvm lvcreate -q -y --type cache-pool --chunksize 32k --poolmetadatasize 5m -L 32m -n fast "$1" \
+    lvm lvcreate -q -y --type cache-pool --chunksize 32k --poolmetadatasize 5m -L 20m -n fast "$1" \
       "/dev/$3" || return 1
   else
-    lvm lvcreate -q -y -L 40m -n fast "$1" "/dev/$3" || return 1
+    lvm lvcreate -q -y -L 28m -n fast "$1" "/dev/$3" || return 1
   fi
   lvm lvconvert -q -y --type cache "--cache$5" "$1/fast" --chunksize 32k --cachemode writeback \
     "$1/data" || return 1

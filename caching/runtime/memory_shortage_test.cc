@@ -3,14 +3,13 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <csignal>
 #include <filesystem>
 #include <fstream>
 #include <new>
+#include <span>
 #include <string>
 #include <thread>
-#include <vector>
 
 #include <gtest/gtest.h>
 
@@ -50,14 +49,13 @@ class memory_shortage_test : public testing::Test {
     return path;
   }
 
-  static std::error_code ask(threaded_runtime &of, const asked_range &range,
-                             std::vector<std::byte> &data) {
+  static std::error_code ask(threaded_runtime &of, const asked_range &range, std::string &data) {
     request wanted;
     wanted.op = range.op;
     wanted.offset = bytes{range.offset};
     wanted.length = bytes{range.length};
     if (range.op == operation::read || range.op == operation::write) {
-      wanted.data = std::span{data}.first(range.length);
+      wanted.data = std::as_writable_bytes(std::span{data});
     }
     return of.carry_out(wanted);
   }
@@ -73,7 +71,7 @@ class memory_shortage_test : public testing::Test {
       return wrong;
     }
     threaded_runtime &running = **opened;
-    std::vector<std::byte> data(16 * block_length, std::byte{1});
+    std::string data(range.length, '1');
     std::error_code error;
     bool has_failed = false;
     std::thread asking{[&] { // as a thread of a server, which has asked for nothing yet
@@ -87,14 +85,14 @@ class memory_shortage_test : public testing::Test {
     }};
     asking.join();
     // The same by another one, and all that the cache has to do with it.
-    std::ranges::fill(data, std::byte{2});
+    const std::string other(range.length, '2');
+    data = other;
     const asked_range all{operation::write, range.offset, range.length};
     const bool is_good = !ask(running, all, data) &&
                          !ask(running, {operation::flush, 0, 0}, data) && running.clean();
-    std::ranges::fill(data, std::byte{0});
+    data.assign(range.length, '0');
     const bool is_read =
-        !ask(running, {operation::read, range.offset, range.length}, data) &&
-        std::ranges::count(data, std::byte{2}) == static_cast<std::ptrdiff_t>(range.length);
+        !ask(running, {operation::read, range.offset, range.length}, data) && data == other;
     if (!is_good || !is_read || !running.close() || (error && error != out_of_memory)) {
       return wrong;
     }

@@ -87,6 +87,15 @@ def sayings(lines):
     return said
 
 
+def merged(several):
+    """All that sayings() returned of each."""
+    together = {}
+    for label, of_label in (pair for said in several for pair in said.items()):
+        for key, values in of_label.items():
+            together.setdefault(label, {}).setdefault(key, []).extend(values)
+    return together
+
+
 def usual_machine():
     """DMCACHE_MACHINE says which: scripts/test-kernel finds out what runs here."""
     kinds = {"qemu": Qemu, "user-mode": UserModeLinux}

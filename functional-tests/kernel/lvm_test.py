@@ -3,6 +3,7 @@ for it: when a cache is activated, after it was shut down or the power failed, w
 or with damage, and when it is told to repair. All that was written is there afterwards, but for the
 dirty blocks that are reported as lost."""
 
+import concurrent.futures
 import pathlib
 import sys
 import tempfile
@@ -10,7 +11,7 @@ import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
 
-from guest import HERE, Guest, cut_power_at
+from guest import HERE, Guest, cut_power_at, merged
 from lvm_metadata import MIB, Metadata, places_of
 
 CACHE_BLOCK = 32 * 1024
@@ -125,40 +126,47 @@ class LvmTest(unittest.TestCase):
         folder = tempfile.TemporaryDirectory()
         cls.addClassCleanup(folder.cleanup)
         cls.cases = {name: Case(pathlib.Path(folder.name), name) for name in ENDS}
-        cls.made = cls.boot_until_the_cut()
+        cls.made = cls.in_two_guests(cls.boot_until_the_cut)
         for case in cls.cases.values():
             case.take_places(cls.made[case.name + ":places"])
             if case.name not in CUT:
                 case.look_at()
                 case.damage()
-        cls.said = cls.boot_again()
+        cls.said = cls.in_two_guests(cls.boot_again)
 
     @classmethod
-    def guest(cls):
+    def in_two_guests(cls, boot):
+        """Each has half of the cases, as it has to wait for much."""
+        cases = list(cls.cases.values())
+        with concurrent.futures.ThreadPoolExecutor() as guests:
+            return merged(guests.map(boot, (cases[::2], cases[1::2])))
+
+    @staticmethod
+    def guest(cases):
         machine = Guest("exerciser", "lvm", "cache_check", "cache_dump", "cache_repair",
                         "cache_restore")
         machine.add((HERE / "use_lvm.sh").read_text())
         machine.add("prepare_lvm")
-        for case in cls.cases.values():
+        for case in cases:
             case.plug_into(machine)
         return machine
 
     @classmethod
-    def boot_until_the_cut(cls):
-        machine = cls.guest()
-        for case in cls.cases.values():
+    def boot_until_the_cut(cls, cases):
+        machine = cls.guest(cases)
+        for case in cases:
             case.make()
-        for name in CUT:
-            case = cls.cases[name]
-            case.exercise("used", "use=1000000", "&")
-            case.take("in-use", "wait_for_writes", name + "-data", 200)
+        for case in cases:
+            if case.name in CUT:
+                case.exercise("used", "use=1000000", "&")
+                case.take("in-use", "wait_for_writes", case.name + "-data", 200)
         machine.add("wait_for_answer in use")
         return machine.boot(end="in use", listen=cut_power_at("in use"))
 
     @classmethod
-    def boot_again(cls):
-        machine = cls.guest()
-        for case in cls.cases.values():
+    def boot_again(cls, cases):
+        machine = cls.guest(cases)
+        for case in cases:
             case.end()
         return machine.boot()
 

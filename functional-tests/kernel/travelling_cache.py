@@ -4,7 +4,7 @@ import shutil
 import subprocess
 
 from fixture_images import BIN
-from guest import sayings
+from guest import merged, sayings
 
 FAST_BLOCKS = 96
 ORIGIN_BLOCKS = 240
@@ -65,8 +65,7 @@ class TravellingCache:
         done = subprocess.run([BIN / program, *map(str, arguments)], capture_output=True,
                               text=True, timeout=300)
         lines = (done.stdout + done.stderr).splitlines() + [f"exit {done.returncode}"]
-        for key, values in sayings(f"{label} {line}" for line in lines)[label].items():
-            self.heard.setdefault(label, {}).setdefault(key, []).extend(values)
+        self.heard = merged([self.heard, sayings(f"{label} {line}" for line in lines)])
 
     def exercise(self, step, *commands, behind="", **options):
         self.seed += 1

@@ -49,7 +49,7 @@ class repair_test : public testing::TestWithParam<std::uint32_t> {
   }
 
   void write(const cache_contents &contents) {
-    std::ranges::fill(input_.contents(), std::byte{});
+    std::fill_n(input_.contents().data(), input_.contents().size(), std::byte{});
     progress quiet{true};
     EXPECT_THAT(contents.write(input_, quiet), succeeds());
   }

@@ -249,7 +249,7 @@ TEST_P(repair_test, an_origin_without_discards_contradicts_no_block_size) {
   from.fail_reads(bytes{0}, bytes{metadata_block_size});
   ASSERT_THAT(repair(from, {.data_block_size = min_data_block_size,
                             .cache_blocks = cache_blocks,
-                            .origin_size = sectors{5001 * min_data_block_size}}),
+                            .origin_size = sectors{std::uint64_t{5001} * min_data_block_size}}),
               succeeds());
   expect_true(repaired());
 }

@@ -39,9 +39,11 @@ long set_first_registers(pid_t process, void *address, const iovec &first) {
 
 } // namespace
 
-// As the C library declares it. What reads a word gives it back by its value there (ptrace(2), "C
-// library/kernel differences").
-extern "C" [[gnu::visibility("default")]] long ptrace(__ptrace_request request, ...) noexcept {
+// The C library's ptrace(), whose first parameter has a type that va_start() must not be told. What reads a
+// word gives it back by its value there (ptrace(2), "C library/kernel differences").
+extern "C" [[gnu::visibility("default")]] long any_ptrace(int request, ...) noexcept
+    __asm__("ptrace");
+long any_ptrace(int request, ...) noexcept {
   std::va_list arguments;
   va_start(arguments, request);
   const auto process = va_arg(arguments, pid_t);

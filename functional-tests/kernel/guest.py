@@ -9,7 +9,7 @@ import subprocess
 import tempfile
 import threading
 
-from qemu import Qemu
+from qemu import Qemu, disk_name
 from user_mode_linux import UserModeLinux
 
 HERE = pathlib.Path(__file__).parent
@@ -115,7 +115,7 @@ class Guest:
     def disk(self, path):
         """Its name in the guest."""
         self.disks.append(path)
-        return self.machine.disk_name(len(self.disks) - 1)
+        return disk_name(len(self.disks) - 1)
 
     def add(self, *words):
         self.lines.append(" ".join(map(str, words)))

@@ -33,7 +33,6 @@ class Qemu:
     """A disk is a file, or what is served at an NBD URI."""
 
     modules = ("virtio_pci", "virtio_blk")
-    disk_name = staticmethod(disk_name)
 
     def __init__(self, tree):
         self.tree = tree / "released"

@@ -8,8 +8,6 @@ import subprocess
 import time
 import urllib.parse
 
-from qemu import disk_name
-
 
 def block_device(disk):
     """Of QEMU's storage daemon. A power cut of the guest's is none here, so that what is flushed needn't
@@ -45,7 +43,6 @@ class UserModeLinux:
     """A disk is a file, or what is served at an NBD URI."""
 
     modules = ("virtio_blk",)
-    disk_name = staticmethod(disk_name)
 
     def __init__(self, tree):
         self.tree = tree / "user-mode"
